@@ -1,0 +1,73 @@
+"""A cohort: who the participants are, and their preprocessed arrays, read lazily.
+
+Readers build it, the local round and the evaluation consume it; nothing else opens participant data.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
+
+Rows = np.ndarray
+"""Row numbers of a cohort's table, int64."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Participants and their arrays, in the order (site, participant id).
+
+    Attributes:
+        name: What messages and reports call it.
+        table: One row per participant: participant_id, site (str), age (years, float), sex
+            ("female", "male" or ""), split (one of SPLITS); further columns are covariates.
+        shape: Of one array: (channel, x, y, z) for volumes, (feature,) for ROI tables.
+        read: Returns one row's array as float32; deterministic, no augmentation.
+        digest: Hash of the participants and of the identity of their data.
+    """
+
+    name: str
+    table: pd.DataFrame
+    shape: tuple[int, ...]
+    read: Callable[[int], np.ndarray]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Site labels, numbers in numeric order."""
+        return tuple(sorted(self.table["site"].unique(), key=site_order))
+
+    def rows(self, *, split: str | None = None, site: str | None = None) -> Rows:
+        """Return the rows of a split, a site, or both."""
+        chosen = np.ones(len(self.table), dtype=bool)
+        if split is not None:
+            chosen &= (self.table["split"] == split).to_numpy()
+        if site is not None:
+            chosen &= (self.table["site"] == site).to_numpy()
+        return np.flatnonzero(chosen)
+
+    def training_sites(self, *, min_participants: int) -> tuple[str, ...]:
+        """Return the sites with enough training participants to take part."""
+        sizes = self.table.loc[self.table["split"] == TRAIN, "site"].value_counts()
+        return tuple(s for s in self.sites if sizes.get(s, 0) >= min_participants)
+
+    def ages(self, rows: Rows) -> np.ndarray:
+        """Return ages in years, float64."""
+        return self.table["age"].to_numpy(dtype=np.float64)[rows]
+
+    def load(self, rows: Sequence[int] | Rows) -> np.ndarray:
+        """Return the arrays of `rows`, float32, shape (len(rows), *shape)."""
+        batch = np.empty((len(rows), *self.shape), dtype=np.float32)
+        for position, row in enumerate(rows):
+            batch[position] = self.read(int(row))
+        return batch
+
+
+def site_order(label: str) -> tuple[int, int, str]:
+    """Sort key that puts numeric site labels in numeric order, then the others."""
+    return (0, int(label), label) if label.isdecimal() else (1, 0, label)

@@ -1,0 +1,29 @@
+"""What a user is told when something they gave us cannot be used.
+
+Every message says where (file, participant, key), what was expected and what to do. The command
+line prints the message and exits with `exit_code`; no traceback for a user's mistake.
+"""
+
+
+class FedclError(Exception):
+    """A mistake the user can mend; the message is complete on its own."""
+
+    exit_code = 2
+
+
+class ConfigError(FedclError):
+    """A key, a value or a combination in the configuration."""
+
+
+class DataError(FedclError):
+    """A file, a participant or a column in the data."""
+
+
+class RunError(FedclError):
+    """A run folder that cannot be written, resumed or read."""
+
+
+class RoundError(FedclError):
+    """A round that cannot be completed: too few sites, no valid update."""
+
+    exit_code = 3

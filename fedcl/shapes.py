@@ -1,0 +1,36 @@
+"""Shapes are names: the same word means the same size everywhere; checked under pytest only."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Volumes = Float[Tensor, "batch channel x y z"]
+"""Preprocessed scans, one per participant."""
+
+Features = Float[Tensor, "batch feature"]
+"""ROI tables, one row per participant."""
+
+Inputs = Volumes | Features
+
+Representation = Float[Tensor, "batch width"]
+"""Encoder output: what is kept and evaluated."""
+
+Embedding = Float[Tensor, "batch dim"]
+"""Projector output on the unit sphere: what the contrastive losses see."""
+
+ViewEmbeddings = Float[Tensor, "participant view dim"]
+"""Embeddings of every view of every participant in a batch."""
+
+Ages = Float[Tensor, " participant"]
+"""Age in years at the scan."""
+
+PairWeights = Float[Tensor, "anchor candidate"]
+"""One number per (anchor, candidate): a similarity or a degree of positiveness."""
+
+PairMask = Bool[Tensor, "anchor candidate"]
+"""Which candidates an anchor may see."""
+
+PerAnchor = Float[Tensor, " anchor"]
+"""One loss per anchor; the caller reduces."""
+
+PerCandidate = Float[Tensor, " candidate"]
+"""One number per candidate."""
