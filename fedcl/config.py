@@ -366,10 +366,12 @@ class Federation(Section):
     weighting: Literal["participants", "uniform", "sqrt"]
     sites_per_round: Count | None
     """Sites drawn each round; null asks all."""
+    min_sites: Count
+    """The fewest sites to begin with, and the fewest valid updates that make a round."""
     quorum: Annotated[float, Field(gt=0, le=1)]
     """Share of the asked sites that must answer with a valid update."""
-    round_timeout_s: Positive
-    """Seconds the server waits for a round's updates (and, at the start, for the first sites)."""
+    answer_timeout_s: Positive
+    """Seconds without any answer after which the silent sites are given up for the round."""
 
 
 class Compute(Section):
@@ -443,6 +445,11 @@ class Config(Section):
         if (kernel.kind == "discrete") != (kernel.bandwidth_years is None):
             raise ValueError(
                 "objective.kernel.bandwidth_years: years for gaussian and cauchy, null for discrete"
+            )
+        if isinstance(self.federation.rule, FedBN) and self.encoder.kind == "mlp":
+            raise ValueError(
+                "federation.rule: fedbn keeps normalisation layers at the sites and the mlp has "
+                "none; use fedavg"
             )
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):

@@ -1,6 +1,7 @@
 """A cohort: who the participants are, and their preprocessed arrays, read lazily.
 
-Readers build it, the local round and the evaluation consume it; nothing else opens participant data.
+Readers build it, the local round and the evaluation consume it; nothing else opens participants'
+data.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from fedcl.labels import site_order
 
 TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
 
@@ -66,8 +69,3 @@ class Cohort:
         for position, row in enumerate(rows):
             batch[position] = self.read(int(row))
         return batch
-
-
-def site_order(label: str) -> tuple[int, int, str]:
-    """Sort key that puts numeric site labels in numeric order, then the others."""
-    return (0, int(label), label) if label.isdecimal() else (1, 0, label)

@@ -1,0 +1,49 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+
+# Nothing contacts the outside while fedcl runs.
+export FLWR_TELEMETRY_ENABLED = 0
+export FLWR_DISABLE_UPDATE_CHECK = 1
+
+.PHONY: demo test format lint contracts types tests clean
+
+demo: $(VENV)/installed              ## Set up, train 64 sites on the embedded cohort, print the result
+	$(BIN)/fedcl simulate configs/demo.yaml --restart
+
+test: $(VENV)/installed-dev format lint contracts types tests   ## Set up and pass every check
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+
+contracts: $(VENV)/installed-dev
+	$(BIN)/lint-imports
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+tests: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "fedcl needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: so the build that fits this machine is chosen before anything asks for one.
+$(VENV)/installed: $(VENV)/bin/python constraints.txt pyproject.toml
+	$(PIP) install torch -c constraints.txt
+	$(PIP) install -e . -c constraints.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install -e '.[dev,flower-engine]' -c constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs data .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,63 @@
+"""Nothing half-written: files and folders appear whole under their name, or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+
+def write_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then give it its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    write_file(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, state: dict[str, np.ndarray]) -> None:
+    """Write named arrays as one safetensors file."""
+    # safetensors copies raw memory: a non-contiguous view would be written in the wrong order.
+    whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.items()}
+    write_file(path, lambda temporary: save_file(whole, temporary))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_tensors` wrote."""
+    return load_file(path)
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a temporary neighbour, then give it its name, replacing an older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        fill(temporary)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _discard(_: object) -> None:
+    return None

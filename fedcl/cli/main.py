@@ -1,0 +1,180 @@
+"""The command line: `fedcl simulate | pooled | local | evaluate | report | compare | check | phantom`.
+
+A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to go on.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedcl import __version__
+from fedcl.errors import FedclError
+
+# Nothing contacts the outside: Flower reads these when it is imported, after this module.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+app = typer.Typer(
+    name="fedcl",
+    help="Train a brain-MRI encoder across hospitals without moving a scan.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override one key; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option(help="Go on with the run in output.path.")]
+Restart = Annotated[bool, typer.Option(help="Discard the run in output.path and begin again.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+@app.command()
+def simulate(
+    config: ConfigFile, set_: Set = None, resume: Resume = False, restart: Restart = False
+) -> None:
+    """Train a federation of all the sites on this machine, on Flower, and report."""
+    _experiment("simulate", config, set_, resume, restart)
+
+
+@app.command()
+def pooled(
+    config: ConfigFile, set_: Set = None, resume: Resume = False, restart: Restart = False
+) -> None:
+    """Train on all the sites' participants together: the reference; in output.path-pooled."""
+    _experiment("pooled", config, set_, resume, restart)
+
+
+@app.command()
+def local(
+    config: ConfigFile, set_: Set = None, resume: Resume = False, restart: Restart = False
+) -> None:
+    """Train each site alone: what a hospital gets by itself; in output.path-local."""
+    _experiment("local", config, set_, resume, restart)
+
+
+@app.command()
+def evaluate(run: RunPath) -> None:
+    """Evaluate a run's last checkpoint again, and write its results and report."""
+    from fedcl.experiment import evaluate_again
+
+    from fedcl.cli.progress import steps
+
+    with steps(console) as bars:
+        results = evaluate_again(run, bars.at)
+    _show([results], run)
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Write a run's report.html again from its results."""
+    from fedcl.experiment import report_again
+
+    console.print(f"Report: {report_again(run)}")
+
+
+@app.command()
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> None:
+    """Print the results of several runs side by side."""
+    from fedcl.report.results import read_results
+    from fedcl.report.table import comparison_table
+
+    console.print(comparison_table([read_results(run / "results.json") for run in runs]))
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A data folder or an experiment.")],
+) -> None:
+    """Check data without training: every problem, and a table per site."""
+    from fedcl.cli.check import run_check
+
+    raise typer.Exit(run_check(data, console))
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write the cohort.")],
+    scale: Annotated[float, typer.Option(help="Site sizes as a share of OpenBHB's, in (0, 1].")] = 0.15,
+    grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels per axis.")] = (24, 29, 24),
+    scanner_strength: Annotated[float, typer.Option(help="Multiplies every scanner effect.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Names every draw.")] = 7,
+) -> None:
+    """Write the embedded cohort: an OpenBHB-shaped folder of 64 sites."""
+    from fedcl.cli.progress import steps
+    from fedcl.data.phantom import write_phantom
+    from fedcl.errors import DataError
+
+    if folder.exists():
+        raise DataError(f"{folder}: already exists; choose another folder or delete it")
+    with steps(console) as bars:
+        write_phantom(
+            folder,
+            scale=scale,
+            grid=grid,
+            scanner_strength=scanner_strength,
+            seed=seed,
+            on_progress=lambda done, total: bars.at("Writing participants", done, total),
+        )
+    console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__)
+
+
+def main() -> None:
+    """Run the command line; turn a user's mistake into one message and its exit code."""
+    try:
+        status = app(standalone_mode=False)
+    except FedclError as error:
+        Console(stderr=True).print(f"fedcl: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if type(error).__module__.startswith("click") or hasattr(error, "show"):
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        raise
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _experiment(
+    kind: str, path: Path, overrides: list[str] | None, resume: bool, restart: bool
+) -> None:
+    from fedcl.cli.progress import steps
+    from fedcl.config import load
+    from fedcl.experiment import run_experiment
+
+    config = load(path, overrides or [])
+    try:
+        with steps(console) as bars:
+            results, folder = run_experiment(
+                kind, config, resume=resume, restart=restart, progress=bars.at, say=console.print
+            )
+    except KeyboardInterrupt:
+        words = " ".join(sys.argv[1:])
+        again = words.replace(" --restart", "") + ("" if resume else " --resume")
+        console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {again}")
+        raise
+    _show([results], folder)
+
+
+def _show(results: list, folder: Path) -> None:  # type: ignore[type-arg]
+    from fedcl.report.table import result_table
+
+    console.print(result_table(results[0]))
+    console.print(f"Report: {folder / 'report.html'}")

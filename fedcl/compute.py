@@ -1,0 +1,45 @@
+"""Where the arithmetic runs: the device, the threads, the memory layout."""
+
+import os
+
+import torch
+
+from fedcl.config import Compute
+from fedcl.errors import ConfigError
+from fedcl.models.network import Network
+
+
+def choose_device(compute: Compute) -> torch.device:
+    """Return the configured device; `auto` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: `cuda` is asked for and this machine has none.
+    """
+    available = torch.cuda.is_available()
+    if compute.device == "cuda" and not available:
+        raise ConfigError(
+            "compute.device: cuda, but torch sees no GPU here; use auto or cpu "
+            "(--set compute.device=auto)"
+        )
+    return torch.device("cuda" if available and compute.device != "cpu" else "cpu")
+
+
+def choose_workers(compute: Compute) -> int:
+    """Return how many processes train sites side by side."""
+    if compute.workers != "auto":
+        return compute.workers
+    if choose_device(compute).type == "cuda":
+        return 1
+    return max(1, (os.cpu_count() or 1) // compute.threads)
+
+
+def use_threads(compute: Compute) -> None:
+    """Set torch's threads for this process; results are bit-identical at equal threads."""
+    torch.set_num_threads(compute.threads)
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to its device, channels last for 3D convolutions on a GPU."""
+    if device.type == "cuda":
+        return network.to(device, memory_format=torch.channels_last_3d)
+    return network.to(device)

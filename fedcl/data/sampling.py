@@ -1,0 +1,44 @@
+"""One pass over a site: shuffled batches of participants, read ahead of the arithmetic."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from fedcl.data.cohort import Cohort, Rows
+
+
+def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Generator) -> list[Rows]:
+    """Return `rows` in random order, cut into batches of at least two participants.
+
+    A last batch of one joins the batch before it: one participant alone has nobody to meet.
+    """
+    order = generator.permutation(rows)
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [np.concatenate(batches[-2:])]
+    return batches
+
+
+def read_ahead(
+    cohort: Cohort, batches: Sequence[Rows], *, device: torch.device
+) -> Iterator[tuple[Rows, torch.Tensor]]:
+    """Yield (rows, arrays on `device`); the next batch is read while this one is used.
+
+    On a GPU the arrays come from pinned memory and are copied without blocking.
+    """
+
+    def read(rows: Rows) -> torch.Tensor:
+        arrays = torch.from_numpy(cohort.load(rows))
+        return arrays.pin_memory() if device.type == "cuda" else arrays
+
+    if not batches:
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        pending = reader.submit(read, batches[0])
+        for position, rows in enumerate(batches):
+            arrays = pending.result()
+            if position + 1 < len(batches):
+                pending = reader.submit(read, batches[position + 1])
+            yield rows, arrays.to(device, non_blocking=True)

@@ -1,0 +1,32 @@
+"""The frozen encoder's representations and embeddings of participants, without augmentation."""
+
+import numpy as np
+import torch
+
+from fedcl.config import Config
+from fedcl.data.cohort import Cohort, Rows
+from fedcl.data.sampling import read_ahead
+from fedcl.local_round import autocast
+from fedcl.models.network import Network
+
+_BATCH = 64
+
+
+@torch.no_grad()
+def represent(
+    network: Network, cohort: Cohort, rows: Rows, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (representations, embeddings) of `rows`, float32, shapes (rows, width), (rows, dim).
+
+    The network is left in evaluation mode.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    representations, embeddings = [], []
+    for _, arrays in read_ahead(cohort, batches, device=device):
+        with autocast(config.compute, device):
+            representation, embedding = network(arrays)
+        representations.append(representation.float().cpu().numpy())
+        embeddings.append(embedding.float().cpu().numpy())
+    return np.concatenate(representations), np.concatenate(embeddings)

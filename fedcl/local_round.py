@@ -1,0 +1,119 @@
+"""The method on one screen: participants -> views -> encoder -> objective -> step.
+
+The same function runs at a site of the federation, on all sites pooled, and at one site alone.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fedcl.config import Compute, Config
+from fedcl.data.cohort import Cohort, Rows
+from fedcl.data.sampling import read_ahead, shuffled_batches
+from fedcl.data.views import two_views
+from fedcl.models.network import Network
+from fedcl.objective import objective
+from fedcl.seeds import derive, numpy_generator
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a local round says of itself; every quantity is a sum that adds across sites.
+
+    Attributes:
+        participants: Training participants seen in each epoch.
+        steps: Optimiser steps taken.
+        loss_total: Sum of the loss over anchors and epochs.
+        anchors: Anchors summed over epochs.
+        skipped: Anchors without any positive, summed over epochs.
+        seconds: Wall-clock time.
+    """
+
+    participants: int
+    steps: int
+    loss_total: float
+    anchors: int
+    skipped: int
+    seconds: float
+
+
+def local_round(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    cohort: Cohort,
+    rows: Rows,
+    config: Config,
+    *,
+    round_number: int,
+    site: str,
+    proximal: float = 0.0,
+) -> Trained:
+    """Train `network` in place on the participants in `rows` for the configured epochs.
+
+    Every draw is named by (seed, purpose, site or participant, round, epoch), so the result does
+    not depend on what ran before in this process.
+
+    Args:
+        network: Holds the weights received; trained in place, on its device.
+        optimizer: Over the network's parameters.
+        cohort: The participants.
+        rows: Those to train on.
+        config: The experiment.
+        round_number: Counts from 1.
+        site: Names the draws: a label, or what stands for several sites.
+        proximal: mu of FedProx, >= 0; 0 leaves the term out.
+    """
+    started = time.perf_counter()
+    device = next(network.parameters()).device
+    received = [p.detach().clone() for p in network.parameters()] if proximal else []
+    seed = config.seed
+    identifiers = cohort.table["participant_id"].to_numpy()
+    steps = 0
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+
+    network.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "network", site, round_number))
+        for epoch in range(config.local.epochs):
+            shuffle = numpy_generator(seed, "order", site, round_number, epoch)
+            batches = shuffled_batches(
+                rows, batch_size=config.local.batch_size, generator=shuffle
+            )
+            for batch, arrays in read_ahead(cohort, batches, device=device):
+                draws = [derive(seed, "view", identifiers[i], round_number, epoch) for i in batch]
+                views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
+                ages = torch.as_tensor(cohort.ages(batch), dtype=torch.float32, device=device)
+                with autocast(config.compute, device):
+                    loss = objective(network, views, ages, config.objective)
+                value = loss.value
+                if proximal:
+                    value = value + proximal / 2 * _squared_distance(network, received)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                optimizer.step()
+                steps += 1
+                sums += torch.stack([loss.total, loss.anchors, loss.skipped]).double()
+
+    loss_total, anchors, skipped = sums.tolist()
+    return Trained(
+        participants=len(rows),
+        steps=steps,
+        loss_total=loss_total,
+        anchors=int(anchors),
+        skipped=int(skipped),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def autocast(compute: Compute, device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU where configured; the CPU path is always float32."""
+    wanted = device.type == "cuda" and compute.precision == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def _squared_distance(network: nn.Module, received: list[torch.Tensor]) -> torch.Tensor:
+    """||w - w_global||^2: the proximal term of Li et al. 2020, https://arxiv.org/abs/1812.06127."""
+    parameters = zip(network.parameters(), received, strict=True)
+    return torch.stack([(p - start).square().sum() for p, start in parameters]).sum()

@@ -1,0 +1,26 @@
+"""The 3D convolution that every volume encoder is made of, with its initial weights.
+
+He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
+"""
+
+from torch import nn
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = False
+) -> nn.Conv3d:
+    """Return a cubic convolution whose weights keep the variance of the gradients.
+
+    Args:
+        inputs: Channels read, >= 1.
+        outputs: Channels written, >= 1.
+        kernel: Edge of the kernel in voxels, >= 1.
+        stride: Voxels between two outputs, >= 1.
+        padding: Zeros added at both ends of each axis, in voxels.
+        bias: Whether a constant per channel is learnt; useless before a normalisation.
+    """
+    layer = nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,119 @@
+"""DenseNet-121 in three dimensions, and its small sibling made for brain scans.
+
+Huang et al., "Densely connected convolutional networks", CVPR 2017,
+https://arxiv.org/abs/1608.06993; Dufumier et al., "Benchmarking CNN on 3D anatomical brain MRI",
+2021, https://arxiv.org/abs/2106.01132 (tiny-DenseNet)
+
+Unlike the papers, group normalisation is the default; the number of parameters is the same.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedcl.models.convolution import convolution
+from fedcl.models.norm import Norm, normalisation
+from fedcl.shapes import Representation, Volumes
+
+BOTTLENECK = 4
+"""Channels between a layer's two convolutions, in multiples of its growth."""
+
+
+class DenseNet(nn.Module):
+    """Blocks in which every layer reads all the layers before it, then the mean over the grid.
+
+    Reads any grid; an axis of a single voxel is not halved further.
+
+    Args:
+        width: Channels of the first stage.
+        growth: Channels that each layer adds.
+        layers: Layers of each block; between two blocks channels and axes are halved.
+        channels: Channels of a volume.
+        norm: "group", or "batch" as published.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        growth: int,
+        layers: tuple[int, ...],
+        channels: int = 1,
+        norm: Norm = "group",
+    ) -> None:
+        super().__init__()
+        self.stem = convolution(channels, width, 7, stride=2, padding=3)
+        self.norm = normalisation(norm, width)
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        stages: list[nn.Module] = []
+        for block, count in enumerate(layers):
+            if block > 0:
+                stages.append(Transition(width, width // 2, norm=norm))
+                width = width // 2
+            for _ in range(count):
+                stages.append(DenseLayer(width, growth, norm=norm))
+                width = width + growth
+        self.stages = nn.Sequential(*stages)
+        self.last_norm = normalisation(norm, width)
+        self.width = width
+
+    def forward(self, volumes: Volumes) -> Representation:
+        """Return one non-negative row of length `width` per volume."""
+        stem = self.pool(F.relu(self.norm(self.stem(volumes))))
+        return F.relu(self.last_norm(self.stages(stem))).mean(dim=(2, 3, 4))
+
+
+class DenseLayer(nn.Module):
+    """A 1x1x1 and a 3x3x3 convolution whose output is appended to the input."""
+
+    def __init__(self, inputs: int, growth: int, *, norm: Norm) -> None:
+        super().__init__()
+        self.norm1 = normalisation(norm, inputs)
+        self.conv1 = convolution(inputs, BOTTLENECK * growth, 1)
+        self.norm2 = normalisation(norm, BOTTLENECK * growth)
+        self.conv2 = convolution(BOTTLENECK * growth, growth, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bottleneck = self.conv1(F.relu(self.norm1(x)))
+        return torch.cat([x, self.conv2(F.relu(self.norm2(bottleneck)))], dim=1)
+
+
+class Transition(nn.Module):
+    """Fewer channels on a grid of half the size, rounded down but never to nothing."""
+
+    def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
+        super().__init__()
+        self.norm = normalisation(norm, inputs)
+        self.conv = convolution(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(F.relu(self.norm(x)))
+        return F.avg_pool3d(x, kernel_size=[min(2, voxels) for voxels in x.shape[2:]])
+
+
+def densenet121(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> DenseNet:
+    """Return DenseNet-121: 11,242,624 parameters and a representation of 1024 at width 64.
+
+    Args:
+        width: Channels of the first stage, >= 2; the growth is half of it (32 as published).
+        channels: Channels of a volume.
+        norm: "group", or "batch" as published.
+    """
+    return DenseNet(
+        width, growth=max(1, width // 2), layers=(6, 12, 24, 16), channels=channels, norm=norm
+    )
+
+
+def tiny_densenet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> DenseNet:
+    """Return tiny-DenseNet: 1,462,480 parameters and a representation of 392 at width 64.
+
+    With the 1000-class output of its first publication it counts 1,855,480.
+
+    Args:
+        width: Channels of the first stage, >= 2; the growth is a quarter of it (16 as published).
+        channels: Channels of a volume.
+        norm: "group", or "batch" as published.
+    """
+    return DenseNet(
+        width, growth=max(1, width // 4), layers=(6, 12, 16), channels=channels, norm=norm
+    )

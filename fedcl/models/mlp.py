@@ -1,0 +1,81 @@
+"""A multilayer perceptron that reads a table of regional brain measures.
+
+The table is standardised inside the network, by a mean and a standard deviation that all sites
+share and that travel with the weights, so that volumes in mm^3 and thicknesses in mm weigh alike.
+Rectified layers with the initial weights of He et al., "Delving deep into rectifiers", ICCV 2015,
+https://arxiv.org/abs/1502.01852
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fedcl.shapes import Features, Representation
+
+FARTHEST_SD = 8.0
+"""Standardised values are clipped here: one damaged measure must not drown the others."""
+
+SMALLEST_RELATIVE_SD = 1e-6
+"""Below this share of the mean (or of 1) a spread is float32 rounding, not anatomy."""
+
+
+class MLP(nn.Module):
+    """Standardise, then Linear-ReLU for every width in `hidden`; no batch normalisation.
+
+    The last layer is rectified too, so that a representation is non-negative like that of the
+    volume encoders.
+
+    Args:
+        features: Columns of the table, >= 1.
+        hidden: Width of every layer, at least one; the last is the representation's.
+    """
+
+    feature_mean: Tensor
+    feature_sd: Tensor
+
+    def __init__(self, features: int, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        if not hidden:
+            raise ValueError("hidden: an MLP needs at least one layer")
+        self.width = hidden[-1]
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_sd", torch.ones(features))
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((features, *hidden[:-1]), hidden, strict=True):
+            linear = nn.Linear(inputs, outputs)
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    @torch.no_grad()
+    def set_scale(self, mean: Tensor, sd: Tensor) -> None:
+        """Set what the features are standardised by.
+
+        Args:
+            mean: Mean of every feature, in its own unit, shape (feature,).
+            sd: Standard deviation of every feature, in its own unit, >= 0, shape (feature,). A
+                feature that hardly varies is divided by a floor instead.
+
+        Raises:
+            ValueError: a shape that is not the table's, a value that is not finite, an sd < 0.
+        """
+        for name, value in (("mean", mean), ("sd", sd)):
+            if value.shape != self.feature_mean.shape:
+                expected, found = tuple(self.feature_mean.shape), tuple(value.shape)
+                raise ValueError(f"{name}: expected shape {expected}, found {found}")
+            if not value.isfinite().all():
+                raise ValueError(f"{name}: not finite")
+        if (sd < 0).any():
+            raise ValueError("sd: must not be negative")
+        self.feature_mean.copy_(mean)
+        self.feature_sd.copy_(sd)
+
+    def standardise(self, features: Features) -> Features:
+        """Return features in standard deviations from the mean, within +-8."""
+        floor = SMALLEST_RELATIVE_SD * self.feature_mean.abs().clamp(min=1)
+        scaled = (features - self.feature_mean) / torch.maximum(self.feature_sd, floor)
+        return scaled.clamp(-FARTHEST_SD, FARTHEST_SD)
+
+    def forward(self, features: Features) -> Representation:
+        """Return one non-negative row of length `width` per participant."""
+        return self.layers(self.standardise(features))

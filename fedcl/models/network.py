@@ -1,0 +1,114 @@
+"""The network of an experiment: an encoder, and the head that its objective trains."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedcl.config import Config, ConvolutionalEncoder, MLPEncoder
+from fedcl.errors import ConfigError
+from fedcl.models.alexnet import AlexNet
+from fedcl.models.densenet import DenseNet, densenet121, tiny_densenet
+from fedcl.models.mlp import MLP
+from fedcl.models.projector import Projector
+from fedcl.models.resnet import ResNet18
+from fedcl.shapes import Embedding, Inputs, Representation
+
+Encoder = ResNet18 | DenseNet | AlexNet | MLP
+
+
+class Network(nn.Module):
+    """An encoder with a projector (contrastive objectives) or an age head (l1).
+
+    Args:
+        encoder: Maps volumes or features to representations of length `encoder.width`.
+        head: Registered as `projector` or `age_head`, by its kind.
+
+    Attributes:
+        projector: The projector; None for l1.
+        age_head: The linear age head; None for contrastive objectives.
+    """
+
+    def __init__(self, encoder: Encoder, head: Projector | nn.Linear) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = head if isinstance(head, Projector) else None
+        self.age_head = head if isinstance(head, nn.Linear) else None
+
+    def represent(self, inputs: Inputs) -> Representation:
+        """Return representations, in float32 even under a lower precision."""
+        return _at_least_float32(self.encoder(inputs))
+
+    def embed(self, representation: Representation) -> Embedding:
+        """Return unit embeddings, or for l1 the age in years, shape (batch, 1)."""
+        if self.projector is not None:
+            return self.projector(representation)
+        assert self.age_head is not None
+        return _at_least_float32(self.age_head(representation))
+
+    def feature_scale(self) -> tuple[Tensor, Tensor] | None:
+        """Return what a table encoder standardises by (mean, sd); None for volumes."""
+        if isinstance(self.encoder, MLP):
+            return self.encoder.feature_mean, self.encoder.feature_sd
+        return None
+
+    def set_feature_scale(self, mean: np.ndarray, sd: np.ndarray) -> None:
+        """Set what a table encoder standardises by; each of shape (feature,)."""
+        assert isinstance(self.encoder, MLP)
+        self.encoder.set_scale(torch.from_numpy(mean), torch.from_numpy(sd))
+
+    def forward(self, inputs: Inputs) -> tuple[Representation, Embedding]:
+        """Return representations and what `embed` makes of them."""
+        representation = self.represent(inputs)
+        return representation, self.embed(representation)
+
+
+def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Network:
+    """Return the experiment's network on the CPU; its weights depend on the seed alone.
+
+    The process-wide random state is neither read nor changed.
+
+    Args:
+        config: The experiment; encoder, projector and objective are used.
+        shape: Of one participant's array: (channel, x, y, z) for volumes, (feature,) for a table.
+        seed: Names the initial weights, in [0, 2^63).
+
+    Raises:
+        ConfigError: an encoder that cannot read arrays of this shape.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        # torch.manual_seed would also reseed the GPUs, which fork_rng does not restore here.
+        torch.default_generator.manual_seed(seed)
+        encoder = _encoder(config.encoder, shape)
+        if config.objective.loss == "l1":
+            return Network(encoder, nn.Linear(encoder.width, 1))
+        hidden, dim = config.projector.hidden, config.projector.dim
+        return Network(encoder, Projector(encoder.width, hidden=hidden, dim=dim))
+
+
+def _encoder(section: ConvolutionalEncoder | MLPEncoder, shape: tuple[int, ...]) -> Encoder:
+    if isinstance(section, MLPEncoder):
+        if len(shape) != 1:
+            raise ConfigError(
+                f"encoder.kind: mlp reads tables, arrays of shape (feature,); this data has {shape}"
+            )
+        if not section.hidden:
+            raise ConfigError("encoder.hidden: expected at least one layer; found none")
+        return MLP(shape[0], section.hidden)
+    if len(shape) != 4:
+        raise ConfigError(
+            f"encoder.kind: {section.kind} reads volumes, arrays of shape (channel, x, y, z); "
+            f"this data has {shape}"
+        )
+    match section.kind:
+        case "resnet18":
+            return ResNet18(section.width, channels=shape[0], norm=section.norm)
+        case "densenet121":
+            return densenet121(section.width, channels=shape[0], norm=section.norm)
+        case "tiny_densenet":
+            return tiny_densenet(section.width, channels=shape[0], norm=section.norm)
+        case "alexnet":
+            return AlexNet(section.width, channels=shape[0], norm=section.norm)
+
+
+def _at_least_float32(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))

@@ -1,0 +1,46 @@
+"""Normalisation layers: one that looks at a single participant, one that looks at the whole batch.
+
+Wu & He, "Group normalization", ECCV 2018, https://arxiv.org/abs/1803.08494
+
+Batch normalisation lets every participant change every other's output: it is incompatible with
+per-participant privacy, and its statistics follow the site's scanner. Group normalisation is the
+default everywhere.
+"""
+
+from typing import Literal
+
+from torch import nn
+
+Norm = Literal["group", "batch"]
+
+NORMALISATION_LAYERS = (nn.GroupNorm, nn.BatchNorm3d)
+"""Every kind of layer that `normalisation` returns."""
+
+MOST_GROUPS = 32
+FEWEST_CHANNELS_PER_GROUP = 8
+
+
+def normalisation(norm: Norm, channels: int) -> nn.GroupNorm | nn.BatchNorm3d:
+    """Return a normalisation layer with a gain and a shift per channel.
+
+    Args:
+        norm: "group" normalises each participant alone; "batch" normalises over the batch and
+            needs more than one value per channel in train mode.
+        channels: Channels of the volume to normalise, >= 1.
+    """
+    match norm:
+        case "group":
+            return nn.GroupNorm(group_count(channels), channels)
+        case "batch":
+            return nn.BatchNorm3d(channels)
+
+
+def group_count(channels: int) -> int:
+    """Return the largest divisor of `channels` that makes at most 32 groups of 8 or more channels.
+
+    Unlike the paper (32 groups), groups never get thin. On a small grid the last stage is a single
+    voxel, where a group of one channel would normalise every participant to the same zero; the
+    paper's own error grows below 8 channels per group.
+    """
+    most = min(MOST_GROUPS, channels // FEWEST_CHANNELS_PER_GROUP)
+    return next((n for n in range(most, 1, -1) if channels % n == 0), 1)

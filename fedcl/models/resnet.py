@@ -1,0 +1,73 @@
+"""ResNet-18 in three dimensions, the encoder of the L_exp results on OpenBHB.
+
+Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI 2023,
+https://arxiv.org/abs/2211.08326; He et al., "Deep residual learning for image recognition",
+CVPR 2016, https://arxiv.org/abs/1512.03385
+
+Unlike the paper, group normalisation is the default; the number of parameters is the same.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedcl.models.convolution import convolution
+from fedcl.models.norm import Norm, normalisation
+from fedcl.shapes import Representation, Volumes
+
+
+class ResNet18(nn.Module):
+    """Four stages of two residual blocks, then the mean over the grid.
+
+    33,160,000 parameters at width 64 and one channel. Reads any grid: each axis is halved up to
+    five times, rounding up.
+
+    Args:
+        width: Channels of the first stage; the others have 2, 4 and 8 times as many.
+        channels: Channels of a volume.
+        norm: "group", or "batch" as published.
+    """
+
+    def __init__(self, width: int = 64, *, channels: int = 1, norm: Norm = "group") -> None:
+        super().__init__()
+        self.width = 8 * width
+        self.stem = convolution(channels, width, 7, stride=2, padding=3)
+        self.norm = normalisation(norm, width)
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.stages = nn.Sequential(
+            _stage(width, width, stride=1, norm=norm),
+            _stage(width, 2 * width, stride=2, norm=norm),
+            _stage(2 * width, 4 * width, stride=2, norm=norm),
+            _stage(4 * width, 8 * width, stride=2, norm=norm),
+        )
+
+    def forward(self, volumes: Volumes) -> Representation:
+        """Return one non-negative row of length `width` per volume."""
+        stem = self.pool(F.relu(self.norm(self.stem(volumes))))
+        return self.stages(stem).mean(dim=(2, 3, 4))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3x3 convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = convolution(inputs, outputs, 3, stride=stride, padding=1)
+        self.norm1 = normalisation(norm, outputs)
+        self.conv2 = convolution(outputs, outputs, 3, padding=1)
+        self.norm2 = normalisation(norm, outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                convolution(inputs, outputs, 1, stride=stride), normalisation(norm, outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(residual + self.shortcut(x))
+
+
+def _stage(inputs: int, outputs: int, *, stride: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(
+        BasicBlock(inputs, outputs, stride=stride, norm=norm),
+        BasicBlock(outputs, outputs, stride=1, norm=norm),
+    )

@@ -1,0 +1,89 @@
+"""Which tensors of a network travel between the sites and the server, and which stay at a site.
+
+Li et al., "FedBN: federated learning on non-IID features via local batch normalization", ICLR 2021,
+https://arxiv.org/abs/2102.07623
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedcl.config import Config, FedBN
+from fedcl.errors import RunError
+from fedcl.models.norm import NORMALISATION_LAYERS
+
+
+def travelling(network: nn.Module, *, keep_norm: bool) -> tuple[str, ...]:
+    """Return the names of the tensors that travel, in the network's own order.
+
+    All parameters and buffers of floating point do. The batch counter of batch normalisation is a
+    whole number and never does.
+
+    Args:
+        network: The network of the experiment.
+        keep_norm: FedBN: the parameters and statistics of normalisation layers stay at the site.
+    """
+    staying = {
+        name
+        for name, module in network.named_modules()
+        if keep_norm and isinstance(module, NORMALISATION_LAYERS)
+    }
+    return tuple(
+        name
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point() and name.rpartition(".")[0] not in staying
+    )
+
+
+def travelling_names(network: nn.Module, config: Config) -> tuple[str, ...]:
+    """Return the names of the tensors that travel under the experiment's aggregation rule."""
+    return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
+
+
+def read_state(network: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return copies of the named tensors as C-contiguous float32 arrays, in the order of `names`.
+
+    Raises:
+        RunError: a tensor that the network does not have.
+    """
+    tensors = network.state_dict()
+    for name in names:
+        if name not in tensors:
+            raise RunError(f"{name}: this network has no such tensor")
+    return {
+        name: tensors[name].to("cpu", torch.float32, copy=True).contiguous().numpy()
+        for name in names
+    }
+
+
+def write_state(network: nn.Module, state: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays into the network, on whatever device it is; nothing is written on an error.
+
+    Args:
+        network: The network to fill.
+        state: Arrays by name: exactly what travels, with or without the normalisation layers.
+
+    Raises:
+        RunError: the first tensor that is missing, unknown or of another shape.
+    """
+    tensors = network.state_dict()
+    expected = set(travelling(network, keep_norm=True))
+    if not state.keys() <= expected:
+        expected = set(travelling(network, keep_norm=False))
+    for name in state:
+        if name not in expected:
+            raise RunError(f"{name}: this network has no such travelling tensor")
+    for name in tensors:
+        if name in expected and name not in state:
+            raise RunError(f"{name}: missing from the weights; they belong to another network")
+    for name, array in state.items():
+        if array.shape != tuple(tensors[name].shape):
+            raise RunError(
+                f"{name}: expected shape {tuple(tensors[name].shape)}, found {array.shape}; "
+                "the weights belong to another network"
+            )
+    for name, array in state.items():
+        # torch.tensor copies, so that a read-only array raises no warning.
+        tensors[name].copy_(torch.tensor(array))

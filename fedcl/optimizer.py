@@ -1,0 +1,59 @@
+"""The optimiser of a local round, and its state as plain arrays that can live on a site's disk."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedcl.config import Local
+from fedcl.errors import RunError
+
+State = dict[str, np.ndarray]
+
+
+def build_optimizer(network: nn.Module, local: Local, *, round_number: int) -> torch.optim.Optimizer:
+    """Return the configured optimiser at the learning rate of this round (rounds count from 1)."""
+    settings = local.optimizer
+    decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
+    rate = settings.learning_rate * decayed
+    if settings.kind == "adam":
+        return torch.optim.Adam(
+            network.parameters(), lr=rate, weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=rate,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+    )
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
+    """Return the optimiser's memory (moments, step counts) keyed `parameter.quantity`."""
+    return {
+        f"{parameter}.{quantity}": np.asarray(value.detach().cpu().numpy())
+        for parameter, memory in optimizer.state_dict()["state"].items()
+        for quantity, value in memory.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Give the optimiser back its memory; its learning rate stays this round's.
+
+    Raises:
+        RunError: the memory belongs to another network.
+    """
+    memory: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in state.items():
+        parameter, quantity = name.split(".")
+        memory.setdefault(int(parameter), {})[quantity] = torch.from_numpy(value.copy())
+    fresh = optimizer.state_dict()
+    sizes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    for parameter, quantities in memory.items():
+        for quantity, value in quantities.items():
+            if parameter >= len(sizes) or value.shape not in (sizes[parameter], ()):
+                raise RunError(
+                    f"the kept optimiser state ({parameter}.{quantity}) belongs to another "
+                    "encoder; start a new run or set local.keep_optimizer to false"
+                )
+    optimizer.load_state_dict({"state": memory, "param_groups": fresh["param_groups"]})

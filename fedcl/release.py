@@ -1,0 +1,151 @@
+"""Everything that may leave a site: three kinds of release, each a frozen dataclass, each with a receipt.
+
+A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
+release holds a participant's id, a path, or a value of one participant.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+State = dict[str, np.ndarray]
+"""Named float32 tensors of a network."""
+
+
+@dataclass(frozen=True)
+class FeatureSums:
+    """Sums over a site's training participants that standardise a ROI table; they add across sites.
+
+    Attributes:
+        count: Participants.
+        total: Sum of each feature, float64.
+        squares: Sum of each feature's square, float64.
+    """
+
+    count: int
+    total: np.ndarray
+    squares: np.ndarray
+
+    def __add__(self, other: "FeatureSums") -> "FeatureSums":
+        return FeatureSums(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    @staticmethod
+    def add_all(sums: Iterable["FeatureSums"]) -> "FeatureSums | None":
+        """Return the sum over sites; None without any."""
+        total = None
+        for one in sums:
+            total = one if total is None else total + one
+        return total
+
+    def scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each feature's mean and standard deviation, float32."""
+        mean = self.total / self.count
+        variance = np.maximum(self.squares / self.count - mean**2, 0.0)
+        return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a site says when it first meets the server.
+
+    Attributes:
+        site: Its label.
+        participants: Training participants; 0 for a site that only evaluates.
+        shape: Of one participant's array, so that the server can build the same encoder.
+        feature_sums: For ROI tables only.
+    """
+
+    site: str
+    participants: int
+    shape: tuple[int, ...]
+    feature_sums: FeatureSums | None
+
+
+@dataclass(frozen=True)
+class Update:
+    """What leaves a site after a local round.
+
+    Attributes:
+        site: Its label.
+        round: The round it answers.
+        participants: Training participants behind the update.
+        weights: The travelling tensors after training.
+        loss_total: Sum of the loss over anchors.
+        anchors: How many anchors that sum holds.
+        skipped: Anchors without any positive.
+        steps: Optimiser steps taken.
+        seconds: Wall-clock time of the training.
+    """
+
+    site: str
+    round: int
+    participants: int
+    weights: State
+    loss_total: float
+    anchors: int
+    skipped: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A site cannot answer. The reason is a category; details stay in the site's own log.
+
+    Attributes:
+        site: Its label.
+        reason: One of REFUSALS.
+    """
+
+    site: str
+    reason: str
+
+
+REFUSALS = (
+    "its data cannot be read",
+    "the configuration cannot be used at this site",
+    "the configuration text does not match its hash",
+    "its memory of earlier rounds cannot be read",
+    "the training failed",
+)
+
+Release = Introduction | Update | Refusal
+
+
+def arrays_of(release: Release) -> State:
+    """Return the arrays a release holds, by name."""
+    match release:
+        case Update():
+            return release.weights
+        case Introduction(feature_sums=FeatureSums() as sums):
+            return {"feature_total": sums.total, "feature_squares": sums.squares}
+        case _:
+            return {}
+
+
+def receipt(release: Release, *, round_number: int) -> dict[str, object]:
+    """Return the line a site keeps of what it let go: kind, round, arrays and bytes, no values.
+
+    Raises:
+        TypeError: the object is not a release.
+        ValueError: it is malformed: wrong type of array, or a reason that is not a category.
+    """
+    if not isinstance(release, Release):
+        raise TypeError(f"{type(release).__name__} is not a release: it may not leave the site")
+    if isinstance(release, Refusal) and release.reason not in REFUSALS:
+        raise ValueError("a refusal's reason is one of release.REFUSALS; details stay at the site")
+    expected = np.float32 if isinstance(release, Update) else np.float64
+    arrays = arrays_of(release)
+    for name, array in arrays.items():
+        if array.dtype != expected:
+            raise ValueError(f"{name}: {array.dtype} may not leave the site as {expected.__name__}")
+    return {
+        "kind": type(release).__name__.lower(),
+        "round": round_number,
+        "arrays": len(arrays),
+        "bytes": sum(array.nbytes for array in arrays.values()),
+        "participants": getattr(release, "participants", 0),
+    }

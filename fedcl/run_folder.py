@@ -1,0 +1,189 @@
+"""The folder of a run: what was asked, how far it got, what came out.
+
+    config.yaml      the resolved experiment
+    rounds.jsonl     one line per round
+    checkpoints/     round-00008/{weights,server}.safetensors, state.json
+    sites/           each site's memory, receipts and failures (simulation)
+    results.json, report.html
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from fedcl.atomic import read_tensors, write_folder, write_json, write_text, write_tensors
+from fedcl.config import Config, parse, resolved
+from fedcl.errors import RunError
+from fedcl.release import State
+
+# What may change between a run and its resumption: none of it alters the rounds already done.
+_MAY_CHANGE = (("federation", "rounds"), ("compute", "workers"), ("evaluation",), ("output",))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A federation after a round.
+
+    Attributes:
+        round: Rounds completed; 0 before the first.
+        weights: The travelling tensors.
+        server: The aggregation rule's own memory, named tensors.
+        record: The round's line in the log; empty at round 0.
+    """
+
+    round: int
+    weights: State
+    server: State
+    record: dict[str, Any]
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+        self.log = path / "rounds.jsonl"
+        self.sites = path / "sites"
+
+    def site_path(self, site: str) -> Path:
+        """Return the folder of one site, whatever characters its label holds."""
+        return self.sites / quote(site, safe=" ")
+
+    def start(self, config: Config) -> None:
+        """Begin a new run.
+
+        Raises:
+            RunError: the folder already holds one.
+        """
+        if (self.path / "config.yaml").exists():
+            raise RunError(
+                f"{self.path}: a run is already there; add --resume to go on with it, or choose "
+                "another folder with --set output.path=..."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", resolved(config))
+
+    def resume(self, config: Config) -> None:
+        """Check that the run in this folder is the experiment `config`; start it if there is none.
+
+        Raises:
+            RunError: naming the first key that differs.
+        """
+        file = self.path / "config.yaml"
+        if not file.exists():
+            self.start(config)
+            return
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+        now = config.model_dump(mode="json")
+        for key, old, new in _differences(before, now):
+            if not any(key[: len(free)] == free for free in _MAY_CHANGE):
+                raise RunError(
+                    f"{self.path}: cannot resume: {'.'.join(key)} was {old!r} and is now {new!r}; "
+                    "use the run's own configuration, or another output.path"
+                )
+        write_text(file, resolved(config))
+
+    def config(self) -> Config:
+        """Return the experiment of this run.
+
+        Raises:
+            RunError: there is no run here.
+        """
+        file = self.path / "config.yaml"
+        if not file.exists():
+            raise RunError(f"{self.path}: no run here (no config.yaml)")
+        return parse(file.read_text(encoding="utf-8"), source=str(file))
+
+    def save(self, checkpoint: Checkpoint, *, keep_every: int | None) -> None:
+        """Write a checkpoint whole, then the round's log line, then forget older checkpoints.
+
+        Args:
+            checkpoint: What to keep.
+            keep_every: Rounds that are multiples of it are kept for good (the curve).
+        """
+
+        def fill(folder: Path) -> None:
+            write_tensors(folder / "weights.safetensors", checkpoint.weights)
+            write_tensors(folder / "server.safetensors", checkpoint.server)
+            write_json(
+                folder / "state.json", {"round": checkpoint.round, "record": checkpoint.record}
+            )
+
+        write_folder(self._checkpoint(checkpoint.round), fill)
+        self.write_log(checkpoint)
+        numbers = self.checkpoints()
+        for number in numbers[:-2]:
+            if keep_every is None or number % keep_every or number == 0:
+                _remove(self._checkpoint(number))
+
+    def write_log(self, checkpoint: Checkpoint) -> None:
+        """Make the log end with this checkpoint's round, whatever a killed process left there."""
+        lines = [record for record in self.read_log() if record["round"] < checkpoint.round]
+        if checkpoint.record:
+            lines.append(checkpoint.record)
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the rounds' records, oldest first; a torn last line is ignored."""
+        records = []
+        if self.log.exists():
+            for line in self.log.read_text(encoding="utf-8").splitlines():
+                try:
+                    records.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return records
+
+    def checkpoints(self) -> list[int]:
+        """Return the rounds that have a checkpoint, ascending."""
+        return sorted(int(p.name[6:]) for p in (self.path / "checkpoints").glob("round-[0-9]*"))
+
+    def load(self, round_number: int | None = None) -> Checkpoint | None:
+        """Return a round's checkpoint, by default the last; None if there is none.
+
+        Raises:
+            RunError: the checkpoint is damaged.
+        """
+        numbers = self.checkpoints()
+        if not numbers:
+            return None
+        folder = self._checkpoint(numbers[-1] if round_number is None else round_number)
+        try:
+            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            return Checkpoint(
+                state["round"],
+                read_tensors(folder / "weights.safetensors"),
+                read_tensors(folder / "server.safetensors"),
+                state["record"],
+            )
+        except Exception as error:  # safetensors raises its own types for a damaged file
+            raise RunError(
+                f"{folder}: damaged checkpoint ({error}); delete this folder to resume from the "
+                "round before"
+            ) from None
+
+    def _checkpoint(self, round_number: int) -> Path:
+        return self.path / "checkpoints" / f"round-{round_number:05d}"
+
+
+def _remove(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+
+
+def _differences(
+    before: Any, now: Any, key: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Any, Any]]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for name in {**before, **now}:
+            found += _differences(before.get(name), now.get(name), (*key, name))
+        return found
+    return [] if before == now else [(key, before, now)]

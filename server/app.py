@@ -1,0 +1,35 @@
+"""The Flower ServerApp: read the experiment, open the run folder, run the rounds."""
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+import fedcl
+from fedcl.config import Config, load, parse
+from fedcl.run_folder import RunFolder
+from server.rounds import run
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the experiment in `config` (YAML text, or the name of a file in configs/).
+
+    Run configuration: `config`, and `resume` to go on with the run in output.path.
+    """
+    config = _experiment(str(context.run_config.get("config", "")))
+    folder = RunFolder(config.output.path)
+    if context.run_config.get("resume", False):
+        folder.resume(config)
+    else:
+        folder.start(config)
+    run(grid, config, folder)
+
+
+def _experiment(text: str) -> Config:
+    if "\n" in text:
+        return parse(text, source="run configuration")
+    configs = Path(fedcl.__file__).parent.parent / "configs"
+    return load(configs / (text or "demo.yaml"))

@@ -1,0 +1,52 @@
+"""One question to several nodes, and their replies in the order they were asked."""
+
+import time
+from collections.abc import Iterator
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedcl.wire import fresh_copy
+
+POLL_S = 0.5
+
+
+def ask(
+    grid: Grid,
+    nodes: list[int],
+    record: RecordDict,
+    *,
+    message_type: str,
+    round_number: int,
+    timeout_s: float,
+) -> Iterator[tuple[int, Message]]:
+    """Send `record` to every node and yield (position, reply) in the order of `nodes`.
+
+    Sums of floats depend on their order, so an early reply waits for those before it. The
+    in-process grid replies in order; only a network makes replies wait. A node that says nothing
+    while `timeout_s` seconds pass without any reply is left out.
+    """
+    messages = [
+        Message(fresh_copy(record), node, message_type, group_id=str(round_number))
+        for node in nodes
+    ]
+    open_places = {name: place for place, name in enumerate(grid.push_messages(messages))}
+    early: dict[int, Message] = {}
+    following = 0
+    last_reply = time.monotonic()
+    while open_places:
+        heard = False
+        for reply in grid.pull_messages(list(open_places)):
+            early[open_places.pop(reply.metadata.reply_to_message_id)] = reply
+            heard = True
+            while following in early:
+                yield following, early.pop(following)
+                following += 1
+        if heard:
+            last_reply = time.monotonic()
+        elif time.monotonic() - last_reply >= timeout_s:
+            break
+        else:
+            time.sleep(POLL_S)
+    for place in sorted(early):
+        yield place, early.pop(place)

@@ -1,0 +1,72 @@
+"""What happened in a round, site by site: the line of rounds.jsonl."""
+
+import time
+from typing import Any
+
+from fedcl.release import Update
+
+_SILENT = "no answer in time"
+
+
+class RoundRecord:
+    """A round being written down; every asked site has an entry, silent until it answers."""
+
+    def __init__(self, number: int, asked: tuple[str, ...]) -> None:
+        self.number = number
+        self.asked = asked
+        self._started = time.perf_counter()
+        self._sites: dict[str, dict[str, Any]] = {
+            label: _entry(None, received_bytes=0, rejected=_SILENT) for label in asked
+        }
+
+    def enter(
+        self, site: str, update: Update | None, *, received_bytes: int, rejected: str | None
+    ) -> None:
+        """Note a site's answer."""
+        self._sites[site] = _entry(update, received_bytes=received_bytes, rejected=rejected)
+
+    def accepted(self) -> int:
+        """Return how many valid updates the round has."""
+        return sum(entry["rejected"] is None for entry in self._sites.values())
+
+    def reasons(self) -> str:
+        """Return the sites that failed, grouped by why."""
+        groups: dict[str, list[str]] = {}
+        for site, entry in self._sites.items():
+            if entry["rejected"] is not None:
+                groups.setdefault(entry["rejected"], []).append(site)
+        return " ".join(f"{why}: site {', '.join(sites)}." for why, sites in groups.items())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the round's line; its loss is the mean over all sites' anchors."""
+        valid = [entry for entry in self._sites.values() if entry["rejected"] is None]
+        anchors = sum(entry["anchors"] for entry in valid)
+        return {
+            "round": self.number,
+            "seconds": round(time.perf_counter() - self._started, 3),
+            "loss": sum(e["terms"]["loss"] * e["anchors"] for e in valid) / max(anchors, 1),
+            "bytes": sum(entry["bytes"] for entry in self._sites.values()),
+            "sites": self._sites,
+        }
+
+
+def _entry(update: Update | None, *, received_bytes: int, rejected: str | None) -> dict[str, Any]:
+    if update is None:
+        return {
+            "participants": 0,
+            "seconds": None,
+            "bytes": received_bytes,
+            "terms": {},
+            "anchors": 0,
+            "rejected": rejected,
+        }
+    return {
+        "participants": update.participants,
+        "seconds": round(update.seconds, 3),
+        "bytes": received_bytes,
+        "terms": {"loss": update.loss_total / max(update.anchors, 1)},
+        "anchors": update.anchors,
+        "skipped_anchors": update.skipped,
+        "steps": update.steps,
+        "rejected": rejected,
+    }

@@ -1,0 +1,99 @@
+"""Who is there: the sites that introduced themselves and can train, and why the others cannot."""
+
+import time
+from dataclasses import dataclass, field
+
+from flwr.serverapp import Grid
+
+from fedcl.config import Config
+from fedcl.errors import RoundError
+from fedcl.labels import site_order
+from fedcl.release import FeatureSums, Introduction
+from fedcl.wire import INTRODUCE, Instruction, encode_instruction
+from server.exchange import POLL_S, ask
+from server.replies import introduction_problem, read_answer
+
+
+@dataclass
+class Roster:
+    """The sites of a federation; it grows when nodes appear and shrinks when they go.
+
+    Attributes:
+        nodes: Node id of each site that can train.
+        introductions: What each of them said.
+        idle: Why a node's site does not train, by node id.
+    """
+
+    nodes: dict[str, int] = field(default_factory=dict)
+    introductions: dict[str, Introduction] = field(default_factory=dict)
+    idle: dict[int, str] = field(default_factory=dict)
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the training sites in the order of their labels."""
+        return tuple(sorted(self.nodes, key=site_order))
+
+    def refresh(self, grid: Grid, config: Config, config_text: str) -> None:
+        """Forget the nodes that went; ask the new ones to introduce themselves."""
+        present = set(grid.get_node_ids())
+        self.idle = {node: why for node, why in self.idle.items() if node in present}
+        for label in [label for label, node in self.nodes.items() if node not in present]:
+            del self.nodes[label]
+        fresh = sorted(present - set(self.nodes.values()) - self.idle.keys())
+        replies = ask(
+            grid,
+            fresh,
+            encode_instruction(Instruction(0, config_text, {})),
+            message_type=INTRODUCE,
+            round_number=0,
+            timeout_s=config.federation.answer_timeout_s,
+        )
+        for position, reply in replies:
+            answer = read_answer(reply)
+            said, problem = answer.release, introduction_problem(answer)
+            if problem is not None or not isinstance(said, Introduction):
+                label = f"site {answer.release.site}: " if answer.release else ""
+                self.idle[fresh[position]] = f"{label}{problem}"
+            elif said.site in self.nodes:
+                self.idle[fresh[position]] = f"site {said.site}: another node answers for it"
+            else:
+                self.nodes[said.site] = fresh[position]
+                self.introductions[said.site] = said
+
+    def gather(self, grid: Grid, config: Config, config_text: str) -> None:
+        """Wait for the first sites, no longer than `federation.answer_timeout_s`.
+
+        Raises:
+            RoundError: fewer than `federation.min_sites` can train.
+        """
+        settings = config.federation
+        deadline = time.monotonic() + settings.answer_timeout_s
+        self.refresh(grid, config, config_text)
+        while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
+            if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
+                time.sleep(POLL_S)
+            self.refresh(grid, config, config_text)
+        if len(self.nodes) < settings.min_sites:
+            why = "; ".join(self.idle.values())
+            raise RoundError(
+                f"{len(self.nodes)} sites can train, federation.min_sites asks for "
+                f"{settings.min_sites}" + (f" ({why})" if why else "")
+            )
+
+    def common_shape(self) -> tuple[int, ...]:
+        """Return the shape of every site's arrays.
+
+        Raises:
+            RoundError: they differ.
+        """
+        shapes: dict[tuple[int, ...], list[str]] = {}
+        for label in self.labels():
+            shapes.setdefault(self.introductions[label].shape, []).append(label)
+        if len(shapes) > 1:
+            listed = "; ".join(f"{shape}: sites {', '.join(s)}" for shape, s in shapes.items())
+            raise RoundError(f"the sites' arrays differ in shape, so no encoder fits all: {listed}")
+        return next(iter(shapes))
+
+    def feature_sums(self) -> FeatureSums | None:
+        """Return the sums of the sites' ROI tables; None for volumes."""
+        sums = [self.introductions[label].feature_sums for label in self.labels()]
+        return FeatureSums.add_all([s for s in sums if s is not None])

@@ -1,0 +1,156 @@
+"""The round loop: ask the sites, check each answer, combine, checkpoint; one answer in memory at a time."""
+
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedcl.config import Config, Cyclic, FedAdam, FedAvgM, Median, TrimmedMean, resolved
+from fedcl.errors import RoundError
+from fedcl.models.network import build_network
+from fedcl.models.travelling import read_state, travelling_names
+from fedcl.release import Introduction, State, Update
+from fedcl.run_folder import Checkpoint, RunFolder
+from fedcl.seeds import numpy_generator
+from fedcl.wire import TRAIN, Instruction, encode_instruction
+from server import rules
+from server.exchange import ask
+from server.record import RoundRecord
+from server.replies import read_answer, update_problem
+from server.roster import Roster
+
+
+def run(grid: Grid, config: Config, folder: RunFolder) -> None:
+    """Run or resume the federation until its last round.
+
+    Raises:
+        RoundError: too few sites, or too few valid updates in a round.
+    """
+    text = resolved(config)
+    roster = Roster()
+    roster.gather(grid, config, text)
+    network = build_network(config, roster.common_shape(), seed=config.seed)
+    trainable = {name for name, _ in network.named_parameters()}
+
+    checkpoint = folder.load()
+    if checkpoint is None:
+        sums = roster.feature_sums()
+        if sums is not None:
+            network.set_feature_scale(*sums.scale())
+        start = read_state(network, travelling_names(network, config))
+        checkpoint = Checkpoint(0, start, {}, {})
+        folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+    else:
+        folder.write_log(checkpoint)
+    del network
+
+    for number in range(checkpoint.round + 1, config.federation.rounds + 1):
+        roster.refresh(grid, config, text)
+        asked = choose_sites(roster.labels(), config, number)
+        record = RoundRecord(number, asked)
+        order = Instruction(number, text, checkpoint.weights)
+        if isinstance(config.federation.rule, Cyclic):
+            weights, server = tour(grid, roster, order, config, record), {}
+        else:
+            valid = updates(grid, roster, asked, order, config, record)
+            weights, server = combine(valid, checkpoint, config, trainable)
+        _require_quorum(record, config)
+        checkpoint = Checkpoint(number, weights, server, record.as_json())
+        folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+
+
+def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> tuple[str, ...]:
+    """Return the sites of a round in the order of their labels (in random order for `cyclic`)."""
+    count = min(config.federation.sites_per_round or len(labels), len(labels))
+    generator = numpy_generator(config.seed, "sites", round_number)
+    drawn = generator.permutation(len(labels))[:count]
+    if not isinstance(config.federation.rule, Cyclic):
+        drawn.sort()
+    return tuple(labels[i] for i in drawn)
+
+
+def updates(
+    grid: Grid,
+    roster: Roster,
+    asked: tuple[str, ...],
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+) -> Iterator[tuple[State, float]]:
+    """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
+    replies = ask(
+        grid,
+        [roster.nodes[label] for label in asked],
+        encode_instruction(order),
+        message_type=TRAIN,
+        round_number=order.round,
+        timeout_s=config.federation.answer_timeout_s,
+    )
+    for position, reply in replies:
+        update = accept(reply, roster.introductions[asked[position]], order, record)
+        if update is not None:
+            weight = rules.site_weight(update.participants, config.federation.weighting)
+            yield update.weights, weight
+
+
+def tour(
+    grid: Grid, roster: Roster, order: Instruction, config: Config, record: RoundRecord
+) -> State:
+    """Pass the weights from site to site; a site that fails is passed over."""
+    weights = order.weights
+    for label in record.asked:
+        step = Instruction(order.round, order.config_text, weights)
+        for update, _ in updates(grid, roster, (label,), step, config, record):
+            weights = update
+    return weights
+
+
+def accept(
+    reply: Message, introduction: Introduction, order: Instruction, record: RoundRecord
+) -> Update | None:
+    """Check a reply, write it into the record, and return its update if it is valid."""
+    answer = read_answer(reply)
+    problem = update_problem(answer, introduction, order)
+    update = answer.release if isinstance(answer.release, Update) and problem is None else None
+    record.enter(introduction.site, update, received_bytes=answer.bytes, rejected=problem)
+    return update
+
+
+def combine(
+    valid: Iterable[tuple[State, float]],
+    checkpoint: Checkpoint,
+    config: Config,
+    trainable: set[str],
+) -> tuple[State, State]:
+    """Apply the aggregation rule; return (next weights, the rule's own memory).
+
+    Without any valid update both are empty, and the quorum stops the round.
+    Server optimisers step on trainable tensors only; running statistics and feature scales take
+    the mean.
+    """
+    rule = config.federation.rule
+    match rule:
+        case TrimmedMean():
+            return rules.trimmed_mean(valid, rule.fraction), {}
+        case Median():
+            return rules.median(valid), {}
+    mean = rules.weighted_mean(valid)
+    current = {name: checkpoint.weights[name] for name in mean if name in trainable}
+    match rule:
+        case FedAvgM():
+            stepped, memory = rules.momentum_step(current, mean, checkpoint.server, rule)
+        case FedAdam():
+            stepped, memory = rules.adam_step(current, mean, checkpoint.server, rule)
+        case _:
+            return mean, {}
+    return {name: stepped.get(name, mean[name]) for name in mean}, memory
+
+
+def _require_quorum(record: RoundRecord, config: Config) -> None:
+    needed = max(config.federation.min_sites, config.federation.quorum * len(record.asked))
+    if record.accepted() < needed:
+        raise RoundError(
+            f"round {record.number}: {record.accepted()} valid updates from {len(record.asked)} "
+            f"sites, {needed:g} needed (federation.quorum, federation.min_sites). "
+            f"{record.reasons()} The run can be resumed from the round before."
+        )

@@ -1,0 +1,115 @@
+"""Aggregation rules: pure functions from the sites' updates to the next global weights.
+
+FedAvg, McMahan et al. 2017, https://arxiv.org/abs/1602.05629 · FedAvgM, Hsu et al. 2019,
+https://arxiv.org/abs/1909.06335 · FedAdam, Reddi et al. 2021, https://arxiv.org/abs/2003.00295 ·
+median and trimmed mean, Yin et al. 2018, https://arxiv.org/abs/1803.01498
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from fedcl.config import FedAdam, FedAvgM
+from fedcl.release import State
+
+
+def site_weight(participants: int, weighting: str) -> float:
+    """Return a site's weight: its participants, 1, or their square root."""
+    match weighting:
+        case "participants":
+            return float(participants)
+        case "sqrt":
+            return math.sqrt(participants)
+        case "uniform":
+            return 1.0
+    raise ValueError(f"unknown weighting {weighting!r}")
+
+
+def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
+    """Return sum_i v_i w_i / sum_i v_i, nothing for no update; sums in float64, one at a time."""
+    sums: dict[str, torch.Tensor] = {}
+    total = 0.0
+    for state, weight in updates:
+        total += weight
+        for name, array in state.items():
+            tensor = _tensor(array)
+            if name not in sums:
+                sums[name] = torch.zeros(tensor.shape, dtype=torch.float64)
+            sums[name].add_(tensor, alpha=weight)
+    return {name: (value / total).float().numpy() for name, value in sums.items()}
+
+
+def trimmed_mean(updates: Iterable[tuple[State, float]], fraction: float) -> State:
+    """Return the per-coordinate mean without the `fraction` smallest and largest values.
+
+    Every site counts the same. Holds all the updates.
+    """
+
+    def trim(values: torch.Tensor) -> torch.Tensor:
+        cut = int(fraction * len(values))
+        return values.sort(dim=0).values[cut : len(values) - cut].double().mean(dim=0)
+
+    return _per_coordinate(updates, trim)
+
+
+def median(updates: Iterable[tuple[State, float]]) -> State:
+    """Return the per-coordinate median (mean of the two middle values). Holds all the updates."""
+
+    def middle(values: torch.Tensor) -> torch.Tensor:
+        ordered, half = values.sort(dim=0).values.double(), len(values) // 2
+        return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+    return _per_coordinate(updates, middle)
+
+
+def momentum_step(current: State, mean: State, memory: State, rule: FedAvgM) -> tuple[State, State]:
+    """Return (next weights, momentum): v <- beta v + (w - mean); w <- w - eta v."""
+    following, velocity = {}, {}
+    for name, weights in current.items():
+        gradient = _tensor(weights).double() - _tensor(mean[name])
+        v = rule.momentum * _remembered(memory, name, gradient) + gradient
+        following[name] = (_tensor(weights) - rule.learning_rate * v).float().numpy()
+        velocity[name] = v.numpy()
+    return following, velocity
+
+
+def adam_step(current: State, mean: State, memory: State, rule: FedAdam) -> tuple[State, State]:
+    """Return (next weights, moments): Adam on mean - w without bias correction, as in the paper.
+
+    m <- b1 m + (1 - b1) d; v <- b2 v + (1 - b2) d^2; w <- w + eta m / (sqrt(v) + tau).
+    """
+    following, moments = {}, {}
+    for name, weights in current.items():
+        change = _tensor(mean[name]).double() - _tensor(weights)
+        first, second = f"first.{name}", f"second.{name}"
+        m = rule.beta_1 * _remembered(memory, first, change) + (1 - rule.beta_1) * change
+        v = rule.beta_2 * _remembered(memory, second, change) + (1 - rule.beta_2) * change**2
+        step = rule.learning_rate * m / (v.sqrt() + rule.tau)
+        following[name] = (_tensor(weights) + step).float().numpy()
+        moments[first], moments[second] = m.numpy(), v.numpy()
+    return following, moments
+
+
+def _per_coordinate(
+    updates: Iterable[tuple[State, float]], reduce: Callable[[torch.Tensor], torch.Tensor]
+) -> State:
+    states = [state for state, _ in updates]
+    return {
+        name: reduce(torch.stack([_tensor(state[name]) for state in states])).float().numpy()
+        for name in (states[0] if states else ())
+    }
+
+
+def _remembered(memory: State, name: str, like: torch.Tensor) -> torch.Tensor:
+    return _tensor(memory[name]) if name in memory else torch.zeros_like(like)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """View an array as a tensor without copying; nothing in this module writes to its inputs."""
+    with warnings.catch_warnings():
+        # Received arrays are read-only views of a message, which torch warns about.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

@@ -1,0 +1,81 @@
+"""The Flower ClientApp of a site: read an instruction, do the work, let a release go.
+
+A failure is logged at the site in full and leaves it as a category only.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedcl.errors import ConfigError, DataError, FedclError, RunError
+from fedcl.release import REFUSALS, Refusal, Release, receipt
+from fedcl.wire import (
+    INTRODUCE,
+    TRAIN,
+    Instruction,
+    WireError,
+    decode_instruction,
+    encode_release,
+)
+from sites.site import Site, introduce, open_site, train
+
+app = ClientApp()
+
+Work = Callable[[Site, Instruction], Release]
+
+
+@app.query(INTRODUCE.split(".")[1])
+def on_introduce(message: Message, context: Context) -> Message:
+    """Answer the server's first question: who are you?"""
+    return _answer(message, context, lambda site, _: introduce(site))
+
+
+@app.train(*TRAIN.split(".")[1:])
+def on_train(message: Message, context: Context) -> Message:
+    """Train one local round."""
+    return _answer(
+        message,
+        context,
+        lambda site, order: train(site, order.weights, round_number=order.round),
+    )
+
+
+def _answer(message: Message, context: Context, work: Work) -> Message:
+    partition = int(context.node_config["partition-id"])
+    site: Site | None = None
+    round_number = 0
+    release: Release
+    try:
+        instruction = decode_instruction(message.content)
+        round_number = instruction.round
+        site = open_site(instruction.config_text, partition)
+        release = work(site, instruction)
+    except Exception as error:
+        release = Refusal(site.label if site else f"number {partition}", _category(error))
+        if site is None:
+            logging.getLogger("fedcl.site").exception("site number %d cannot open", partition)
+        else:
+            site.memory.log_failure(traceback.format_exc())
+    line = receipt(release, round_number=round_number)
+    if site is not None:
+        site.memory.keep_receipt(line)
+    return Message(encode_release(release), reply_to=message)
+
+
+def _category(error: Exception) -> str:
+    """The only words about a failure that leave the site."""
+    data, configuration, altered, memory, training = REFUSALS
+    match error:
+        case DataError():
+            return data
+        case WireError():
+            return altered
+        case ConfigError():
+            return configuration
+        case RunError():
+            return memory
+        case FedclError() | _:
+            return training

@@ -1,0 +1,124 @@
+"""A site: its participants, its device, and the work it does for one message."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fedcl.compute import choose_device, place, use_threads
+from fedcl.config import Config, FedProx, parse
+from fedcl.data.cohort import TRAIN, Cohort
+from fedcl.data.open import cache_folder, open_cohort
+from fedcl.errors import ConfigError
+from fedcl.local_round import local_round
+from fedcl.models.network import Network, build_network
+from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
+from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
+from fedcl.pooled import feature_sums
+from fedcl.release import Introduction, State, Update
+from fedcl.run_folder import RunFolder
+from sites.memory import SiteMemory
+
+
+@dataclass(frozen=True)
+class Site:
+    """One acquisition site of an experiment.
+
+    Attributes:
+        label: The site's name in the cohort.
+        config: The experiment.
+        cohort: The data; only rows of this site are ever read.
+        rows: This site's training participants.
+        memory: What it remembers between rounds.
+    """
+
+    label: str
+    config: Config
+    cohort: Cohort
+    rows: np.ndarray
+    memory: SiteMemory
+
+
+def open_site(config_text: str, partition: int) -> Site:
+    """Open the site number `partition` of the experiment's cohort.
+
+    Raises:
+        FedclError: the configuration or the data cannot be used here.
+    """
+    config, cohort = _experiment(config_text)
+    if not 0 <= partition < len(cohort.sites):
+        raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
+    label = cohort.sites[partition]
+    rows = cohort.rows(split=TRAIN, site=label)
+    if len(rows) < config.local.min_participants:
+        rows = rows[:0]
+    return Site(label, config, cohort, rows, SiteMemory(RunFolder(config.output.path).site_path(label)))
+
+
+def introduce(site: Site) -> Introduction:
+    """Say who this site is, and for a ROI table the sums that standardise it."""
+    wanted = site.config.is_table and len(site.rows)
+    sums = feature_sums(site.cohort, site.rows) if wanted else None
+    return Introduction(site.label, len(site.rows), site.cohort.shape, sums)
+
+
+def train(site: Site, weights: State, *, round_number: int) -> Update:
+    """Run one local round from the server's weights and return the update.
+
+    Raises:
+        FedclError: the weights do not fit the encoder, or the memory cannot be read.
+    """
+    config, rule = site.config, site.config.federation.rule
+    use_threads(config.compute)
+    network, first_state = _network(config, site.cohort.shape)
+    names, staying_names = travelling_names(network, config), tuple(first_state)
+    staying, optimizer_memory = site.memory.before(round_number)
+    write_state(network, {**weights, **(staying or first_state)})
+    place(network, choose_device(config.compute))
+
+    optimizer = build_optimizer(network, config.local, round_number=round_number)
+    if optimizer_memory:
+        restore_optimizer(optimizer, optimizer_memory)
+    trained = local_round(
+        network,
+        optimizer,
+        site.cohort,
+        site.rows,
+        config,
+        round_number=round_number,
+        site=site.label,
+        proximal=rule.mu if isinstance(rule, FedProx) else 0.0,
+    )
+    if staying_names or config.local.keep_optimizer:
+        state = optimizer_state(optimizer) if config.local.keep_optimizer else {}
+        site.memory.remember(round_number, read_state(network, staying_names), state)
+    return Update(
+        site=site.label,
+        round=round_number,
+        participants=trained.participants,
+        weights=read_state(network, names),
+        loss_total=trained.loss_total,
+        anchors=trained.anchors,
+        skipped=trained.skipped,
+        steps=trained.steps,
+        seconds=trained.seconds,
+    )
+
+
+# The simulation asks one process for many sites: the cohort is opened, and the network built, once.
+@lru_cache(maxsize=2)
+def _experiment(config_text: str) -> tuple[Config, Cohort]:
+    config = parse(config_text, source="the configuration from the server")
+    return config, open_cohort(config.data, seed=config.seed, cache=cache_folder(config))
+
+
+@lru_cache(maxsize=1)
+def _network(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
+    """Return one network for all the sites, and the first values of the tensors that never travel.
+
+    Every tensor is overwritten at each round, so what one site trained cannot reach another.
+    """
+    network = build_network(config, shape, seed=config.seed)
+    travel = set(travelling_names(network, config))
+    staying = tuple(n for n in travelling(network, keep_norm=False) if n not in travel)
+    return network, read_state(network, staying)

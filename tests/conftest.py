@@ -1,0 +1,32 @@
+"""Shared by all tests: shapes are checked, and randomness comes from one fixture."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+mpl.use("Agg")
+
+# No deadline: the first example pays for torch's start. Derandomised: CI repeats what you saw.
+settings.register_profile("fedcl", deadline=None, derandomize=True, max_examples=40, database=None)
+settings.load_profile("fedcl")
+
+# Shape annotations are enforced under pytest only. The hook must be in place before the import.
+install_import_hook(
+    ["fedcl.losses", "fedcl.objective", "fedcl.models.network", "fedcl.data.views"],
+    "beartype.beartype",
+)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """The randomness of a test."""
+    return torch.Generator().manual_seed(20_230_417)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The randomness of a test, for numpy."""
+    return np.random.default_rng(20_230_417)
