@@ -53,7 +53,7 @@ class RunFolder:
 
     def site_path(self, site: str) -> Path:
         """Return the folder of one site, whatever characters its label holds."""
-        return self.sites / quote(site, safe=" ")
+        return self.sites / ("site-" + quote(site, safe=" "))
 
     def start(self, config: Config) -> None:
         """Begin a new run.

@@ -1,4 +1,4 @@
-"""One participant's grey matter and cerebrospinal fluid, grown from an average brain by age and sex.
+"""One participant's grey matter and fluid, grown from an average brain by age and sex.
 
 The average brain is the MNI152 template that nilearn's package carries (Fonov et al., "Unbiased
 average age-appropriate atlases for pediatric studies", NeuroImage 2011,
@@ -66,16 +66,16 @@ AGEING = (
     ((25, -62, -38), 20, 0.5),  # cerebellum
     ((10, -85, 5), 18, -1.0),  # primary visual
 )
-AGEING_CONTRAST = 1.5
+AGEING_CONTRAST = 2.0
 """How far regional shrinkage departs from the mean shrinkage."""
 VENTRICLES_MM, VENTRICLE_RADII_MM = (0.0, -8.0, 14.0), (20.0, 32.0, 18.0)
 VENTRICLE_GROWTH = 0.3
 """Relative growth of the ventricles' edges when the fluid has doubled."""
 
 # What differs between two people of one age and sex.
-FOLDING_SD_MM, FOLDING_SPACING_MM = 2.0, 36.0
-REGIONAL_SD, REGIONAL_SPACING_MM = 0.12, 24.0
-TEMPO_SD_YEARS = 3.0
+FOLDING_SD_MM, FOLDING_SPACING_MM = 1.5, 36.0
+REGIONAL_SD, REGIONAL_SPACING_MM = 0.06, 24.0
+TEMPO_SD_YEARS = 2.5
 """SD of the gap between the brain's age and the participant's."""
 
 
@@ -139,7 +139,7 @@ def load_template(grid: Grid) -> Template:
     lowest = np.array(LOWEST_CORNER_MM)
     millimetres = np.stack(
         np.meshgrid(
-            *(low + (np.arange(n) + 0.5) * s for low, n, s in zip(lowest, grid, spacing_mm)),
+            *(low + (np.arange(n) + 0.5) * s for low, n, s in zip(lowest, grid, spacing_mm, strict=True)),
             indexing="ij",
         )
     )

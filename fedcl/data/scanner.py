@@ -31,10 +31,12 @@ HIGHEST = 1.5
 BIAS = 0.12
 GAIN = 0.1
 GAMMA = 0.15
-BLUR_SHARE = 0.015
+BLUR_SHARE = 0.007
 NOISE_SD = (0.01, 0.03)
 SEGMENTATION = 0.4
 CONTRAST_LOSS_AT_LOW_FIELD = 0.2
+NEIGHBOURHOOD_SHARE = 0.02
+"""SD of the neighbourhood that lost contrast is mixed with, as a share of the longest edge."""
 LOW_FIELD_T, USUAL_FIELD_T = 1.5, 3.0
 LOW_FIELD_SHARE = 0.1
 """How many sites scan at 1.5 T where nothing is known: about as many as OpenBHB's scans (9 %)."""
@@ -137,7 +139,7 @@ def scan(volume: np.ndarray, scanner: Scanner, *, seed: int) -> np.ndarray:
     if scanner.blur_share:
         values = gaussian_filter(values, scanner.blur_share * longest, mode="nearest")
     if scanner.contrast_loss:
-        neighbourhood = gaussian_filter(values, 2 * BLUR_SHARE * longest, mode="nearest")
+        neighbourhood = gaussian_filter(values, NEIGHBOURHOOD_SHARE * longest, mode="nearest")
         values += scanner.contrast_loss * (neighbourhood - values)
     if scanner.segmentation_bias:
         values = _bias_segmentation(values, scanner.segmentation_bias)

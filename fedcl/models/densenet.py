@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
 from fedcl.models.norm import Norm, normalisation
+from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
 
 BOTTLENECK = 4
@@ -42,9 +43,7 @@ class DenseNet(nn.Module):
         norm: Norm = "group",
     ) -> None:
         super().__init__()
-        self.stem = convolution(channels, width, 7, stride=2, padding=3)
-        self.norm = normalisation(norm, width)
-        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.stem = Stem(channels, width, norm=norm)
         stages: list[nn.Module] = []
         for block, count in enumerate(layers):
             if block > 0:
@@ -59,8 +58,7 @@ class DenseNet(nn.Module):
 
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
-        stem = self.pool(F.relu(self.norm(self.stem(volumes))))
-        return F.relu(self.last_norm(self.stages(stem))).mean(dim=(2, 3, 4))
+        return F.relu(self.last_norm(self.stages(self.stem(volumes)))).mean(dim=(2, 3, 4))
 
 
 class DenseLayer(nn.Module):

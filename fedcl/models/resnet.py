@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
 from fedcl.models.norm import Norm, normalisation
+from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
 
 
@@ -30,9 +31,7 @@ class ResNet18(nn.Module):
     def __init__(self, width: int = 64, *, channels: int = 1, norm: Norm = "group") -> None:
         super().__init__()
         self.width = 8 * width
-        self.stem = convolution(channels, width, 7, stride=2, padding=3)
-        self.norm = normalisation(norm, width)
-        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.stem = Stem(channels, width, norm=norm)
         self.stages = nn.Sequential(
             _stage(width, width, stride=1, norm=norm),
             _stage(width, 2 * width, stride=2, norm=norm),
@@ -42,8 +41,7 @@ class ResNet18(nn.Module):
 
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
-        stem = self.pool(F.relu(self.norm(self.stem(volumes))))
-        return self.stages(stem).mean(dim=(2, 3, 4))
+        return self.stages(self.stem(volumes)).mean(dim=(2, 3, 4))
 
 
 class BasicBlock(nn.Module):

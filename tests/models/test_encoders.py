@@ -86,6 +86,21 @@ def test_participants_stay_distinct_when_the_last_stage_is_one_voxel(kind: str) 
 
 
 @every_convolutional
+@pytest.mark.parametrize("grid", [(5, 5, 5), (7, 8, 9), (6, 20, 3)])
+def test_gradients_on_tiny_grids_equal_those_in_double_precision(
+    kind: str, grid: tuple[int, int, int]
+) -> None:
+    single, double, batch = encoder(kind), encoder(kind).double(), inputs(kind, 2, grid)
+    target = torch.linspace(-1, 1, 2 * single.width).reshape(2, -1)
+    (single(batch) * target).sum().backward()
+    (double(batch.double()) * target.double()).sum().backward()
+    exact = {name: p.grad for name, p in double.named_parameters()}
+    for name, parameter in single.named_parameters():
+        error = (parameter.grad - exact[name]).norm() / exact[name].norm().clamp(min=1e-3)
+        assert error < 0.1, name  # a rectifier may switch; unwritten memory is far off
+
+
+@every_convolutional
 def test_several_channels_are_read(kind: str) -> None:
     network = CONVOLUTIONAL[kind](WIDTH, channels=3)
     assert network(torch.randn(2, 3, *GRID)).shape == (2, network.width)

@@ -22,7 +22,7 @@ def network() -> nn.Module:
 def test_everything_but_the_batch_counters_travels(network: nn.Module) -> None:
     names = travelling(network, keep_norm=False)
     assert names == tuple(n for n in network.state_dict() if not n.endswith("num_batches_tracked"))
-    assert "norm.running_mean" in names
+    assert "stem.norm.running_mean" in names
 
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
@@ -44,9 +44,9 @@ def test_arrays_are_float32_contiguous_copies(network: nn.Module) -> None:
     for array in state.values():
         assert array.dtype == np.float32
         assert array.flags.c_contiguous
-    before = network.state_dict()["stem.weight"].clone()
-    state["stem.weight"] += 1
-    assert torch.equal(network.state_dict()["stem.weight"], before)
+    before = network.state_dict()["stem.conv.weight"].clone()
+    state["stem.conv.weight"] += 1
+    assert torch.equal(network.state_dict()["stem.conv.weight"], before)
 
 
 @pytest.mark.parametrize("keep_norm", [False, True])
@@ -56,11 +56,13 @@ def test_a_state_makes_the_round_trip(network: nn.Module, keep_norm: bool) -> No
     state = read_state(network, names)
     for array in state.values():
         array.flags.writeable = False
-    norm_before = deepcopy(other.norm.state_dict())
+    norm_before = deepcopy(other.stem.norm.state_dict())
     write_state(other, state)
     assert all(torch.equal(other.state_dict()[n], network.state_dict()[n]) for n in names)
     if keep_norm:
-        assert all(torch.equal(other.norm.state_dict()[n], norm_before[n]) for n in norm_before)
+        assert all(
+            torch.equal(other.stem.norm.state_dict()[n], norm_before[n]) for n in norm_before
+        )
 
 
 def test_reading_an_unknown_tensor_is_refused(network: nn.Module) -> None:
@@ -72,10 +74,10 @@ def test_reading_an_unknown_tensor_is_refused(network: nn.Module) -> None:
     ("name", "array", "message"),
     [
         ("no_such", np.zeros(1), "no_such: this network has no such travelling tensor"),
-        ("norm.num_batches_tracked", np.zeros(()), "no such travelling tensor"),
-        ("norm.weight", np.zeros(5), r"norm\.weight: expected shape \(4,\), found \(5,\)"),
-        ("norm.weight", None, r"norm\.weight: missing"),
-        ("stem.weight", None, r"stem\.weight: missing"),
+        ("stem.norm.num_batches_tracked", np.zeros(()), "no such travelling tensor"),
+        ("stem.norm.weight", np.zeros(5), r"norm\.weight: expected shape \(4,\), found \(5,\)"),
+        ("stem.norm.weight", None, r"norm\.weight: missing"),
+        ("stem.conv.weight", None, r"stem\.conv\.weight: missing"),
     ],
 )
 def test_a_state_of_another_network_is_refused_and_nothing_is_written(

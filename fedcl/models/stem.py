@@ -1,0 +1,37 @@
+"""The first layers that ResNet and DenseNet share: a wide convolution and a pooling.
+
+He et al., "Deep residual learning for image recognition", CVPR 2016,
+https://arxiv.org/abs/1512.03385
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fedcl.models.convolution import convolution
+from fedcl.models.norm import Norm, normalisation
+from fedcl.shapes import Volumes
+
+KERNEL = 7
+
+
+class Stem(nn.Module):
+    """A 7x7x7 convolution of stride 2 and a 3x3x3 maximum of stride 2: a quarter of each axis.
+
+    Args:
+        channels: Channels of a volume.
+        width: Channels of the output.
+        norm: See `normalisation`.
+    """
+
+    def __init__(self, channels: int, width: int, *, norm: Norm) -> None:
+        super().__init__()
+        self.conv = convolution(channels, width, KERNEL, stride=2)
+        self.norm = normalisation(norm, width)
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+
+    def forward(self, volumes: Volumes) -> Tensor:
+        # The zeros are added here and not by the convolution: where its kernel is as long as the
+        # first axis, oneDNN 3.12 (PyTorch 2.13 on a CPU) computes the weights' gradient from memory
+        # that it never wrote, or crashes.
+        padded = F.pad(volumes, [KERNEL // 2] * 6)
+        return self.pool(F.relu(self.norm(self.conv(padded))))

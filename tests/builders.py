@@ -1,0 +1,128 @@
+"""Tiny synthetic experiments: sites of 5, 8 and 13 participants, ages not sorted."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from fedcl.config import Config, parse
+
+SIZES = {"north": 5, "south": 8, "12": 13}
+FEATURES = 6
+
+
+def write_table(folder: Path, sizes: dict[str, int] | None = None, seed: int = 3) -> Path:
+    """Write participants.tsv and features.tsv: two features follow age, one follows the site."""
+    rng = np.random.default_rng(seed)
+    rows, features = [], []
+    for number, (site, size) in enumerate((sizes or SIZES).items()):
+        for index in range(size):
+            age = round(float(rng.uniform(18, 80)), 1)
+            split = "internal_test" if index in (1, 3) else "train"
+            rows.append((f"{site}{index:02d}", site, age, "female" if index % 3 else "male", split))
+            noise = rng.normal(size=FEATURES)
+            features.append([0.1 * age, -50 * age, 3.0 * number, 0, 0, 0] + noise)
+    for index in range(4):
+        age = round(float(rng.uniform(18, 80)), 1)
+        rows.append((f"far{index}", "far", age, "male", "external_test"))
+        noise = rng.normal(size=FEATURES)
+        features.append([0.1 * age, -50 * age, 9.0, 0, 0, 0] + noise)
+    columns = ["participant_id", "site", "age", "sex", "split"]
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(rows, columns=columns)
+    table.to_csv(folder / "participants.tsv", sep="\t", index=False)
+    values = pd.DataFrame(np.asarray(features), columns=[f"region{i}" for i in range(FEATURES)])
+    values.insert(0, "participant_id", table["participant_id"])
+    values.to_csv(folder / "features.tsv", sep="\t", index=False)
+    return folder
+
+
+def table_tree(folder: Path) -> dict:
+    """The configuration of a two-round federation over `write_table`'s cohort, as a dict."""
+    return {
+        "name": "tiny",
+        "seed": 11,
+        "data": {
+            "kind": "table",
+            "path": str(folder / "data"),
+            "participants": "participants.tsv",
+            "features": "features.tsv",
+            "columns": {},
+            "splits": None,
+        },
+        "views": {
+            "kind": "table",
+            "noise": {"probability": 1.0, "sd": 0.1},
+            "dropout": {"probability": 0.1},
+        },
+        "encoder": {"kind": "mlp", "hidden": [12, 8]},
+        "projector": {"hidden": 8, "dim": 4},
+        "objective": {
+            "loss": "l_exp",
+            "temperature": 0.1,
+            "kernel": {"kind": "gaussian", "bandwidth_years": 5},
+        },
+        "local": {
+            "epochs": 2,
+            "batch_size": 4,
+            "optimizer": {"kind": "adam", "learning_rate": 0.01, "weight_decay": 0},
+            "decay": {"factor": 0.9, "every_rounds": 10},
+            "keep_optimizer": False,
+            "min_participants": 3,
+        },
+        "federation": {
+            "rounds": 2,
+            "rule": {"kind": "fedavg"},
+            "weighting": "participants",
+            "sites_per_round": None,
+            "min_sites": 2,
+            "quorum": 0.5,
+            "answer_timeout_s": 5,
+        },
+        "compute": {"device": "cpu", "precision": "float32", "workers": 1, "threads": 1},
+        "privacy": {"mode": "none"},
+        "evaluation": {"every_rounds": 1, "bootstrap": 20},
+        "output": {"path": str(folder / "runs" / "tiny")},
+    }
+
+
+def volume_tree(folder: Path) -> dict:
+    """Like `table_tree`, on the phantom's volumes with a small ResNet."""
+    tree = table_tree(folder)
+    tree["data"] = {
+        "kind": "phantom",
+        "path": str(folder / "phantom"),
+        "modality": "vbm",
+        "scale": 0.001,
+        "grid": [10, 12, 10],
+        "scanner_strength": 1.0,
+    }
+    tree["views"] = {
+        "kind": "volume",
+        "flip": {"probability": 0.5},
+        "affine": None,
+        "blur": None,
+        "noise": {"probability": 0.5, "sd": 0.05},
+        "cutout": {"probability": 0.5, "fraction": 0.3},
+        "crop_and_resize": None,
+    }
+    tree["encoder"] = {"kind": "resnet18", "width": 2, "norm": "group"}
+    return tree
+
+
+def with_values(tree: dict, **changes) -> dict:
+    """Return the tree with `section__key=value` replaced."""
+    copy = yaml.safe_load(yaml.safe_dump(tree))
+    for path, value in changes.items():
+        node = copy
+        *sections, key = path.split("__")
+        for section in sections:
+            node = node[section]
+        node[key] = value
+    return copy
+
+
+def config_of(tree: dict) -> Config:
+    """Validate a tree."""
+    return parse(yaml.safe_dump(tree), source="test")

@@ -1,0 +1,80 @@
+"""A bad reply costs its site the round only: each defect is named."""
+
+import numpy as np
+import pytest
+
+from fedcl.release import FeatureSums, Introduction, Refusal, Update
+from fedcl.wire import Instruction
+from server.replies import Answer, introduction_problem, update_problem
+
+SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
+ORDER = Instruction(4, "", SENT)
+KNOWN = Introduction("a", 13, (6,), None)
+
+
+def answer(**changes):
+    fields = {
+        "site": "a",
+        "round": 4,
+        "participants": 13,
+        "weights": {"w": np.ones((2, 3), np.float32), "b": np.ones((), np.float32)},
+        "loss_total": 1.0,
+        "anchors": 26,
+        "skipped": 0,
+        "steps": 4,
+        "seconds": 0.1,
+    }
+    return Answer(Update(**{**fields, **changes}), 100, None)
+
+
+def weights(**changes):
+    return {"w": np.ones((2, 3), np.float32), "b": np.ones((), np.float32), **changes}
+
+
+def test_a_good_update_has_no_problem():
+    assert update_problem(answer(), KNOWN, ORDER) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": weights(w=np.full((2, 3), np.nan, np.float32))}, "w: values that are not"),
+        ({"weights": weights(b=np.asarray(np.inf, np.float32))}, "b: values that are not finite"),
+        ({"weights": weights(w=np.ones((1, 3), np.float32))}, "w: shape (1, 3), expected (2, 3)"),
+        ({"weights": weights(w=np.ones((2, 3), np.float64))}, "w: float64, expected float32"),
+        ({"weights": {"w": SENT["w"]}}, "tensors missing: b; unknown: "),
+        ({"weights": weights(x=SENT["w"])}, "unknown: x"),
+        ({"participants": 40_000}, "claims 40000 participants, introduced 13"),
+        ({"participants": -1}, "claims -1 participants"),
+        ({"round": 3}, "answers round 3"),
+        ({"site": "b"}, "answers as site b"),
+        ({"loss_total": float("nan")}, "its loss is not finite"),
+        ({"anchors": -5}, "its loss is not finite"),
+    ],
+)
+def test_a_bad_update_is_named(changes, message):
+    assert message in update_problem(answer(**changes), KNOWN, ORDER)
+
+
+def test_a_refusal_keeps_its_reason():
+    refused = Answer(Refusal("a", "the training failed"), 10, "the training failed")
+    assert update_problem(refused, KNOWN, ORDER) == "the training failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (Introduction("a", 0, (6,), None), "too few training participants"),
+        (Introduction("a", -3, (6,), None), "claims -3"),
+        (Introduction("a", 10**9, (6,), None), "claims 1000000000"),
+        (Introduction("a", 5, (6,), FeatureSums(4, np.ones(6), np.ones(6))), "do not fit"),
+        (Introduction("a", 5, (6,), FeatureSums(5, np.ones(7), np.ones(7))), "do not fit"),
+        (
+            Introduction("a", 5, (6,), FeatureSums(5, np.full(6, np.nan), np.ones(6))),
+            "not finite",
+        ),
+        (Refusal("a", "the training failed"), "expected an introduction"),
+    ],
+)
+def test_a_bad_introduction_is_named(said, message):
+    assert message in introduction_problem(Answer(said, 10, None))

@@ -1,0 +1,127 @@
+"""What crosses the wire arrives as it left; anything else is refused by name."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ConfigRecord, RecordDict
+
+from fedcl.release import FeatureSums, Introduction, Refusal, Update, receipt
+from fedcl.wire import (
+    Instruction,
+    WireError,
+    decode_instruction,
+    decode_release,
+    encode_instruction,
+    encode_release,
+    fresh_copy,
+    payload_bytes,
+)
+
+
+def update(rng):
+    return Update(
+        site="zürich/3",
+        round=4,
+        participants=13,
+        weights={
+            "a.weight": rng.normal(size=(3, 4)).astype(np.float32),
+            "scalar": np.asarray(1.5, np.float32),
+            "empty": np.zeros((0, 2), np.float32),
+        },
+        loss_total=12.5,
+        anchors=52,
+        skipped=1,
+        steps=6,
+        seconds=0.25,
+    )
+
+
+def test_an_update_arrives_bit_for_bit(rng):
+    sent = update(rng)
+    received = decode_release(encode_release(sent))
+    for name, array in sent.weights.items():
+        np.testing.assert_array_equal(received.weights[name], array)
+        assert received.weights[name].dtype == array.dtype
+        assert received.weights[name].shape == array.shape
+    assert received.site == sent.site
+    assert (received.loss_total, received.anchors, received.steps) == (12.5, 52, 6)
+
+
+def test_introductions_and_refusals_arrive():
+    sums = FeatureSums(5, np.arange(3.0), np.arange(3.0) ** 2)
+    received = decode_release(encode_release(Introduction("a", 5, (3,), sums)))
+    assert (received.site, received.participants, received.shape) == ("a", 5, (3,))
+    np.testing.assert_array_equal(received.feature_sums.squares, sums.squares)
+    plain = Introduction("a", 5, (1, 7, 8, 9), None)
+    assert decode_release(encode_release(plain)) == plain
+    refusal = Refusal("a", "the training failed")
+    assert decode_release(encode_release(refusal)) == refusal
+
+
+def test_an_altered_configuration_is_noticed():
+    record = encode_instruction(Instruction(1, "seed: 1\n", {}))
+    record.config_records["fedcl"]["config"] = "seed: 2\n"
+    with pytest.raises(WireError, match="does not match its hash"):
+        decode_instruction(record)
+
+
+def test_a_copy_can_be_altered_without_touching_the_original(rng):
+    record = encode_instruction(Instruction(1, "x", update(rng).weights))
+    copy = fresh_copy(record)
+    copy.config_records["fedcl"]["round"] = 9
+    assert decode_instruction(record).round == 1
+    assert copy.array_records["arrays"] is record.array_records["arrays"]
+
+
+def test_the_bytes_that_leave_a_site_are_the_tensors_and_a_short_header(rng):
+    sent = update(rng)
+    tensors = sum(array.nbytes for array in sent.weights.values())
+    assert 0 < payload_bytes(encode_release(sent)) - tensors < 200
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda r: r.pop("fedcl"), "no fedcl header"),
+        (lambda r: r.pop("arrays"), "no arrays"),
+        (lambda r: r["fedcl"].update(kind="gift"), "unknown kind of release"),
+        (lambda r: r["fedcl"].update(participants="many"), "participants: expected int"),
+        (lambda r: r["fedcl"].pop("site"), "site: expected str, found NoneType"),
+        (lambda r: r["arrays"].update(a=Array("object", (1,), "pickle", b"x")), "not accepted"),
+        (
+            lambda r: r["arrays"].update(a=Array("float32", (9,), "fedcl.raw", b"1234")),
+            "4 bytes for shape",
+        ),
+    ],
+)
+def test_a_malformed_update_is_refused_by_name(rng, spoil, message):
+    record = encode_release(update(rng))
+    spoil(record)
+    with pytest.raises(WireError, match=message):
+        decode_release(record)
+
+
+def test_a_foreign_record_is_refused():
+    with pytest.raises(WireError):
+        decode_release(RecordDict({"other": ConfigRecord({"x": 1})}))
+
+
+def test_only_a_release_may_leave():
+    with pytest.raises(TypeError, match="not a release"):
+        receipt({"participant_id": "x"}, round_number=1)
+
+
+def test_the_reason_of_a_refusal_is_a_category():
+    with pytest.raises(ValueError, match="details stay at the site"):
+        receipt(Refusal("a", "sub-012 is 3 years old"), round_number=1)
+
+
+def test_double_precision_weights_may_not_leave():
+    spoiled = Update("a", 1, 3, {"x": np.zeros(2)}, 0.0, 0, 0, 0, 0.0)
+    with pytest.raises(ValueError, match="x: float64 may not leave"):
+        receipt(spoiled, round_number=1)
+
+
+def test_a_receipt_counts_bytes_and_holds_no_value(rng):
+    line = receipt(update(rng), round_number=4)
+    assert line == {"kind": "update", "round": 4, "arrays": 3, "bytes": 52, "participants": 13}
+    assert FeatureSums.add_all([]) is None
