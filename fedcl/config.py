@@ -497,6 +497,13 @@ def resolved(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def absolute(config: Config) -> Config:
+    """Return the same experiment with absolute paths, for processes that start elsewhere."""
+    data = config.data.model_copy(update={"path": config.data.path.absolute()})
+    output = config.output.model_copy(update={"path": config.output.path.absolute()})
+    return config.model_copy(update={"data": data, "output": output})
+
+
 def digest(config: Config) -> str:
     """Return the hash of the resolved configuration, 16 hexadecimal digits."""
     return text_digest(resolved(config))

@@ -127,6 +127,15 @@ def phantom(
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
 
 
+@app.command("flower-config")
+def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
+    """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
+    from fedcl.config import absolute, load, resolved
+
+    text = resolved(absolute(load(config, set_ or [])))
+    print(f"config = '''\n{text}'''\nresume = {str(resume).lower()}")
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -66,17 +66,17 @@ AGEING = (
     ((25, -62, -38), 20, 0.5),  # cerebellum
     ((10, -85, 5), 18, -1.0),  # primary visual
 )
-AGEING_CONTRAST = 2.0
+AGEING_CONTRAST = 2.5
 """How far regional shrinkage departs from the mean shrinkage."""
 VENTRICLES_MM, VENTRICLE_RADII_MM = (0.0, -8.0, 14.0), (20.0, 32.0, 18.0)
 VENTRICLE_GROWTH = 0.3
 """Relative growth of the ventricles' edges when the fluid has doubled."""
 
 # What differs between two people of one age and sex.
-FOLDING_SD_MM, FOLDING_SPACING_MM = 1.5, 36.0
+FOLDING_SD_MM, FOLDING_SPACING_MM = 1.2, 36.0
 REGIONAL_SD, REGIONAL_SPACING_MM = 0.06, 24.0
-TEMPO_SD_YEARS = 2.5
-"""SD of the gap between the brain's age and the participant's."""
+TEMPO_SD_YEARS = 2.0
+"""SD of the gap between the age a brain looks and the age it has, which total volumes follow."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,10 @@ def load_template(grid: Grid) -> Template:
         load_mni152_wm_template,
     )
 
-    size = np.array(grid)
-    spacing_mm = np.array(FIELD_OF_VIEW_MM) / size
-    lowest = np.array(LOWEST_CORNER_MM)
-    millimetres = np.stack(
-        np.meshgrid(
-            *(low + (np.arange(n) + 0.5) * s for low, n, s in zip(lowest, grid, spacing_mm, strict=True)),
-            indexing="ij",
-        )
+    spacing_mm = np.array(FIELD_OF_VIEW_MM) / grid
+    per_axis = (slice(None), None, None, None)
+    millimetres = (
+        np.array(LOWEST_CORNER_MM)[per_axis] + (np.indices(grid) + 0.5) * spacing_mm[per_axis]
     )
     images = load_mni152_gm_template(), load_mni152_wm_template(), load_mni152_template()
     grey, white, head = (image.get_fdata(dtype=np.float32) for image in images)
@@ -150,18 +146,18 @@ def load_template(grid: Grid) -> Template:
     centres = _region_centres(grey, origin_mm)
     # Half a voxel of smoothing stands for averaging over the voxel; the template has 1 mm voxels.
     width = np.maximum(spacing_mm / 2 - 0.5, 0)
-    at = millimetres - origin_mm[:, None, None, None]
+    at = millimetres - origin_mm[per_axis]
     grey, fluid = (
-        map_coordinates(gaussian_filter(map_, width), at, order=1).astype(np.float32)
-        for map_ in (grey, fluid)
+        map_coordinates(gaussian_filter(share, width), at, order=1).astype(np.float32)
+        for share in (grey, fluid)
     )
     x, y, z = millimetres
     ageing = sum(
         excess * np.exp(-((abs(x) - i) ** 2 + (y - j) ** 2 + (z - k) ** 2) / (2 * radius**2))
         for (i, j, k), radius, excess in AGEING
     )
-    off_centre = millimetres - np.array(VENTRICLES_MM)[:, None, None, None]
-    radii = np.array(VENTRICLE_RADII_MM)[:, None, None, None]
+    off_centre = millimetres - np.array(VENTRICLES_MM)[per_axis]
+    radii = np.array(VENTRICLE_RADII_MM)[per_axis]
     push_mm = off_centre * np.exp(-((off_centre / radii) ** 2).sum(axis=0) / 2)
     region_of, empty = _parcels(millimetres, centres)
     return Template(
@@ -170,7 +166,7 @@ def load_template(grid: Grid) -> Template:
         grey=grey,
         fluid=fluid,
         ageing=(ageing - np.average(ageing, weights=grey)).astype(np.float32),
-        ventricle_push=(push_mm / spacing_mm[:, None, None, None]).astype(np.float32),
+        ventricle_push=(push_mm / spacing_mm[per_axis]).astype(np.float32),
         region_of=region_of,
         empty_regions=empty,
         folding=_smooth_field(grid, FOLDING_SPACING_MM),
@@ -198,11 +194,12 @@ def draw_anatomy(template: Template, *, age_years: float, male: bool, seed: int)
     here = np.indices(template.grid, dtype=np.float32)
     there = here - folding - VENTRICLE_GROWTH * growth * template.ventricle_push
     grey, fluid = (
-        map_coordinates(map_, there, order=1) for map_ in (template.grey, template.fluid)
+        map_coordinates(tissue, there, order=1) for tissue in (template.grey, template.fluid)
     )
 
-    # A power above 1 lowers partial volumes most: the cortex thins from its borders.
+    # A power moves partial volumes most: the cortex thins and the sulci widen at their borders.
     grey = np.clip(grey, 0, 1) ** (1 + shrinkage)
+    fluid = np.clip(fluid, 0, 1) ** (1 + growth) ** -0.5
     grey *= np.exp(-AGEING_CONTRAST * shrinkage * template.ageing)
     grey *= np.exp(REGIONAL_SD * template.regional(random))
     return Anatomy(
@@ -228,6 +225,7 @@ def region_volumes(volume: np.ndarray, template: Template) -> np.ndarray:
 def _volumes_ml(
     age_years: float, *, male: bool, random: np.random.Generator
 ) -> tuple[float, float, float]:
+    """Draw the volumes of grey matter, white matter and fluid; a large head has more of each."""
     size = SIZE_SD * _bounded_normal(random)
     volumes = []
     for model in (GREY, WHITE, FLUID):
@@ -245,13 +243,14 @@ def _bounded_normal(random: np.random.Generator) -> float:
 
 def _relative(model: VolumeModel, age_years: float) -> float:
     """Return the volume expected at an age relative to a young adult's."""
-    # Beyond these ages nothing was fitted, and grey matter would grow again.
+    # From 80 on the parabola would let grey matter grow again; below 6 nothing was fitted.
     known = min(max(age_years, 6.0), 80.0)
     return model.expected_ml(known, male=False) / model.expected_ml(TEMPLATE_AGE_YEARS, male=False)
 
 
-def _with_volume(map_: np.ndarray, voxels: float) -> np.ndarray:
-    return (map_ * (voxels / map_.sum(dtype=np.float64))).astype(np.float32)
+def _with_volume(tissue: np.ndarray, voxels: float) -> np.ndarray:
+    """Scale a map to a tissue volume, given in voxels."""
+    return (tissue * (voxels / tissue.sum(dtype=np.float64))).astype(np.float32)
 
 
 def _smooth_field(grid: Grid, spacing_mm: float) -> Callable[[np.random.Generator], np.ndarray]:

@@ -75,7 +75,7 @@ def write_phantom(
     try:
         write_folder(folder, fill)
     except OSError as error:
-        raise DataError(f"{folder}: cannot write the phantom: {error.strerror}") from error
+        raise DataError(f"{folder}: cannot write the phantom: {error.strerror or error}") from error
 
 
 def draw_participants(*, scale: float, seed: int) -> pd.DataFrame:
@@ -162,14 +162,15 @@ def _fill(
         for label, field_t in zip(sites["siteXacq"], sites["magnetic_field_strength"], strict=True)
     }
     volumes_ml = []
-    for number, person in enumerate(people.itertuples(index=False), start=1):
-        own = derive(seed, "participant", person.participant_id)
-        anatomy = draw_anatomy(template, age_years=person.age, male=person.sex == "male", seed=own)
-        half = "train" if person.split == TRAIN else "val"
-        name = f"sub-{person.participant_id}"
+    for number, person in enumerate(people.to_dict("records"), start=1):
+        own = derive(seed, "participant", person["participant_id"])
+        male = person["sex"] == "male"
+        anatomy = draw_anatomy(template, age_years=person["age"], male=male, seed=own)
+        grey, regions = _scanned(anatomy, template, scanners[person["siteXacq"]], seed=own)
+        name = f"sub-{person['participant_id']}"
+        half = "train" if person["split"] == TRAIN else "val"
         place = folder / half / "derivatives" / name / "ses-1"
         place.mkdir(parents=True)
-        grey, regions = _scanned(anatomy, template, scanners[person.siteXacq], seed=own)
         np.save(place / f"{name}_preproc-cat12vbm_desc-gm_T1w.npy", grey[None, None])
         np.save(place / f"{name}_preproc-cat12vbm_desc-gm_ROI.npy", regions[None, None])
         parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)

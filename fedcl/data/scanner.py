@@ -29,8 +29,8 @@ HIGHEST = 1.5
 
 # The largest effect at strength 1; each is drawn uniformly up to it.
 BIAS = 0.12
-GAIN = 0.1
-GAMMA = 0.15
+GAIN = 0.06
+GAMMA = 0.1
 BLUR_SHARE = 0.007
 NOISE_SD = (0.01, 0.03)
 SEGMENTATION = 0.4
@@ -50,10 +50,10 @@ class Scanner:
         label: The site.
         field_strength_t: In tesla, 1.5 or 3.0; its effects are the contrast loss and the noise.
         bias: Log gain of each of BIAS_TERMS on the volume scaled to [-1, 1]; in [-0.12, 0.12].
-        gain: Factor of every value; in [0.90, 1.11], 1 is none.
-        gamma: Exponent of every value; in [0.86, 1.16], 1 is none.
+        gain: Factor of every value; in [0.94, 1.06], 1 is none.
+        gamma: Exponent of every value; in [0.90, 1.11], 1 is none.
         blur_share: SD of the point spread, as a share of the volume's longest edge, so that it
-            does not depend on the grid; in [0, 0.015], or 3.3 mm on OpenBHB's 217.5 mm.
+            does not depend on the grid; in [0, 0.007], up to 1.5 mm on OpenBHB's 217.5 mm.
         contrast_loss: Share of each value that its neighbourhood's mean replaces; in [0, 1], 0.2
             at 1.5 T.
         segmentation_bias: Log of the factor on the odds v / (1 - v) of belonging to the tissue:
