@@ -1,4 +1,4 @@
-"""Each site alone: what a hospital gets without a federation, from the same YAML and local round."""
+"""Each site alone: what a hospital gets without a federation, from the same local round."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed

@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into a temporary neighbour, then give it its name, replacing an older one."""
+    """Let `fill` write into a temporary neighbour, then give it its name, replacing an old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -40,6 +40,8 @@ def use_threads(compute: Compute) -> None:
 
 def place(network: Network, device: torch.device) -> Network:
     """Move a network to its device, channels last for 3D convolutions on a GPU."""
+    network.to(device)
     if device.type == "cuda":
-        return network.to(device, memory_format=torch.channels_last_3d)
-    return network.to(device)
+        # On a CPU this layout is no faster, and oneDNN has open bugs in it.
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network

@@ -78,9 +78,7 @@ def local_round(
         torch.manual_seed(derive(seed, "network", site, round_number))
         for epoch in range(config.local.epochs):
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
-            batches = shuffled_batches(
-                rows, batch_size=config.local.batch_size, generator=shuffle
-            )
+            batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
             for batch, arrays in read_ahead(cohort, batches, device=device):
                 draws = [derive(seed, "view", identifiers[i], round_number, epoch) for i in batch]
                 views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
@@ -91,7 +89,7 @@ def local_round(
                 if proximal:
                     value = value + proximal / 2 * _squared_distance(network, received)
                 optimizer.zero_grad(set_to_none=True)
-                value.backward()
+                value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 steps += 1
                 sums += torch.stack([loss.total, loss.anchors, loss.skipped]).double()

@@ -10,14 +10,16 @@ from fedcl.errors import RunError
 State = dict[str, np.ndarray]
 
 
-def build_optimizer(network: nn.Module, local: Local, *, round_number: int) -> torch.optim.Optimizer:
+def build_optimizer(
+    network: nn.Module, local: Local, *, round_number: int
+) -> torch.optim.Optimizer:
     """Return the configured optimiser at the learning rate of this round (rounds count from 1)."""
     settings = local.optimizer
     decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
     rate = settings.learning_rate * decayed
     if settings.kind == "adam":
         return torch.optim.Adam(
-            network.parameters(), lr=rate, weight_decay=settings.weight_decay
+            network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
         )
     return torch.optim.SGD(
         network.parameters(),
@@ -49,11 +51,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
         memory.setdefault(int(parameter), {})[quantity] = torch.from_numpy(value.copy())
     fresh = optimizer.state_dict()
     sizes = [p.shape for group in optimizer.param_groups for p in group["params"]]
-    for parameter, quantities in memory.items():
-        for quantity, value in quantities.items():
-            if parameter >= len(sizes) or value.shape not in (sizes[parameter], ()):
+    for place, quantities in memory.items():
+        for kind, tensor in quantities.items():
+            if place >= len(sizes) or tensor.shape not in (sizes[place], ()):
                 raise RunError(
-                    f"the kept optimiser state ({parameter}.{quantity}) belongs to another "
+                    f"the kept optimiser state ({place}.{kind}) belongs to another "
                     "encoder; start a new run or set local.keep_optimizer to false"
                 )
     optimizer.load_state_dict({"state": memory, "param_groups": fresh["param_groups"]})

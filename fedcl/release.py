@@ -1,4 +1,4 @@
-"""Everything that may leave a site: three kinds of release, each a frozen dataclass, each with a receipt.
+"""Everything that may leave a site: three kinds of release, each with a receipt.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.

@@ -1,10 +1,10 @@
 """The folder of a run: what was asked, how far it got, what came out.
 
-    config.yaml      the resolved experiment
-    rounds.jsonl     one line per round
-    checkpoints/     round-00008/{weights,server}.safetensors, state.json
-    sites/           each site's memory, receipts and failures (simulation)
-    results.json, report.html
+config.yaml      the resolved experiment
+rounds.jsonl     one line per round
+checkpoints/     round-00008/{weights,server}.safetensors, state.json
+sites/           each site's memory, receipts and failures (simulation)
+results.json, report.html
 """
 
 import json
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import yaml
 
-from fedcl.atomic import read_tensors, write_folder, write_json, write_text, write_tensors
+from fedcl.atomic import read_tensors, write_folder, write_json, write_tensors, write_text
 from fedcl.config import Config, parse, resolved
 from fedcl.errors import RunError
 from fedcl.release import State

@@ -22,6 +22,7 @@ from fedcl.compute import choose_workers, use_threads
 from fedcl.config import Config, resolved
 from fedcl.workers import worker_pool
 from server.app import app as server_app
+from sites.app import app as site_app
 
 _RUN = 1
 _SERVER_NODE = 1
@@ -30,9 +31,7 @@ OnReply = Callable[[str, int], None]
 """Called with (round, messages still open) after each reply: progress."""
 
 
-def simulate(
-    config: Config, *, sites: int, resume: bool, on_reply: OnReply | None = None
-) -> None:
+def simulate(config: Config, *, sites: int, resume: bool, on_reply: OnReply | None = None) -> None:
     """Run the experiment's federation of `sites` sites here, until its last round.
 
     Raises:
@@ -151,7 +150,5 @@ def _answer(
     node_config: dict[str, int],
     client_app: ClientApp | None = None,
 ) -> RecordDict:
-    if client_app is None:
-        from sites.app import app as client_app  # a worker imports the site's code on first use
     context = Context(_RUN, node, node_config, RecordDict(), {})
-    return client_app(message, context).content
+    return (client_app or site_app)(message, context).content

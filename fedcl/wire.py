@@ -21,7 +21,9 @@ TRAIN = "train"
 _HEADER = "fedcl"
 _ARRAYS = "arrays"
 _RAW = "fedcl.raw"
-_DTYPES = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+
+Header = dict[str, str | int | float | list[int]]
 
 
 class WireError(FedclError):
@@ -45,7 +47,7 @@ class Instruction:
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
     """Return the record of an instruction; build it once per round and `fresh_copy` it per site."""
-    header = {
+    header: Header = {
         "round": instruction.round,
         "config": instruction.config_text,
         "digest": text_digest(instruction.config_text),
@@ -75,6 +77,7 @@ def decode_instruction(record: RecordDict) -> Instruction:
 
 def encode_release(release: Release) -> RecordDict:
     """Return the record of a release."""
+    header: Header
     match release:
         case Introduction():
             header = {
@@ -156,7 +159,7 @@ def payload_bytes(record: RecordDict) -> int:
     )
 
 
-def _record(header: dict[str, str | int | float], arrays: State) -> RecordDict:
+def _record(header: Header, arrays: State) -> RecordDict:
     encoded = {
         name: Array(
             dtype=array.dtype.name,

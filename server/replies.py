@@ -1,4 +1,4 @@
-"""Is this reply usable? Each check names what is wrong; a bad reply costs its site the round only."""
+"""Is this reply usable? Each check names what is wrong; a bad one costs its site the round only."""
 
 from dataclasses import dataclass
 

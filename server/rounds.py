@@ -1,4 +1,7 @@
-"""The round loop: ask the sites, check each answer, combine, checkpoint; one answer in memory at a time."""
+"""The round loop: ask the sites, check each answer, combine, checkpoint.
+
+One answer is in memory at a time, but for the rules that need them all (median, trimmed mean).
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -44,13 +47,14 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         folder.write_log(checkpoint)
     del network
 
+    no_memory: State = {}
     for number in range(checkpoint.round + 1, config.federation.rounds + 1):
         roster.refresh(grid, config, text)
         asked = choose_sites(roster.labels(), config, number)
         record = RoundRecord(number, asked)
         order = Instruction(number, text, checkpoint.weights)
         if isinstance(config.federation.rule, Cyclic):
-            weights, server = tour(grid, roster, order, config, record), {}
+            weights, server = tour(grid, roster, order, config, record), no_memory
         else:
             valid = updates(grid, roster, asked, order, config, record)
             weights, server = combine(valid, checkpoint, config, trainable)

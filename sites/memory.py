@@ -1,4 +1,4 @@
-"""What a site remembers between rounds, on its own disk: tensors that stay, optimiser state, receipts.
+"""What a site remembers between rounds, on its own disk: tensors, optimiser state, receipts.
 
 Each round writes a new version named by its number and reads the newest version before it. So a
 round that is repeated after a crash starts from the same memory, and gives the same update.

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from fedcl.data.open import cache_folder, open_cohort
 
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config import Config, FedProx, parse
 from fedcl.data.cohort import TRAIN, Cohort
-from fedcl.data.open import cache_folder, open_cohort
 from fedcl.errors import ConfigError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
@@ -52,7 +52,9 @@ def open_site(config_text: str, partition: int) -> Site:
     rows = cohort.rows(split=TRAIN, site=label)
     if len(rows) < config.local.min_participants:
         rows = rows[:0]
-    return Site(label, config, cohort, rows, SiteMemory(RunFolder(config.output.path).site_path(label)))
+    return Site(
+        label, config, cohort, rows, SiteMemory(RunFolder(config.output.path).site_path(label))
+    )
 
 
 def introduce(site: Site) -> Introduction:

@@ -22,12 +22,12 @@ def write_table(folder: Path, sizes: dict[str, int] | None = None, seed: int = 3
             split = "internal_test" if index in (1, 3) else "train"
             rows.append((f"{site}{index:02d}", site, age, "female" if index % 3 else "male", split))
             noise = rng.normal(size=FEATURES)
-            features.append([0.1 * age, -50 * age, 3.0 * number, 0, 0, 0] + noise)
+            features.append(noise + np.array([0.1 * age, -50 * age, 3.0 * number, 0, 0, 0]))
     for index in range(4):
         age = round(float(rng.uniform(18, 80)), 1)
         rows.append((f"far{index}", "far", age, "male", "external_test"))
         noise = rng.normal(size=FEATURES)
-        features.append([0.1 * age, -50 * age, 9.0, 0, 0, 0] + noise)
+        features.append(noise + np.array([0.1 * age, -50 * age, 9.0, 0, 0, 0]))
     columns = ["participant_id", "site", "age", "sex", "split"]
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows, columns=columns)

@@ -25,9 +25,7 @@ def info_nce(s: Tensor, participant: list[int]) -> Tensor:
         others = [t for t in range(n) if t != i]
         partition = sum(s[i, t].exp() for t in others)
         positives = [t for t in others if participant[t] == participant[i]]
-        losses.append(
-            -sum((s[i, p].exp() / partition).log() for p in positives) / len(positives)
-        )
+        losses.append(-sum((s[i, p].exp() / partition).log() for p in positives) / len(positives))
     return stack(losses)
 
 

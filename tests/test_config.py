@@ -82,7 +82,7 @@ def test_identical_views_cannot_train_info_nce(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "just words"])
 def test_a_file_that_is_no_configuration_is_one_message(text):
-    with pytest.raises(ConfigError, match="^here: "):
+    with pytest.raises(ConfigError, match=r"^here: "):
         parse(text, source="here")
 
 

@@ -49,11 +49,10 @@ def test_state_through_arrays_continues_bit_for_bit(kind, generator):
 
 def test_the_learning_rate_decays_with_the_round_even_for_a_restored_optimiser():
     network = torch.nn.Linear(3, 2)
-    rates = []
+    rates, state = [], {}
     for number in (1, 3, 4, 7):
         optimizer = build_optimizer(network, settings(ADAM), round_number=number)
-        if rates:
-            restore_optimizer(optimizer, state)
+        restore_optimizer(optimizer, state)
         step(network, optimizer)
         state = optimizer_state(optimizer)
         rates.append(optimizer.param_groups[0]["lr"])

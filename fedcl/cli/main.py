@@ -1,4 +1,4 @@
-"""The command line: `fedcl simulate | pooled | local | evaluate | report | compare | check | phantom`.
+"""The command line: `fedcl simulate | pooled | local | evaluate | compare | check | ...`.
 
 A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to go on.
 """
@@ -64,9 +64,8 @@ def local(
 @app.command()
 def evaluate(run: RunPath) -> None:
     """Evaluate a run's last checkpoint again, and write its results and report."""
-    from fedcl.experiment import evaluate_again
-
     from fedcl.cli.progress import steps
+    from fedcl.experiment import evaluate_again
 
     with steps(console) as bars:
         results = evaluate_again(run, bars.at)
@@ -103,7 +102,9 @@ def check(
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write the cohort.")],
-    scale: Annotated[float, typer.Option(help="Site sizes as a share of OpenBHB's, in (0, 1].")] = 0.15,
+    scale: Annotated[
+        float, typer.Option(help="Site sizes, a share of OpenBHB's, in (0, 1].")
+    ] = 0.15,
     grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels per axis.")] = (24, 29, 24),
     scanner_strength: Annotated[float, typer.Option(help="Multiplies every scanner effect.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Names every draw.")] = 7,
@@ -147,7 +148,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except FedclError as error:
-        Console(stderr=True).print(f"fedcl: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        print(f"fedcl: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)

@@ -28,7 +28,7 @@ class Pairs:
     log_multiplicity: PerCandidate
 
     def weights(self) -> PairWeights:
-        """Return each candidate's share of the attraction: rows sum to 1, or to 0 if none attract."""
+        """Return each candidate's share of the attraction: rows sum to 1, or 0 if none attract."""
         weight = self.positiveness * self.log_multiplicity.exp() * self.allowed
         total = weight.sum(dim=1, keepdim=True)
         return weight / torch.where(total > 0, total, 1.0)
@@ -54,7 +54,8 @@ def pairs_of_views(
     participants, views, dim = embeddings.shape
     if positiveness.shape != (participants, participants):
         raise ValueError(
-            f"positiveness must be ({participants}, {participants}), got {tuple(positiveness.shape)}"
+            f"positiveness must be ({participants}, {participants}), "
+            f"got {tuple(positiveness.shape)}"
         )
     flat = embeddings.reshape(participants * views, dim)
     flat = flat.to(torch.promote_types(flat.dtype, torch.float32))

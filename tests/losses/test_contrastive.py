@@ -49,9 +49,7 @@ CASES = {
     "y_aware": (y_aware, lambda p: reference.y_aware(p.similarity, p.positiveness)),
     "info_nce": (
         lambda p: info_nce(p, same_participant(p)),
-        lambda p: reference.info_nce(
-            p.similarity, [i // 2 for i in range(len(p.similarity))]
-        ),
+        lambda p: reference.info_nce(p.similarity, [i // 2 for i in range(len(p.similarity))]),
     ),
 }
 
@@ -70,7 +68,9 @@ def test_value_and_gradient_equal_the_written_out_formula(
     z, y = embeddings(generator, participants), ages(generator, participants)
     kernel = Kernel(kind="gaussian", bandwidth_years=sigma)
     ours, slow = CASES[name]
-    value, gradient = values_and_gradients(lambda leaf: ours(build(leaf, y, temperature, kernel)), z)
+    value, gradient = values_and_gradients(
+        lambda leaf: ours(build(leaf, y, temperature, kernel)), z
+    )
     expected, expected_gradient = values_and_gradients(
         lambda leaf: slow(build(leaf, y, temperature, kernel)), z
     )
@@ -138,7 +138,9 @@ def test_float32_follows_float64_where_one_candidate_dominates(generator):
     # Subtracting the dominating exponential from the sum would lose every digit of the rest.
     similarity = torch.tensor([[0.0, 60.0, -40.0, -41.0], [1.0, 2.0, 3.0, 4.0]])
     exact = logsumexp_without_each(similarity.double())
-    torch.testing.assert_close(logsumexp_without_each(similarity).double(), exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        logsumexp_without_each(similarity).double(), exact, rtol=1e-6, atol=0
+    )
     for k in range(4):
         rest = [t for t in range(4) if t != k]
         torch.testing.assert_close(exact[:, k], similarity.double()[:, rest].logsumexp(1))

@@ -82,7 +82,9 @@ def test_fedavgm_equals_flowers_over_two_rounds(rng):
 def test_fedadam_equals_flowers_up_to_the_bias_correction_flower_adds(rng):
     current, *updates = states(rng, 4)
     correction = np.sqrt(1 - 0.99**2) / (1 - 0.9**2)  # Flower 1.41: powers of round + 1
-    rule = FedAdam(kind="fedadam", learning_rate=0.1 * correction, beta_1=0.9, beta_2=0.99, tau=1e-3)
+    rule = FedAdam(
+        kind="fedadam", learning_rate=0.1 * correction, beta_1=0.9, beta_2=0.99, tau=1e-3
+    )
     theirs = flower.FedAdam(eta=0.1, beta_1=0.9, beta_2=0.99, tau=1e-3)
     mean = rules.weighted_mean(zip(updates, SIZES, strict=True))
     ours, _ = rules.adam_step(current, mean, {}, rule)
@@ -111,9 +113,7 @@ def test_median_and_trimmed_mean_equal_flowers(rng):
     current, *updates = states(rng, 6)
     pairs = [(state, 1.0) for state in updates]
     sizes = [1] * 5
-    assert_same(
-        rules.median(pairs), through_flower(flower.FedMedian(), current, updates, sizes)
-    )
+    assert_same(rules.median(pairs), through_flower(flower.FedMedian(), current, updates, sizes))
     assert_same(
         rules.trimmed_mean(pairs, 0.2),
         through_flower(flower.FedTrimmedAvg(beta=0.2), current, updates, sizes),

@@ -1,0 +1,93 @@
+"""Each site with its own encoder and its own age probe: what a hospital gets by itself.
+
+Every site has another feature space, so a probe of the site across them has no meaning: the site's
+accuracy and the challenge score are left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedcl.evaluation.challenge import Challenge, Interval, SiteError, Split
+from fedcl.evaluation.probes import FOLDS, fit_age
+from fedcl.seeds import numpy_generator
+
+
+@dataclass(frozen=True)
+class SiteFeatures:
+    """One site's participants, and the unseen sites', under that site's encoder."""
+
+    site: str
+    train: Split
+    internal: Split
+    external: Split
+
+
+def own_site(sites: Sequence[SiteFeatures], *, bootstrap: int, seed: int) -> Challenge:
+    """Return the age errors of the sites' own probes.
+
+    Internal: everybody's error under the own site's probe. External: the mean over sites of each
+    one's error on the unseen sites. Sites with fewer training participants than folds predict
+    their median. Intervals resample participants (internal) and sites (external).
+    """
+    internal: list[tuple[np.ndarray, np.ndarray, str]] = []
+    external: list[float] = []
+    rows: list[SiteError] = []
+    medians_internal: list[np.ndarray] = []
+    medians_external: list[float] = []
+    predicted_external = np.zeros(len(sites[0].external))
+    for one in sites:
+        predict = _probe(one.train)
+        median = float(np.median(one.train.ages))
+        if len(one.internal):
+            predicted = predict(one.internal.features)
+            internal.append((one.internal.ages, predicted, one.site))
+            medians_internal.append(np.abs(one.internal.ages - median))
+            error = predicted - one.internal.ages
+            mae = float(np.abs(error).mean())
+            rows.append(SiteError(one.site, "internal", len(error), mae, float(error.mean())))
+        if len(one.external):
+            predicted = predict(one.external.features)
+            predicted_external += predicted / len(sites)
+            external.append(float(np.abs(predicted - one.external.ages).mean()))
+            medians_external.append(float(np.abs(one.external.ages - median).mean()))
+    generator = numpy_generator(seed, "bootstrap", "own site")
+    errors = np.concatenate([np.abs(p - t) for t, p, _ in internal]) if internal else np.zeros(0)
+    predictions = {}
+    if internal:
+        predictions["internal"] = (
+            np.concatenate([t for t, _, _ in internal]),
+            np.concatenate([p for _, p, _ in internal]),
+        )
+    if external:
+        predictions["external"] = (sites[0].external.ages, predicted_external)
+    return Challenge(
+        mae_internal=_mean(errors, bootstrap, generator),
+        mae_external=_mean(np.asarray(external), bootstrap, generator),
+        site_balanced_accuracy=None,
+        site_chance=None,
+        site_from_age=None,
+        challenge_score=None,
+        median_internal=float(np.concatenate(medians_internal).mean()) if internal else None,
+        median_external=float(np.mean(medians_external)) if external else None,
+        per_site=tuple(rows),
+        predictions=predictions,
+    )
+
+
+def _probe(train: Split):  # type: ignore[no-untyped-def]
+    if len(train) >= FOLDS:
+        return fit_age(train.features, train.ages).predict
+    median = float(np.median(train.ages))
+    return lambda features: np.full(len(features), median)
+
+
+def _mean(values: np.ndarray, bootstrap: int, generator: np.random.Generator) -> Interval | None:
+    if not len(values):
+        return None
+    draws = generator.integers(len(values), size=(bootstrap, len(values)))
+    if not bootstrap:
+        return Interval(float(values.mean()), None, None)
+    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))

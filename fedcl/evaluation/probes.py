@@ -1,0 +1,69 @@
+"""The challenge's probes: linear models of age and of site on frozen features.
+
+Estimators, grids and folds are those of the OpenBHB challenge (Dufumier et al., "OpenBHB: a large-
+scale multi-site brain MRI data-set for age prediction and debiasing", NeuroImage 2022,
+https://doi.org/10.1016/j.neuroimage.2022.119637); features are not scaled.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+
+from fedcl.errors import DataError
+
+GRID = tuple(10.0**power for power in range(-2, 3))
+"""alpha of the ridge and C of the logistic regression."""
+
+FOLDS = 5
+
+
+def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:
+    """Return Ridge, alpha chosen by 5-fold R^2, fitted on all.
+
+    Args:
+        features: (participants, dim).
+        ages: Years, (participants,).
+        jobs: Processes for the grid; the result does not depend on it.
+
+    Raises:
+        DataError: fewer participants than folds.
+    """
+    if len(features) < FOLDS:
+        raise DataError(
+            f"{len(features)} training participants: the age probe needs at least {FOLDS}, one per "
+            "fold; raise data.scale or add participants"
+        )
+    search = GridSearchCV(Ridge(), {"alpha": GRID}, cv=FOLDS, scoring="r2", n_jobs=jobs)
+    with warnings.catch_warnings():
+        # R^2 is undefined on a fold of one participant; sklearn then ranks by the other folds.
+        warnings.filterwarnings("ignore", message="R.2 score is not well-defined")
+        warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
+        return search.fit(features, ages)
+
+
+def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: int = 0) -> Any:
+    """Return multinomial logistic regression, C chosen by 5-fold balanced accuracy, fitted on all.
+
+    Args:
+        features: (participants, dim).
+        sites: Labels, (participants,).
+        jobs: Processes for the grid; the result does not depend on it.
+        seed: saga visits participants in random order.
+
+    Raises:
+        DataError: fewer than two sites.
+    """
+    if len(set(sites)) < 2:
+        raise DataError("the site probe needs at least two training sites")
+    probe = LogisticRegression(solver="saga", max_iter=150, random_state=seed)
+    search = GridSearchCV(probe, {"C": GRID}, cv=FOLDS, scoring="balanced_accuracy", n_jobs=jobs)
+    with warnings.catch_warnings():
+        # The challenge stops saga at 150 passes and has sites with fewer participants than folds.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The least populated class in y has only")
+        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        return search.fit(features, sites)
