@@ -35,7 +35,6 @@ from fedcl.report.results import (
     CohortInfo,
     CurvePoint,
     Evaluation,
-    Measures,
     Results,
     RunInfo,
     Skipped,
@@ -237,9 +236,7 @@ def evaluate_run(
     return results
 
 
-def _evaluate_shared(
-    network: Network, config: Config, cohort: Cohort, folder: RunFolder
-) -> Found:
+def _evaluate_shared(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
     both = _features(network, config, cohort, folder, None)
     found = [
         challenge(
@@ -253,9 +250,7 @@ def _evaluate_shared(
     return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both[1])
 
 
-def _evaluate_alone(
-    network: Network, config: Config, cohort: Cohort, folder: RunFolder
-) -> Found:
+def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
     per_site: list[tuple[SiteFeatures, SiteFeatures]] = []
     own = np.zeros((0, 0))
     external = cohort.rows(split=EXTERNAL_TEST)
@@ -384,17 +379,13 @@ def _cohort_info(cohort: Cohort, config: Config) -> CohortInfo:
     return CohortInfo(
         name=cohort.name,
         sites=len(cohort.sites),
-        training_sites=len(
-            cohort.training_sites(min_participants=config.local.min_participants)
-        ),
+        training_sites=len(cohort.training_sites(min_participants=config.local.min_participants)),
         participants={split: len(cohort.rows(split=split)) for split in SPLITS},
         skipped=skipped_sites(cohort, config),
     )
 
 
-def _training_info(
-    kind: Kind, config: Config, network: Network, folder: RunFolder
-) -> TrainingInfo:
+def _training_info(kind: Kind, config: Config, network: Network, folder: RunFolder) -> TrainingInfo:
     log = folder.read_log()
     if kind == "local":
         for path in sorted(folder.sites.glob("site-*")):

@@ -71,7 +71,7 @@ def by_hand(config):
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     for number in range(1, config.federation.rounds + 1):
-        total, count = {name: 0.0 for name in names}, 0
+        total, count = dict.fromkeys(names, 0.0), 0
         for site in sites:
             rows = cohort.rows(split=TRAIN, site=site)
             write_state(network, weights)
@@ -130,9 +130,7 @@ def test_an_optimiser_kept_at_the_sites_changes_the_result(tree):
 
 
 def test_few_sites_per_round_are_drawn_anew_each_round(tree):
-    config = config_of(
-        with_values(tree, federation__sites_per_round=2, federation__rounds=6)
-    )
+    config = config_of(with_values(tree, federation__sites_per_round=2, federation__rounds=6))
     simulate(config, sites=SITES, resume=False)
     drawn = {tuple(record["sites"]) for record in RunFolder(config.output.path).read_log()}
     assert all(len(sites) == 2 for sites in drawn)
@@ -142,9 +140,9 @@ def test_few_sites_per_round_are_drawn_anew_each_round(tree):
 def test_nothing_a_site_keeps_or_sends_names_a_participant(tree, tmp_path):
     config = config_of(with_values(tree, local__keep_optimizer=True))
     simulate(config, sites=SITES, resume=False)
-    identifiers = open_cohort(
-        config.data, seed=config.seed, cache=cache_folder(config)
-    ).table["participant_id"]
+    identifiers = open_cohort(config.data, seed=config.seed, cache=cache_folder(config)).table[
+        "participant_id"
+    ]
     for file in config.output.path.rglob("*"):
         if file.is_file():
             content = file.read_bytes()
@@ -236,7 +234,9 @@ def test_a_round_without_quorum_stops_says_why_and_keeps_the_round_before(tree):
     folder = RunFolder(config.output.path)
     folder.start(config)
     grid = InProcessGrid(SITES, client_app=spoiling("south", nan))
-    with pytest.raises(RoundError, match=r"round 1: 2 valid updates from 3 sites, 3 needed .*south"):
+    with pytest.raises(
+        RoundError, match=r"round 1: 2 valid updates from 3 sites, 3 needed .*south"
+    ):
         run(grid, config, folder)
     assert folder.load().round == 0
 
@@ -291,7 +291,7 @@ def test_too_few_sites_is_a_message_that_says_why(tree):
     config = config_of(
         with_values(tree, local__min_participants=50, federation__answer_timeout_s=0.1)
     )
-    with pytest.raises(RoundError, match="0 sites can train, federation.min_sites asks for 2"):
+    with pytest.raises(RoundError, match=r"0 sites can train, federation\.min_sites asks for 2"):
         simulate(config, sites=SITES, resume=False)
 
 

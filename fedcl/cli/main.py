@@ -6,13 +6,17 @@ A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to g
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from fedcl import __version__
 from fedcl.errors import FedclError
+
+if TYPE_CHECKING:
+    from fedcl.experiment import Kind
+    from fedcl.report.results import Results
 
 # Nothing contacts the outside: Flower reads these when it is imported, after this module.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -69,15 +73,16 @@ def evaluate(run: RunPath) -> None:
 
     with steps(console) as bars:
         results = evaluate_again(run, bars.at)
-    _show([results], run)
+    _show(results, run)
 
 
 @app.command()
 def report(run: RunPath) -> None:
     """Write a run's report.html again from its results."""
-    from fedcl.experiment import report_again
+    from fedcl.report.page import write_report
+    from fedcl.run_folder import RunFolder
 
-    console.print(f"Report: {report_again(run)}")
+    console.print(f"Report: {write_report(RunFolder(run))}")
 
 
 @app.command()
@@ -92,11 +97,12 @@ def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> No
 @app.command()
 def check(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A data folder or an experiment.")],
+    set_: Set = None,
 ) -> None:
     """Check data without training: every problem, and a table per site."""
     from fedcl.cli.check import run_check
 
-    raise typer.Exit(run_check(data, console))
+    raise typer.Exit(run_check(data, console, overrides=set_ or []))
 
 
 @app.command()
@@ -163,7 +169,7 @@ def main() -> None:
 
 
 def _experiment(
-    kind: str, path: Path, overrides: list[str] | None, resume: bool, restart: bool
+    kind: "Kind", path: Path, overrides: list[str] | None, resume: bool, restart: bool
 ) -> None:
     from fedcl.cli.progress import steps
     from fedcl.config import load
@@ -173,18 +179,18 @@ def _experiment(
     try:
         with steps(console) as bars:
             results, folder = run_experiment(
-                kind, config, resume=resume, restart=restart, progress=bars.at, say=console.print
+                kind, config, resume=resume, restart=restart, on_step=bars.at, say=console.print
             )
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])
         again = words.replace(" --restart", "") + ("" if resume else " --resume")
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {again}")
         raise
-    _show([results], folder)
+    _show(results, folder)
 
 
-def _show(results: list, folder: Path) -> None:  # type: ignore[type-arg]
+def _show(results: "Results", folder: Path) -> None:
     from fedcl.report.table import result_table
 
-    console.print(result_table(results[0]))
+    console.print(result_table(results))
     console.print(f"Report: {folder / 'report.html'}")

@@ -4,6 +4,7 @@ Readers build it, the local round and the evaluation consume it; nothing else op
 data.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,3 +70,16 @@ class Cohort:
         for position, row in enumerate(rows):
             batch[position] = self.read(int(row))
         return batch
+
+
+def in_site_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table in the order (site, participant id), which every cohort has."""
+    keys = [(site_order(s), p) for s, p in zip(table["site"], table["participant_id"], strict=True)]
+    return table.iloc[sorted(range(len(table)), key=keys.__getitem__)].reset_index(drop=True)
+
+
+def manifest_digest(table: pd.DataFrame, sources: Sequence[str]) -> str:
+    """Return the hash of who takes part and of what identifies each one's data, 16 digits."""
+    columns = ["participant_id", "site", "age", "sex", "split"]
+    text = table[columns].to_csv(index=False) + "\n".join(sources)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""The OpenBHB challenge on frozen features: age on seen and unseen sites, how much of the site is left.
+"""The OpenBHB challenge: age on seen and unseen sites, and how much of the site is left.
 
-METHODS of the challenge: Dufumier et al., NeuroImage 2022,
+Dufumier et al., NeuroImage 2022,
 https://doi.org/10.1016/j.neuroimage.2022.119637. The score is MAE_ext x BAcc^0.3; lower is better.
 """
 
@@ -147,8 +147,9 @@ def challenge(
         site_chance=chance,
         site_from_age=from_age,
         challenge_score=measure(
-            lambda rows: float(errors["external"][rows["external"]].mean())
-            * accuracy(rows) ** EXPONENT
+            lambda rows: (
+                float(errors["external"][rows["external"]].mean()) * accuracy(rows) ** EXPONENT
+            )
         )
         if scored
         else None,

@@ -1,0 +1,112 @@
+"""`fedcl check DATA`: everything that is wrong with a data set, and a table per site."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fedcl.cli.progress import steps
+from fedcl.config import Columns, Config, Data, NiftiData, OpenBHBData, Splits, TableData, load
+from fedcl.data.open import cache_folder
+from fedcl.data.preflight import SiteSummary, preflight
+from fedcl.errors import DataError
+
+_MIN_PARTICIPANTS = 3
+_SEED = 0
+_ANY_SPLIT = Splits(external_sites=0, internal_fraction=0.1)
+
+
+def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
+    """Check an experiment's data, or a folder whose kind is recognised; return the exit code.
+
+    Raises:
+        FedclError: there is nothing to check: no such file, an unknown kind of folder.
+    """
+    if path.is_dir() or path.suffix not in (".yaml", ".yml"):
+        data, seed, least = recognise(path), _SEED, _MIN_PARTICIPANTS
+        cache = path.absolute().parent / ".cache"
+    else:
+        config: Config = load(path, overrides)
+        data, seed, least = config.data, config.seed, config.local.min_participants
+        cache = cache_folder(config)
+    with steps(console) as bars:
+        found = preflight(
+            data,
+            seed=seed,
+            cache=cache,
+            min_participants=least,
+            on_progress=lambda done, total: bars.at("Reading participants", done, total),
+        )
+    if found.sites:
+        console.print(_table(found.sites))
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for problem in found.problems:
+        console.print(f"problem: {problem}", markup=False, highlight=False, soft_wrap=True)
+    if found.problems:
+        console.print(f"{len(found.problems)} problems: mend them before training.")
+        return DataError.exit_code
+    participants = sum(one.train + one.internal + one.external for one in found.sites)
+    console.print(f"No problems: {participants} participants at {len(found.sites)} sites.")
+    return 0
+
+
+def recognise(folder: Path) -> Data:
+    """Return the data section that reads a folder, by what lies in it.
+
+    Raises:
+        DataError: no such folder, an empty one, or no participants table.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder or experiment (.yaml)")
+    if not any(folder.iterdir()):
+        raise DataError(f"{folder}: the folder is empty")
+    tables = [name for name in ("participants.tsv", "participants.csv") if (folder / name).exists()]
+    if not tables:
+        raise DataError(f"{folder}: no participants.tsv or participants.csv in it")
+    header = (folder / tables[0]).read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
+    splits = None if "split" in header.replace(",", "\t").split("\t") else _ANY_SPLIT
+    if (folder / "train").is_dir() or (folder / "val").is_dir():
+        return OpenBHBData(kind="openbhb", path=folder, modality="vbm", grid=None, intensity="vbm")
+    for name in ("features.tsv", "features.csv"):
+        if (folder / name).exists():
+            return TableData(
+                kind="table",
+                path=folder,
+                participants=tables[0],
+                features=name,
+                columns=Columns(),
+                splits=splits,
+            )
+    return NiftiData(
+        kind="nifti",
+        path=folder,
+        participants=tables[0],
+        pattern="**/{participant}*.nii*",
+        columns=Columns(),
+        splits=splits,
+        grid=(91, 109, 91),
+        spacing_mm=(2.0, 2.0, 2.0),
+        intensity="zscore",
+        simulated_scanners=None,
+    )
+
+
+def _table(sites: tuple[SiteSummary, ...]) -> Table:
+    table = Table()
+    table.add_column("site")
+    for name in ("train", "internal", "external", "age (median)", "female"):
+        table.add_column(name, justify="right")
+    table.add_column("trains")
+    for one in sites:
+        youngest, median, oldest = one.ages
+        table.add_row(
+            one.site,
+            str(one.train),
+            str(one.internal),
+            str(one.external),
+            f"{youngest:.0f}-{oldest:.0f} ({median:.0f})",
+            "-" if one.female is None else f"{one.female:.0%}",
+            "yes" if one.trains else "no",
+        )
+    return table

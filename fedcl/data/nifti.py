@@ -1,0 +1,132 @@
+"""A folder of NIfTI scans, flat or BIDS-like, and a participants table.
+
+Scans are brought to RAS orientation, resampled to the configured voxel size, cropped or padded to
+the grid, and scaled. Simulated scanners can be put on top: participants are dealt to new sites,
+whose effects are then known.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedcl.config import NiftiData, SimulatedScanners
+from fedcl.data.cache import VolumeCache
+from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
+from fedcl.data.participants import read_table, tidy
+from fedcl.data.problems import Problems
+from fedcl.data.scanner import draw_scanner, scan
+from fedcl.data.splits import draw_splits
+from fedcl.data.volumes import check_finite, read_nifti, scale, to_spacing
+from fedcl.errors import DataError
+from fedcl.seeds import derive
+
+
+def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Problems) -> Cohort:
+    """Return the cohort; problems are collected, and what makes going on pointless is raised.
+
+    Raises:
+        DataError: no such folder, no scans, a missing column.
+    """
+    if not data.path.is_dir():
+        raise DataError(f"{data.path}: no such folder; set data.path to the folder of scans")
+    scans = sorted(path for path in data.path.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
+    if not scans:
+        raise DataError(f"{data.path}: no .nii or .nii.gz file in it")
+    who = data.path / data.participants
+    table = tidy(read_table(who), data.columns, who, problems, needs_split=data.splits is None)
+    files = match_scans(table["participant_id"].tolist(), scans, data, problems)
+    table = table[[i in files for i in table["participant_id"]]].reset_index(drop=True)
+    if table.empty:
+        problems.stop_if_any()
+    if data.simulated_scanners is not None:
+        table["original_site"] = table["site"]
+        table["site"] = deal(table["participant_id"], data.simulated_scanners, seed=seed)
+    if data.splits is not None:
+        table["split"] = draw_splits(table, data.splits, seed=seed)
+    table = in_site_order(table)
+
+    ids, sites = table["participant_id"].tolist(), table["site"].tolist()
+    settings = f"nifti {data.grid} {data.spacing_mm} {data.intensity} 1"
+    store = VolumeCache(cache, settings)
+
+    def read(row: int) -> np.ndarray:
+        participant = ids[row]
+
+        def make(file: Path) -> np.ndarray:
+            volume, affine = read_nifti(file, participant)
+            check_finite(volume, file, participant)
+            volume = to_spacing(volume, affine, grid=data.grid, spacing_mm=data.spacing_mm)
+            if data.simulated_scanners is None:
+                return scale(volume, data.intensity)[None]
+            strength = data.simulated_scanners.strength
+            scanner = draw_scanner(seed, sites[row], strength=strength)
+            # The scanner works on values of about [0, 1].
+            unit = scale(volume, "vbm") if data.intensity == "vbm" else volume / volume.max()
+            scanned = scan(unit, scanner, seed=derive(seed, "scanner noise", participant))
+            return scale(scanned, data.intensity)[None]
+
+        simulated = data.simulated_scanners
+        variant = f"{seed} {sites[row]} {simulated.strength} {participant}" if simulated else ""
+        return store.read(files[participant], make, variant=variant)
+
+    return Cohort(
+        name=f"NIfTI {data.path.name}",
+        table=table,
+        shape=(1, *data.grid),
+        read=read,
+        digest=manifest_digest(table, [f"{files[i].name} {files[i].stat().st_size}" for i in ids]),
+    )
+
+
+def match_scans(
+    participants: list[str], scans: list[Path], data: NiftiData, problems: Problems
+) -> dict[str, Path]:
+    """Return each participant's scan; none or several are problems.
+
+    In the pattern `*` stays within a folder, `**/` spans folders, and `{participant}` is the id,
+    with or without `sub-`, not followed by another letter or digit.
+    """
+    relative = {path: path.relative_to(data.path).as_posix() for path in scans}
+    found: dict[str, Path] = {}
+    absent: list[str] = []
+    for participant in participants:
+        pattern = _expression(data.pattern, participant)
+        matches = [p for p, text in relative.items() if participant in text and pattern(text)]
+        if not matches:
+            absent.append(participant)
+        elif len(matches) > 1:
+            names = ", ".join(relative[path] for path in matches[:3])
+            problems.add(
+                f"{data.path}: participant {participant} has {len(matches)} scans ({names}); "
+                "narrow data.pattern to one"
+            )
+        else:
+            found[participant] = matches[0]
+    problems.add_each(
+        str(data.path),
+        f"listed but no scan fits {data.pattern!r}",
+        absent,
+        f"add the files, change data.pattern, or remove their rows from {data.participants}",
+    )
+    return found
+
+
+def deal(participants: pd.Series, scanners: SimulatedScanners, *, seed: int) -> pd.Series:
+    """Return a simulated site for each participant; site k is k + 1 times as large as site 0."""
+    shares = np.arange(1, scanners.count + 1, dtype=float).cumsum()
+    draws = participants.map(lambda i: derive(seed, "simulated scanner", str(i)) / 2**63)
+    places = np.searchsorted(shares / shares[-1], draws.to_numpy(dtype=float), side="right")
+    return pd.Series([f"scanner-{place:02d}" for place in places], index=participants.index)
+
+
+def _expression(pattern: str, participant: str):  # type: ignore[no-untyped-def]
+    parts = re.split(r"(\*\*/|\*|\?|\{participant\})", pattern)
+    meaning = {
+        "**/": "(?:.*/)?",
+        "*": "[^/]*",
+        "?": "[^/]",
+        "{participant}": f"(?:sub-)?{re.escape(participant)}(?![A-Za-z0-9])",
+    }
+    return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts)).fullmatch

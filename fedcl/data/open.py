@@ -1,0 +1,110 @@
+"""Open the cohort of an experiment, whatever kind of data it is."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fedcl.config import Config, Data, NiftiData, OpenBHBData, PhantomData, TableData
+from fedcl.data.cohort import Cohort
+from fedcl.data.nifti import read_nifti_cohort
+from fedcl.data.openbhb import read_openbhb
+from fedcl.data.phantom import write_phantom
+from fedcl.data.problems import Problems
+from fedcl.data.table import read_table_cohort
+from fedcl.errors import DataError
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+def open_cohort(
+    data: Data, *, seed: int, cache: Path, on_progress: OnProgress | None = None
+) -> Cohort:
+    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+
+    Raises:
+        DataError: the first problems found; `fedcl check` shows them all.
+    """
+    problems = Problems()
+    cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+    problems.stop_if_any()
+    if on_progress is not None and len(cohort.shape) > 1:
+        prepare(cohort, on_progress)
+    return cohort
+
+
+def survey(
+    data: Data,
+    *,
+    seed: int,
+    cache: Path,
+    problems: Problems,
+    on_progress: OnProgress | None = None,
+) -> Cohort:
+    """Open a cohort and collect what is wrong with it, without reading its volumes.
+
+    Raises:
+        DataError: what makes going on pointless.
+    """
+    match data:
+        case OpenBHBData():
+            return read_openbhb(data, cache=cache, problems=problems)
+        case NiftiData():
+            return read_nifti_cohort(data, seed=seed, cache=cache, problems=problems)
+        case TableData():
+            return read_table_cohort(data, seed=seed, problems=problems)
+        case PhantomData():
+            _write_phantom(data, seed, on_progress)
+            openbhb = OpenBHBData(
+                kind="openbhb",
+                path=data.path,
+                modality=data.modality,
+                grid=None,
+                intensity="vbm" if data.modality == "vbm" else None,
+            )
+            return read_openbhb(openbhb, cache=cache, problems=problems)
+
+
+def prepare(cohort: Cohort, on_progress: OnProgress) -> None:
+    """Read every volume once, so that the cache holds it; what is there already costs a look."""
+    with ThreadPoolExecutor() as readers:
+        for done, _ in enumerate(readers.map(cohort.read, range(len(cohort))), start=1):
+            on_progress(done, len(cohort))
+
+
+def cache_folder(config: Config) -> Path:
+    """Return where preprocessed volumes live: beside the runs, shared between them."""
+    return config.output.path.parent / ".cache"
+
+
+def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
+    wanted = {
+        "scale": data.scale,
+        "grid": list(data.grid),
+        "scanner_strength": data.scanner_strength,
+        "seed": seed,
+    }
+    if not data.path.exists():
+        write_phantom(
+            data.path,
+            scale=data.scale,
+            grid=data.grid,
+            scanner_strength=data.scanner_strength,
+            seed=seed,
+            on_progress=on_progress,
+        )
+        return
+    try:
+        written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(
+            f"{data.path}: exists and is not a phantom (no phantom.json); choose another data.path"
+        ) from None
+    for key, value in wanted.items():
+        if written.get(key) != value:
+            raise DataError(
+                f"{data.path}: this phantom was written with {key} = {written.get(key)}, the "
+                f"experiment asks for {value}; choose another data.path, or delete the folder to "
+                "write it anew"
+            )

@@ -1,0 +1,197 @@
+"""OpenBHB as downloaded: participants.tsv, and train/ and val/ with one folder per participant.
+
+Dufumier et al., "OpenBHB: a large-scale multi-site brain MRI data-set for age prediction and
+debiasing", NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637. File names are those
+of the public release and of its loader in nidl: volumes
+`derivatives/sub-ID/ses-1/sub-ID_preproc-cat12vbm_desc-gm_T1w.npy` (and `..._preproc-quasiraw_T1w`);
+ROI measures as one `.npy` per participant in older releases and as one table per split,
+`derivatives/cat12vbm_roi/cat12vbm_roi_features.csv`, in newer ones.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedcl.config import VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.data.cache import VolumeCache
+from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
+from fedcl.data.participants import plain_id, read_table, tidy
+from fedcl.data.problems import Problems, listed
+from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
+from fedcl.errors import DataError
+
+COLUMNS = Columns(site="siteXacq")
+
+_FILES = {
+    "vbm": "sub-{}_preproc-cat12vbm_desc-gm_T1w.npy",
+    "quasiraw": "sub-{}_preproc-quasiraw_T1w.npy",
+    "cat12vbm_roi": "sub-{}_preproc-cat12vbm_desc-gm_ROI.npy",
+    "desikan_roi": "sub-{}_preproc-freesurfer_desc-desikan_ROI.npy",
+    "destrieux_roi": "sub-{}_preproc-freesurfer_desc-destrieux_ROI.npy",
+}
+_TABLES = {
+    "cat12vbm_roi": "cat12vbm_roi/cat12vbm_roi_features.csv",
+    "desikan_roi": "freesurfer_roi/desikan_roi_features.csv",
+    "destrieux_roi": "freesurfer_roi/destrieux_roi_features.csv",
+}
+_ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi": (7, 148)}
+_ROI_EXTRA_COLUMNS = ("participant_id", "session")
+
+
+def read_openbhb(data: OpenBHBData, *, cache: Path, problems: Problems) -> Cohort:
+    """Return the cohort; problems are collected, and what makes going on pointless is raised.
+
+    The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
+    distinct (study, site, acquisition setting).
+
+    Raises:
+        DataError: no such folder, no participants, a missing column.
+    """
+    table = read_participants(data.path, problems)
+    if data.modality in VOLUME_MODALITIES:
+        return _volumes(data, table, cache, problems)
+    return _rois(data, table, problems)
+
+
+def read_participants(folder: Path, problems: Problems) -> pd.DataFrame:
+    """Return the tidied participants in site order.
+
+    Raises:
+        DataError: no such folder or file, a missing column.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; set data.path to OpenBHB's root folder")
+    if not any(folder.iterdir()):
+        raise DataError(f"{folder}: the folder is empty; set data.path to OpenBHB's root folder")
+    path = folder / "participants.tsv"
+    table = read_table(path)
+    if "siteXacq" not in table.columns:
+        parts = [name for name in ("study", "site", "acquisition_setting") if name in table.columns]
+        if len(parts) == 3:
+            table["siteXacq"] = table.groupby(parts, sort=True).ngroup().astype(str)
+            problems.notes.append(f"{path}: siteXacq rebuilt from study, site, acquisition_setting")
+    return in_site_order(tidy(table, COLUMNS, path, problems, needs_split=True))
+
+
+def _file(folder: Path, modality: str, participant: str, split: str) -> Path:
+    first, second = ("train", "val") if split == TRAIN else ("val", "train")
+    name = f"derivatives/sub-{participant}/ses-1/{_FILES[modality].format(participant)}"
+    usual = folder / first / name
+    other = folder / second / name
+    return other if other.exists() and not usual.exists() else usual
+
+
+def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list[bool]:
+    """Note every participant without a file, as one problem."""
+    found = [file.exists() for file in files]
+    absent = [i for i, there in zip(table["participant_id"], found, strict=True) if not there]
+    if absent:
+        first = files[found.index(False)]
+        problems.add(
+            f"{first.parent}: listed but no scan ({first.name}): {listed(absent)}; download them, "
+            "or remove their rows from participants.tsv"
+        )
+    return found
+
+
+def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Problems) -> Cohort:
+    ids, splits = table["participant_id"].tolist(), table["split"].tolist()
+    files = [_file(data.path, data.modality, i, str(s)) for i, s in zip(ids, splits, strict=True)]
+    found = _present(table, files, problems)
+    if not any(found):
+        problems.stop_if_any()
+    native = _native_shape(files[found.index(True)], ids[found.index(True)])
+    grid = data.grid or native
+    store = VolumeCache(cache, f"openbhb {data.modality} {grid} {data.intensity} 1")
+    participant_of = dict(zip(files, ids, strict=True))
+    intensity = data.intensity or "vbm"
+
+    def make(file: Path) -> np.ndarray:
+        participant = participant_of[file]
+        volume = _squeezed(read_npy(file, participant))
+        if volume.shape != native:
+            raise DataError(
+                f"{file}: participant {participant}: shape {volume.shape}, expected {native} as "
+                "the other scans; preprocess it like them"
+            )
+        check_finite(volume, file, participant)
+        return scale(volume if grid == native else to_grid(volume, grid), intensity)[None]
+
+    sizes = [f"{f.name} {f.stat().st_size}" for f, ok in zip(files, found, strict=True) if ok]
+    return Cohort(
+        name=f"OpenBHB {data.modality} ({data.path.name})",
+        table=table,
+        shape=(1, *grid),
+        read=lambda row: store.read(files[row], make),
+        digest=manifest_digest(table, sizes),
+    )
+
+
+def _native_shape(file: Path, participant: str) -> tuple[int, int, int]:
+    shape = _squeezed(read_npy(file, participant)).shape
+    if len(shape) != 3:
+        raise DataError(
+            f"{file}: participant {participant}: shape {shape}, expected a volume (1, 1, x, y, z)"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _squeezed(array: np.ndarray) -> np.ndarray:
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
+    size = int(np.prod(_ROI_SHAPES[data.modality]))
+    tables = [data.path / s / "derivatives" / _TABLES[data.modality] for s in ("train", "val")]
+    rows: dict[str, np.ndarray] = {}
+    if any(path.exists() for path in tables):
+        for path in (path for path in tables if path.exists()):
+            rows |= _roi_table(path, size)
+        ids = table["participant_id"]
+        absent = [i for i in ids if i not in rows]
+        problems.add_each(
+            str(tables[0]), "listed but not in the ROI tables", absent, "remove their rows"
+        )
+    else:
+        files = [
+            _file(data.path, data.modality, i, str(s))
+            for i, s in zip(table["participant_id"], table["split"], strict=True)
+        ]
+        _present(table, files, problems)
+        for participant, file in zip(table["participant_id"], files, strict=True):
+            if file.exists():
+                rows[participant] = read_npy(file, participant).reshape(-1)
+    for participant, values in rows.items():
+        if values.size != size:
+            problems.add(
+                f"{data.path}: participant {participant}: {values.size} ROI values, expected {size}"
+            )
+        elif not np.isfinite(values).all():
+            problems.add(f"{data.path}: participant {participant}: ROI values are NaN or infinite")
+    problems.stop_if_any()
+    features = np.stack([rows[i] for i in table["participant_id"]]).astype(np.float32)
+    return Cohort(
+        name=f"OpenBHB {data.modality} ({data.path.name})",
+        table=table,
+        shape=(size,),
+        read=lambda row: features[row],
+        digest=manifest_digest(table, [hashlib.sha256(features.tobytes()).hexdigest()]),
+    )
+
+
+def _roi_table(path: Path, size: int) -> dict[str, np.ndarray]:
+    try:
+        raw = pd.read_csv(path, dtype={"participant_id": str})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a csv table: {error}") from None
+    if "participant_id" not in raw.columns:
+        raise DataError(f"{path}: column 'participant_id' is missing")
+    values = raw.drop(columns=[name for name in _ROI_EXTRA_COLUMNS if name in raw.columns])
+    if values.shape[1] != size:
+        raise DataError(f"{path}: {values.shape[1]} measures, expected {size}")
+    array = values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
+    return {plain_id(i): row for i, row in zip(raw["participant_id"], array, strict=True)}

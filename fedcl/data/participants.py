@@ -1,0 +1,160 @@
+"""The participants table: who, where, how old, in which split; every defect is one message."""
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedcl.config import Columns
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
+from fedcl.data.problems import Problems
+from fedcl.errors import DataError
+
+OLDEST_YEARS = 120.0
+_ABSENT = {"", "n/a", "na", "nan", "none", "null"}
+_SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
+_SPLITS = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "internal_test": INTERNAL_TEST,
+    "internal_val": INTERNAL_TEST,
+    "internal": INTERNAL_TEST,
+    "external_test": EXTERNAL_TEST,
+    "external_val": EXTERNAL_TEST,
+    "external": EXTERNAL_TEST,
+}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a tsv or csv as text, nothing converted.
+
+    Raises:
+        DataError: the file is absent, empty or not a table.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: not found; expected a participants table (tsv or csv)")
+    separator = "," if path.suffix == ".csv" else "\t"
+    try:
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not a table separated by {'commas' if separator == ',' else 'tabs'}: {error}"
+        ) from None
+    if table.empty:
+        raise DataError(f"{path}: no participants in it")
+    return table.map(str.strip)
+
+
+def column(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    """Return a column.
+
+    Raises:
+        DataError: it is missing; the nearest name is offered.
+    """
+    if name in table.columns:
+        return table[name]
+    close = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.4)
+    nearest = f" (is it {close[0]!r}?)" if close else ""
+    raise DataError(
+        f"{path}: column {name!r} is missing{nearest}; found {', '.join(table.columns)}. Rename "
+        "the column, or name yours in data.columns"
+    )
+
+
+def plain_id(text: str) -> str:
+    """Return a participant id without the BIDS prefix `sub-`."""
+    return text.removeprefix("sub-")
+
+
+def tidy(
+    table: pd.DataFrame, columns: Columns, path: Path, problems: Problems, *, needs_split: bool
+) -> pd.DataFrame:
+    """Return participant_id, site, age, sex, split and the table's other columns.
+
+    Participants without an age are left out and noted. Sex may be absent; numbers are refused,
+    since data sets disagree on which is which.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    ids = column(table, columns.participant, path).map(plain_id)
+    for duplicate in ids[ids.duplicated()].unique()[:1]:
+        every = ids[ids.duplicated()].unique()
+        del duplicate
+        problems.add_each(str(path), "listed more than once", list(every), "keep one row for each")
+    tidied = pd.DataFrame({"participant_id": ids})
+    tidied["site"] = column(table, columns.site, path).map(_label)
+    no_site = list(ids[tidied["site"].isin(_ABSENT)])
+    problems.add_each(str(path), f"no {columns.site!r}", no_site, "every participant has one site")
+    tidied["age"] = _ages(column(table, columns.age, path), ids, columns.age, path, problems)
+    tidied["sex"] = _sexes(table, columns, ids, path, problems)
+    if needs_split:
+        tidied["split"] = _splits(column(table, columns.split, path), ids, path, problems)
+    named = {columns.participant, columns.site, columns.age, columns.sex, columns.split}
+    covariates = [name for name in table.columns if name not in named | set(tidied.columns)]
+    tidied = pd.concat([tidied, table[covariates]], axis=1)
+
+    missing = column(table, columns.age, path).str.lower().isin(_ABSENT)
+    if missing.any():
+        problems.notes.append(f"{path}: {int(missing.sum())} participants without age left out")
+    return tidied[~missing].reset_index(drop=True)
+
+
+def _label(text: str) -> str:
+    """A site read from a table of floats, 3.0, is the site 3."""
+    return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
+
+
+def _ages(texts: pd.Series, ids: pd.Series, name: str, path: Path, problems: Problems) -> pd.Series:
+    present = ~texts.str.lower().isin(_ABSENT)
+    ages = pd.to_numeric(texts.where(present), errors="coerce").astype(float)
+    unreadable = present & ages.isna()
+    problems.add_each(
+        str(path), f"{name!r} is not a number", list(ids[unreadable]), "write years, or n/a"
+    )
+    known = ages[ages.notna()]
+    if len(known) and known.median() > OLDEST_YEARS:
+        problems.add(
+            f"{path}: {name!r} looks like months (median {known.median():g}); divide by 12, ages "
+            "are years"
+        )
+        return ages
+    outside = ages.notna() & ~((ages > 0) & (ages <= OLDEST_YEARS) & np.isfinite(ages))
+    problems.add_each(
+        str(path),
+        f"{name!r} outside 0-{OLDEST_YEARS:g} years",
+        [f"{i} ({a:g})" for i, a in zip(ids[outside], ages[outside], strict=True)],
+        "correct it, or write n/a to leave the participant out",
+    )
+    return ages
+
+
+def _sexes(
+    table: pd.DataFrame, columns: Columns, ids: pd.Series, path: Path, problems: Problems
+) -> pd.Series:
+    if columns.sex not in table.columns:
+        problems.notes.append(f"{path}: no column {columns.sex!r}; sex is unknown")
+        return pd.Series("", index=table.index)
+    texts = table[columns.sex].str.lower()
+    unknown = ~texts.isin(_SEXES) & ~texts.isin(_ABSENT)
+    codes = sorted(set(table[columns.sex][unknown]))
+    problems.add_each(
+        str(path),
+        f"unknown sex code {', '.join(map(repr, codes[:3]))}",
+        list(ids[unknown]),
+        "write female, male or n/a",
+    )
+    return texts.map(_SEXES).fillna("")
+
+
+def _splits(texts: pd.Series, ids: pd.Series, path: Path, problems: Problems) -> pd.Series:
+    split = texts.str.lower().map(_SPLITS)
+    wrong = split.isna()
+    problems.add_each(
+        str(path),
+        f"unknown split {', '.join(map(repr, sorted(set(texts[wrong]))[:3]))}",
+        list(ids[wrong]),
+        "write train, internal_test or external_test",
+    )
+    return split

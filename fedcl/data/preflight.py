@@ -1,0 +1,114 @@
+"""Look at a data set before anything is trained on it: every problem, and a table per site."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedcl.config import Data
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN, Cohort
+from fedcl.data.open import survey
+from fedcl.data.problems import Problems
+from fedcl.errors import DataError
+
+
+@dataclass(frozen=True)
+class SiteSummary:
+    """One site at a glance.
+
+    Attributes:
+        site: Its label.
+        train: Training participants.
+        internal: Internal test participants.
+        external: External test participants.
+        ages: Smallest, median and largest age in years.
+        female: Share of women among those whose sex is known; None if nobody's is.
+        trains: Whether it has enough training participants to take part.
+    """
+
+    site: str
+    train: int
+    internal: int
+    external: int
+    ages: tuple[float, float, float]
+    female: float | None
+    trains: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found; `problems` is empty where training can start."""
+
+    cohort: Cohort | None
+    sites: tuple[SiteSummary, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def preflight(
+    data: Data,
+    *,
+    seed: int,
+    cache: Path,
+    min_participants: int,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Preflight:
+    """Open a cohort, read every participant's array, and say all that is wrong.
+
+    Volumes that pass are preprocessed into the cache on the way.
+    """
+    problems = Problems()
+    cohort = None
+    try:
+        cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+    except DataError as error:
+        problems.found += [line for line in str(error).splitlines() if line not in problems.found]
+    if cohort is None:
+        return Preflight(None, (), tuple(problems.found), tuple(problems.notes))
+
+    def read(row: int) -> str | None:
+        try:
+            cohort.read(row)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as readers:
+        for done, message in enumerate(readers.map(read, range(len(cohort))), start=1):
+            # An absent scan was already reported with the others that are absent.
+            if message is not None and "listed but has no scan" not in message:
+                problems.add(message)
+            on_progress(done, len(cohort))
+
+    sites = tuple(_summary(cohort, site, min_participants) for site in cohort.sites)
+    for one in sites:
+        if 0 < one.train < min_participants:
+            problems.notes.append(
+                f"site {one.site}: {one.train} training participants, fewer than "
+                f"{min_participants} (local.min_participants): evaluated, not trained on"
+            )
+    if sum(one.trains for one in sites) < 2:
+        problems.add(
+            f"{cohort.name}: fewer than two sites have {min_participants} training participants; "
+            "lower local.min_participants or add participants"
+        )
+    return Preflight(cohort, sites, tuple(problems.found), tuple(problems.notes))
+
+
+def _summary(cohort: Cohort, site: str, min_participants: int) -> SiteSummary:
+    rows = cohort.rows(site=site)
+    ages = cohort.ages(rows)
+    sexes = cohort.table["sex"].to_numpy()[rows]
+    known = sexes[sexes != ""]
+    sizes = {s: len(cohort.rows(split=s, site=site)) for s in (TRAIN, INTERNAL_TEST, EXTERNAL_TEST)}
+    return SiteSummary(
+        site=site,
+        train=sizes[TRAIN],
+        internal=sizes[INTERNAL_TEST],
+        external=sizes[EXTERNAL_TEST],
+        ages=(float(ages.min()), float(np.median(ages)), float(ages.max())),
+        female=float((known == "female").mean()) if len(known) else None,
+        trains=sizes[TRAIN] >= min_participants,
+    )

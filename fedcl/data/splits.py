@@ -1,0 +1,48 @@
+"""Train, internal and external test for a cohort that comes without a split.
+
+Every draw is named by the participant or the site, so that adding one changes no other.
+"""
+
+import pandas as pd
+
+from fedcl.config import Splits
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
+from fedcl.errors import DataError
+from fedcl.labels import site_order
+from fedcl.seeds import derive
+
+
+def draw_splits(table: pd.DataFrame, splits: Splits, *, seed: int) -> pd.Series:
+    """Return a split for each row: whole external sites, and a share of every other site.
+
+    Raises:
+        DataError: an external site that is not in the table, or none left to train on.
+    """
+    sites = sorted(table["site"].unique(), key=site_order)
+    wanted = splits.external_sites
+    if isinstance(wanted, int):
+        if wanted >= len(sites):
+            raise DataError(
+                f"data.splits.external_sites: {wanted} of {len(sites)} sites would leave none to "
+                "train on; choose fewer"
+            )
+        external = set(sorted(sites, key=lambda site: derive(seed, "external site", site))[:wanted])
+    else:
+        unknown = [site for site in wanted if site not in sites]
+        if unknown:
+            raise DataError(
+                f"data.splits.external_sites: no site {', '.join(unknown)}; there are "
+                f"{', '.join(sites)}"
+            )
+        external = set(wanted)
+
+    split = pd.Series(TRAIN, index=table.index)
+    split[table["site"].isin(external)] = EXTERNAL_TEST
+    for site in sites:
+        if site not in external:
+            rows = table.index[table["site"] == site]
+            order = sorted(
+                rows, key=lambda r: derive(seed, "split", str(table["participant_id"][r]))
+            )
+            split[order[: round(splits.internal_fraction * len(rows))]] = INTERNAL_TEST
+    return split

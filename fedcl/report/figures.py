@@ -1,0 +1,364 @@
+"""The report's figures, as SVG that takes its ink and grid colours from the page around it."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fedcl.report.results import CurvePoint, SiteRow
+
+COLOURS = {"internal": "#2b7bba", "external": "#d9691e"}
+"""Blue and orange: apart for every kind of colour vision, readable on white and on black."""
+LABELS = {"internal": "sites seen in training", "external": "unseen sites"}
+
+# Matplotlib draws with these; the SVG then says which colour of the page each one is.
+_INK, _MUTED, _GRID, _SURFACE = "#010203", "#010204", "#010205", "#010206"
+_OF_THE_PAGE = {
+    _INK: "currentColor",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--line)",
+    _SURFACE: "var(--surface)",
+}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: searchable, in the page's font
+    "svg.hashsalt": "fedcl",  # the same figure gives the same file
+    "text.parse_math": False,  # a site may be called $1
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.unicode_minus": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+}
+_MANY_POINTS = 1000  # beyond, the points become one embedded bitmap inside the SVG
+_BITMAP_DPI = 220
+_NAMED_SITES = 8
+_SITE_COLOURS = (
+    "#2b7bba",
+    "#12a08c",
+    "#c4457f",
+    "#7a63c9",
+    "#b08a00",
+    "#5e9c2f",
+    "#3fb0d8",
+    "#a0674b",
+)
+_OTHER_SITES = "#9aa3ad"
+# Viridis without its darkest and lightest ends, which vanish on a black or a white page.
+_AGE_COLOURS = LinearSegmentedColormap.from_list(
+    "age", mpl.colormaps["viridis"](np.linspace(0.12, 0.93, 64))
+)
+
+
+def loss_curve(curve: Sequence[CurvePoint]) -> str:
+    """Draw the training loss after each round."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot(
+            [point.round for point in curve],
+            [_or_nan(point.loss) for point in curve],
+            color=_INK,
+            marker=_marker(len(curve)),
+        )
+        _round_axis(axes)
+        axes.set_ylabel("training loss")
+
+    return _svg("loss", (4.9, 3.1), draw, says="Training loss per round")
+
+
+def age_curve(
+    curve: Sequence[CurvePoint], *, median_internal: float | None, median_external: float | None
+) -> str:
+    """Draw the age error along the rounds, with that of guessing the median age as dashes."""
+    medians = {"internal": median_internal, "external": median_external}
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for split, median in medians.items():
+            found = [(point.round, getattr(point, f"mae_{split}")) for point in curve]
+            measured = [(number, error) for number, error in found if error is not None]
+            if measured:
+                axes.plot(
+                    *zip(*measured, strict=True),
+                    color=COLOURS[split],
+                    marker=_marker(len(measured)),
+                    label=LABELS[split],
+                )
+            if median is not None:
+                axes.axhline(median, color=COLOURS[split], linewidth=1.2, dashes=(4, 3))
+        axes.plot([], [], color=_MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
+        _round_axis(axes)
+        axes.set_ylabel("mean absolute error, years")
+        axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.04)
+        _legend_above(figure, axes)
+
+    return _svg("age-error", (4.9, 3.1), draw, says="Age error per round")
+
+
+def predicted_ages(
+    split: str, true: Sequence[float], predicted: Sequence[float], *, limits: tuple[float, float]
+) -> str:
+    """Draw predicted against true age.
+
+    Args:
+        split: internal or external.
+        true: Years.
+        predicted: Years, same order.
+        limits: Of both axes, years; the same for panels to be compared.
+    """
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot(limits, limits, color=_MUTED, linewidth=1, dashes=(4, 3))
+        axes.scatter(
+            true,
+            predicted,
+            s=14,
+            color=COLOURS[split],
+            alpha=_opacity(len(true)),
+            linewidths=0,
+            rasterized=len(true) > _MANY_POINTS,
+        )
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set(xlabel="true age, years", ylabel="predicted age, years")
+        axes.yaxis.set_major_locator(axes.xaxis.get_major_locator())
+        axes.grid(visible=True)
+
+    says = f"Predicted against true age, {LABELS[split]}"
+    return _svg(f"predicted-{split}", (4.9, 4.4), draw, says=says)
+
+
+def age_limits(*ages: Sequence[float]) -> tuple[float, float]:
+    """Return common axis limits, years: tens that hold every age given."""
+    together = np.concatenate([np.asarray(some, dtype=float) for some in ages])
+    return float(np.floor(together.min() / 10) * 10), float(np.ceil(together.max() / 10) * 10)
+
+
+def map_by_age(points: dict[str, list]) -> str:
+    """Draw the map of embeddings, coloured by age (figures.json: map)."""
+
+    def draw(figure: Any) -> None:
+        axes, below = _map_axes(figure)
+        order = _mixed(len(points["x"]))
+        drawn = axes.scatter(
+            np.asarray(points["x"])[order],
+            np.asarray(points["y"])[order],
+            c=np.asarray(points["age"])[order],
+            cmap=_AGE_COLOURS,
+            s=11,
+            linewidths=0,
+            alpha=0.9,
+            rasterized=len(order) > _MANY_POINTS,
+        )
+        bar = figure.colorbar(drawn, cax=below.inset_axes((0, 0.62, 1, 0.16)), location="bottom")
+        bar.outline.set_visible(False)
+        bar.solids.set(rasterized=True, alpha=1)
+        bar.set_label("age, years")
+
+    return _svg("map-age", (4.9, 5.0), draw, says="Map of embeddings coloured by age")
+
+
+def map_by_site(points: dict[str, list]) -> str:
+    """Draw the map with its largest training sites in colour and unseen sites as rings."""
+    sites = np.asarray(points["site"], dtype=str)
+    unseen = np.asarray(points["split"], dtype=str) == "external_test"
+    names, sizes = np.unique(sites[~unseen], return_counts=True)
+    largest = names[np.argsort(-sizes, kind="stable")][:_NAMED_SITES]
+    colour = dict(zip(largest.tolist(), _SITE_COLOURS, strict=False))
+
+    def draw(figure: Any) -> None:
+        axes, below = _map_axes(figure)
+        x, y = np.asarray(points["x"]), np.asarray(points["y"])
+        order = _mixed(len(x))
+        seen = order[~unseen[order]]
+        bitmap = len(x) > _MANY_POINTS
+        for named in (False, True):
+            rows = seen[np.isin(sites[seen], largest) == named]
+            axes.scatter(
+                x[rows],
+                y[rows],
+                c=[colour.get(site, _OTHER_SITES) for site in sites[rows]],
+                s=11,
+                linewidths=0,
+                alpha=0.9 if named else 0.55,
+                rasterized=bitmap,
+            )
+        ring = {"marker": "o", "facecolors": "none", "edgecolors": COLOURS["external"]}
+        axes.scatter(x[unseen], y[unseen], s=17, linewidths=1, rasterized=bitmap, **ring)
+
+        for site in largest:
+            below.scatter([], [], s=24, color=colour[site], linewidths=0, label=_short(site, 9))
+        if len(names) > len(largest):
+            label = f"{len(names) - len(largest)} others"
+            below.scatter([], [], s=24, color=_OTHER_SITES, linewidths=0, label=label)
+        if unseen.any():
+            count = len(np.unique(sites[unseen]))
+            below.scatter([], [], s=24, linewidths=1.2, label=f"{count} unseen", **ring)
+        below.legend(
+            title="site (largest first)",
+            title_fontsize=10,
+            ncols=5,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 1.1),
+            handletextpad=0.1,
+            columnspacing=0.9,
+        )
+
+    return _svg("map-site", (4.9, 5.0), draw, says="Map of embeddings coloured by site")
+
+
+def site_errors(
+    rows: Sequence[SiteRow], *, median_internal: float | None, median_external: float | None
+) -> str:
+    """Draw each test site's age error, best first; the area of a dot tells its participants."""
+    medians = {"internal": median_internal, "external": median_external}
+    ordered = sorted(rows, key=lambda row: row.mae, reverse=True)
+    named = len(ordered) <= 120
+    height = 1.25 + len(ordered) * (0.165 if named else 0.05)
+    unit = 160 / max((row.participants for row in rows), default=1)
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for split, median in medians.items():
+            places = [place for place, row in enumerate(ordered) if row.split == split]
+            if not places:
+                continue
+            axes.scatter(
+                [ordered[place].mae for place in places],
+                places,
+                s=[max(8, unit * ordered[place].participants) for place in places],
+                color=COLOURS[split],
+                edgecolors=_SURFACE,
+                linewidths=0.6,
+                alpha=0.85,
+                zorder=3,
+            )
+            axes.scatter([], [], s=28, color=COLOURS[split], linewidths=0, label=LABELS[split])
+            if median is not None:
+                axes.axvline(median, color=COLOURS[split], linewidth=1.2, dashes=(4, 3))
+        axes.plot([], [], color=_MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
+        labels = [_short(row.site, 16) for row in ordered] if named else []
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        for label, row in zip(axes.get_yticklabels(), ordered, strict=False):
+            if row.split == "external":
+                label.set_color(COLOURS["external"])
+        axes.set_ylim(-1, len(ordered))
+        axes.set_xlim(left=0)
+        axes.grid(visible=True, axis="x")
+        axes.set(xlabel="mean absolute error, years", ylabel="site")
+        _legend_above(figure, axes)
+
+    return _svg("site-errors", (4.9, height), draw, says="Age error at each test site")
+
+
+def _svg(name: str, size: tuple[float, float], draw: Callable[[Any], None], *, says: str) -> str:
+    """Return what `draw` puts on a figure of `size` inches as an inline SVG element."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Labels may use letters that matplotlib's font lacks; the reader's browser has them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=size, layout="constrained")
+        figure.patch.set_visible(False)
+        FigureCanvasAgg(figure)
+        draw(figure)
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        buffer = io.StringIO()
+        figure.savefig(
+            buffer, format="svg", dpi=_BITMAP_DPI, transparent=True, metadata={"Date": None}
+        )
+    return _inline(buffer.getvalue(), name, says)
+
+
+def _inline(svg: str, name: str, says: str) -> str:
+    """Return a standalone SVG file as an element that several can share a page with."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
+    head, rest = svg.split(">", 1)
+    view = re.search(r'viewBox="[^"]*"', head)
+    assert view is not None
+    rest = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', rest)
+    rest = re.sub(r'(href="|url\()#', rf"\1#{name}-", rest)
+    for drawn, shown in _OF_THE_PAGE.items():
+        rest = rest.replace(drawn, shown)
+    return f'<svg {view.group()} role="img" aria-label="{says}">{rest}'
+
+
+def _map_axes(figure: Any) -> tuple[Any, Any]:
+    """Return the square for the points and the strip below it, the same in every map."""
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0.02, 0.215, 0.96, 0.775))
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(_GRID)
+    axes.margins(0.04)
+    below = figure.add_axes((0.1, 0.0, 0.8, 0.19))
+    below.axis("off")
+    return axes, below
+
+
+def _mixed(count: int) -> np.ndarray:
+    """An order that favours no site, so that the last site drawn does not hide the others."""
+    return np.random.default_rng(0).permutation(count)
+
+
+def _round_axis(axes: Any) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("round")
+    axes.grid(visible=True, axis="y")
+
+
+def _legend_above(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=3,
+        handlelength=1.5,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
+
+
+def _marker(points: int) -> str:
+    return "o" if points <= 40 else ""
+
+
+def _opacity(points: int) -> float:
+    return float(np.clip(12 / max(points, 1) ** 0.5, 0.25, 0.75))
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _short(label: str, letters: int) -> str:
+    return label if len(label) <= letters else label[: letters - 1] + "…"
