@@ -1,11 +1,11 @@
 """Nothing half-written: files and folders appear whole under their name, or not at all."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 def write_file(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then give it its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _neighbour(path)
     try:
         write(temporary)
         temporary.replace(path)
@@ -47,8 +47,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into a temporary neighbour, then give it its name, replacing an old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _neighbour(path)
     try:
         temporary.mkdir()
         fill(temporary)
@@ -57,6 +56,11 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _neighbour(path: Path) -> Path:
+    """A hidden name beside `path` that no other process or thread writes to."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
 
 
 def _discard(_: object) -> None:

@@ -9,6 +9,7 @@ ROI measures as one `.npy` per participant in older releases and as one table pe
 """
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,11 @@ _TABLES = {
     "desikan_roi": "freesurfer_roi/desikan_roi_features.csv",
     "destrieux_roi": "freesurfer_roi/destrieux_roi_features.csv",
 }
+_LOOKED_AT = 25
+"""Scans whose headers decide the common shape."""
+
 _ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi": (7, 148)}
-_ROI_EXTRA_COLUMNS = ("participant_id", "session")
+_NOT_MEASURES = ("participant_id", "session")
 
 
 def read_openbhb(data: OpenBHBData, *, cache: Path, problems: Problems) -> Cohort:
@@ -102,7 +106,7 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
     found = _present(table, files, problems)
     if not any(found):
         problems.stop_if_any()
-    native = _native_shape(files[found.index(True)], ids[found.index(True)])
+    native = _native_shape([file for file, ok in zip(files, found, strict=True) if ok])
     grid = data.grid or native
     store = VolumeCache(cache, f"openbhb {data.modality} {grid} {data.intensity} 1")
     participant_of = dict(zip(files, ids, strict=True))
@@ -129,13 +133,27 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
     )
 
 
-def _native_shape(file: Path, participant: str) -> tuple[int, int, int]:
-    shape = _squeezed(read_npy(file, participant)).shape
-    if len(shape) != 3:
+def _native_shape(files: list[Path]) -> tuple[int, int, int]:
+    """Return the shape that most of the first scans have: one odd or broken file must not decide.
+
+    Raises:
+        DataError: none of them is a volume.
+    """
+    shapes: Counter[tuple[int, ...]] = Counter()
+    for file in files[:_LOOKED_AT]:
+        try:
+            header = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            continue  # read_npy says what is wrong with it
+        shapes[_squeezed(header).shape] += 1
+    volumes = [shape for shape, _ in shapes.most_common() if len(shape) == 3]
+    if not volumes:
         raise DataError(
-            f"{file}: participant {participant}: shape {shape}, expected a volume (1, 1, x, y, z)"
+            f"{files[0]}: not a volume (1, 1, x, y, z), nor are the other scans; check data.path "
+            "and data.modality"
         )
-    return shape[0], shape[1], shape[2]
+    x, y, z = volumes[0]
+    return x, y, z
 
 
 def _squeezed(array: np.ndarray) -> np.ndarray:
@@ -190,7 +208,7 @@ def _roi_table(path: Path, size: int) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: not a csv table: {error}") from None
     if "participant_id" not in raw.columns:
         raise DataError(f"{path}: column 'participant_id' is missing")
-    values = raw.drop(columns=[name for name in _ROI_EXTRA_COLUMNS if name in raw.columns])
+    values = raw.drop(columns=[name for name in _NOT_MEASURES if name in raw.columns])
     if values.shape[1] != size:
         raise DataError(f"{path}: {values.shape[1]} measures, expected {size}")
     array = values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)

@@ -73,12 +73,13 @@ def preflight(
             cohort.read(row)
         except DataError as error:
             return str(error)
+        except FileNotFoundError:
+            return None  # already reported, with the other absent scans
         return None
 
     with ThreadPoolExecutor() as readers:
         for done, message in enumerate(readers.map(read, range(len(cohort))), start=1):
-            # An absent scan was already reported with the others that are absent.
-            if message is not None and "listed but has no scan" not in message:
+            if message is not None:
                 problems.add(message)
             on_progress(done, len(cohort))
 

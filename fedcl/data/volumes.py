@@ -58,7 +58,7 @@ def read_nifti(path: Path, participant: str) -> tuple[np.ndarray, np.ndarray]:
             f"{path}: participant {participant}: shape {data.shape}, expected a 3D volume; choose "
             "one with data.pattern"
         )
-    return data, image.affine
+    return np.ascontiguousarray(data), image.affine
 
 
 def check_finite(volume: np.ndarray, path: Path, participant: str) -> None:
