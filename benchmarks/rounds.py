@@ -45,10 +45,9 @@ def experiment(folder: Path, rounds: int, workers: int):
 
 def plain_loop(config) -> list[float]:
     """What any researcher would write: no messages, no checks, no checkpoints."""
-    from fedcl.data.open import cache_folder, open_cohort
-
     from fedcl.compute import use_threads
     from fedcl.data.cohort import TRAIN
+    from fedcl.data.open import cache_folder, open_cohort
     from fedcl.local_round import local_round
     from fedcl.models.network import build_network
     from fedcl.models.travelling import read_state, travelling, write_state

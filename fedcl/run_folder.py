@@ -55,18 +55,25 @@ class RunFolder:
         """Return the folder of one site, whatever characters its label holds."""
         return self.sites / ("site-" + quote(site, safe=" "))
 
-    def start(self, config: Config) -> None:
-        """Begin a new run.
+    def require_new(self) -> None:
+        """Check that no run is here yet.
 
         Raises:
             RunError: the folder already holds one.
         """
         if (self.path / "config.yaml").exists():
             raise RunError(
-                f"{self.path}: a run is already there; add --resume to go on with it, or choose "
-                "another folder with --set output.path=..."
+                f"{self.path}: a run is already there; go on with it (--resume), discard it "
+                "(--restart), or choose another folder with --set output.path=..."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+
+    def start(self, config: Config) -> None:
+        """Begin a new run.
+
+        Raises:
+            RunError: the folder already holds one.
+        """
+        self.require_new()
         write_text(self.path / "config.yaml", resolved(config))
 
     def resume(self, config: Config) -> None:

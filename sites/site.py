@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from fedcl.data.open import cache_folder, open_cohort
 
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config import Config, FedProx, parse
 from fedcl.data.cohort import TRAIN, Cohort
+from fedcl.data.open import cache_folder, open_cohort
 from fedcl.errors import ConfigError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network

@@ -15,7 +15,7 @@ from fedcl import __version__
 from fedcl.errors import FedclError
 
 if TYPE_CHECKING:
-    from fedcl.experiment import Kind
+    from fedcl.outcome import Kind
     from fedcl.report.results import Results
 
 # Nothing contacts the outside: Flower reads these when it is imported, after this module.

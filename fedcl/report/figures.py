@@ -71,7 +71,7 @@ _SITE_COLOURS = (
 _OTHER_SITES = "#9aa3ad"
 # Viridis without its darkest and lightest ends, which vanish on a black or a white page.
 _AGE_COLOURS = LinearSegmentedColormap.from_list(
-    "age", mpl.colormaps["viridis"](np.linspace(0.12, 0.93, 64))
+    "age", mpl.colormaps["viridis"](np.linspace(0.18, 0.93, 64))
 )
 
 
@@ -139,7 +139,7 @@ def predicted_ages(
         axes.scatter(
             true,
             predicted,
-            s=14,
+            s=1.3 * _dot_area(len(true)),
             color=COLOURS[split],
             alpha=_opacity(len(true)),
             linewidths=0,
@@ -171,7 +171,7 @@ def map_by_age(points: dict[str, list]) -> str:
             np.asarray(points["y"])[order],
             c=np.asarray(points["age"])[order],
             cmap=_AGE_COLOURS,
-            s=11,
+            s=_dot_area(len(order)),
             linewidths=0,
             alpha=0.9,
             rasterized=len(order) > _MANY_POINTS,
@@ -204,13 +204,21 @@ def map_by_site(points: dict[str, list]) -> str:
                 x[rows],
                 y[rows],
                 c=[colour.get(site, _OTHER_SITES) for site in sites[rows]],
-                s=11,
+                s=_dot_area(len(x)),
                 linewidths=0,
                 alpha=0.9 if named else 0.55,
                 rasterized=bitmap,
             )
         ring = {"marker": "o", "facecolors": "none", "edgecolors": COLOURS["external"]}
-        axes.scatter(x[unseen], y[unseen], s=17, linewidths=1, rasterized=bitmap, **ring)
+        area = _dot_area(len(x))
+        axes.scatter(
+            x[unseen],
+            y[unseen],
+            s=1.5 * area,
+            linewidths=area**0.5 * 0.3,
+            rasterized=bitmap,
+            **ring,
+        )
 
         for site in largest:
             below.scatter([], [], s=24, color=colour[site], linewidths=0, label=_short(site, 9))
@@ -350,6 +358,11 @@ def _legend_above(figure: Any, axes: Any) -> None:
 
 def _marker(points: int) -> str:
     return "o" if points <= 40 else ""
+
+
+def _dot_area(points: int) -> float:
+    """In square points; thousands of dots are drawn smaller."""
+    return float(np.clip(11 * (800 / max(points, 1)) ** 0.6, 3.5, 11))
 
 
 def _opacity(points: int) -> float:

@@ -10,57 +10,52 @@ _KINDS = ("representation", "embedding")
 
 
 def result_table(results: Results) -> Table:
-    """Return one run's result: representation, embedding, and what guessing gives."""
-    table = _table(f"{results.run.name} ({results.run.kind}, {_who(results)})", "features")
-    for kind in _KINDS:
-        table.add_row(kind, *_cells(getattr(results.evaluation, kind)))
-    chance = results.evaluation.representation
-    table.add_section()
-    table.add_row(
-        "guessing: median age, random site",
-        _number(chance.median_internal, "{:.2f}"),
-        _number(chance.median_external, "{:.2f}"),
-        _number(chance.site_chance, "{:.1%}"),
-        _number(_guess_score(chance), "{:.2f}"),
+    """Return one run's result: a row per measure, and what guessing gives beside it."""
+    cohort, found = results.cohort, results.evaluation
+    who = f"{cohort.training_sites} of {cohort.sites} sites, {results.training.rounds} rounds"
+    table = Table(title=f"{results.run.name} ({results.run.kind}, {who})", title_justify="left")
+    table.add_column("")
+    for name in (*_KINDS, "guessing"):
+        table.add_column(name, justify="right")
+    rows = [
+        ("MAE, years", "mae_internal", "{:.2f}", found.representation.median_internal),
+        ("MAE unseen sites, years", "mae_external", "{:.2f}", found.representation.median_external),
+        ("site accuracy", "site_balanced_accuracy", "{:.1%}", found.representation.site_chance),
+        ("challenge score L_c", "challenge_score", "{:.2f}", _guess_score(found.representation)),
+    ]
+    for label, name, form, guess in rows:
+        measured = [_interval(getattr(getattr(found, kind), name), form) for kind in _KINDS]
+        table.add_row(label, *measured, _number(guess, form))
+    from_age = _number(found.representation.site_from_age, "{:.1%}")
+    table.caption = (
+        "Lower is better. Brackets: 95 % interval over test participants. Guessing: the median "
+        f"age, a random site (from age alone the site is recognised with {from_age})."
     )
-    table.add_row(
-        "site guessed from age alone", "", "", _number(chance.site_from_age, "{:.1%}"), ""
-    )
+    table.caption_justify = "left"
     return table
 
 
 def comparison_table(runs: Sequence[Results]) -> Table:
     """Return several runs, one row for each run and kind of features."""
-    table = _table("Lower is better in every column", "run", "features")
+    table = Table(caption="Lower is better in every column.", caption_justify="left")
+    table.add_column("run")
+    table.add_column("features")
+    for name in ("MAE", "MAE unseen", "site accuracy", "L_c"):
+        table.add_column(name, justify="right")
     for results in runs:
         for kind in _KINDS:
+            found: Measures = getattr(results.evaluation, kind)
             name = f"{results.run.name} ({results.run.kind})" if kind == _KINDS[0] else ""
-            table.add_row(name, kind, *_cells(getattr(results.evaluation, kind)))
+            table.add_row(
+                name,
+                kind,
+                _value(found.mae_internal, "{:.2f}"),
+                _value(found.mae_external, "{:.2f}"),
+                _value(found.site_balanced_accuracy, "{:.1%}"),
+                _value(found.challenge_score, "{:.2f}"),
+            )
         table.add_section()
     return table
-
-
-def _table(title: str, *leading: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in leading:
-        table.add_column(name)
-    for name in ("MAE internal, years", "MAE unseen sites, years", "site accuracy", "L_c"):
-        table.add_column(name, justify="right")
-    return table
-
-
-def _who(results: Results) -> str:
-    cohort = results.cohort
-    return f"{cohort.training_sites} of {cohort.sites} sites, {results.training.rounds} rounds"
-
-
-def _cells(found: Measures) -> tuple[str, str, str, str]:
-    return (
-        _interval(found.mae_internal, "{:.2f}"),
-        _interval(found.mae_external, "{:.2f}"),
-        _interval(found.site_balanced_accuracy, "{:.1%}"),
-        _interval(found.challenge_score, "{:.2f}"),
-    )
 
 
 def _guess_score(found: Measures) -> float | None:
@@ -70,12 +65,14 @@ def _guess_score(found: Measures) -> float | None:
 
 
 def _interval(measured: Measured | None, form: str) -> str:
-    if measured is None:
-        return "-"
-    text = form.format(measured.value)
-    if measured.low is None or measured.high is None:
-        return text
-    return f"{text} [{form.format(measured.low)}, {form.format(measured.high)}]"
+    if measured is None or measured.low is None or measured.high is None:
+        return _value(measured, form)
+    low, high = form.format(measured.low), form.format(measured.high)
+    return f"{form.format(measured.value)} [{low}, {high}]"
+
+
+def _value(measured: Measured | None, form: str) -> str:
+    return "-" if measured is None else form.format(measured.value)
 
 
 def _number(value: float | None, form: str) -> str:

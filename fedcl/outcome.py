@@ -1,0 +1,289 @@
+"""From a trained run to its outcome: probe the encoder, write results.json and the report."""
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+
+import fedcl
+from fedcl import alone, pooled
+from fedcl.atomic import write_json
+from fedcl.compute import choose_device, choose_workers, place
+from fedcl.config import Config, digest
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
+from fedcl.errors import RunError
+from fedcl.evaluation.challenge import Challenge, Split, age_errors, challenge
+from fedcl.evaluation.map2d import map_2d
+from fedcl.evaluation.own_site import SiteFeatures, own_site
+from fedcl.evaluation.represent import represent
+from fedcl.models.network import Network, build_network
+from fedcl.models.travelling import travelling, write_state
+from fedcl.release import State
+from fedcl.report.page import write_report
+from fedcl.report.results import (
+    CohortInfo,
+    CurvePoint,
+    Evaluation,
+    Results,
+    RunInfo,
+    Skipped,
+    TrainingInfo,
+    measures,
+    write_results,
+)
+from fedcl.run_folder import RunFolder
+from sites.memory import SiteMemory
+
+Kind = Literal["simulate", "pooled", "local"]
+OnStep = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an evaluation gives: the challenge on both kinds of features, and embeddings to draw."""
+
+    representation: Challenge
+    embedding: Challenge
+    dims: tuple[int, int]
+    embeddings: np.ndarray
+
+
+def evaluate_run(
+    kind: Kind,
+    config: Config,
+    cohort: Cohort,
+    folder: RunFolder,
+    started: datetime,
+    on_step: OnStep,
+) -> Results:
+    """Probe the trained encoder(s), write results.json, figures.json and report.html."""
+    on_step("Evaluating", 0, 3)
+    network = build_network(config, cohort.shape, seed=config.seed)
+    place(network, choose_device(config.compute))
+    curve: tuple[CurvePoint, ...] = ()
+    if kind == "local":
+        found = _evaluate_alone(network, config, cohort, folder)
+    else:
+        found = _evaluate_shared(network, config, cohort, folder)
+        curve = _curve(network, config, cohort, folder)
+    on_step("Evaluating", 1, 3)
+    write_json(folder.path / "figures.json", _figures(found, cohort, config))
+    on_step("Evaluating", 2, 3)
+    results = Results(
+        version=1,
+        run=RunInfo(
+            name=config.name,
+            kind=kind,
+            started=started.isoformat(timespec="seconds"),
+            seconds=round((datetime.now(UTC) - started).total_seconds(), 1),
+            fedcl_version=fedcl.__version__,
+            config_digest=digest(config),
+            data_digest=cohort.digest,
+            privacy="none: the weights and this report may tell about the participants behind them",
+        ),
+        cohort=_cohort_info(cohort, config),
+        training=_training_info(kind, config, network, folder),
+        evaluation=Evaluation(
+            representation=measures(found.representation, dim=found.dims[0]),
+            embedding=measures(found.embedding, dim=found.dims[1]),
+        ),
+        curve=curve,
+    )
+    write_results(folder.results, results)
+    write_report(folder)
+    on_step("Evaluating", 3, 3)
+    return results
+
+
+def _evaluate_shared(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
+    both = _features(network, config, cohort, folder, None)
+    found = [
+        challenge(
+            *(_split(cohort, features, split, config) for split in SPLITS),
+            bootstrap=config.evaluation.bootstrap,
+            seed=config.seed,
+            jobs=os.cpu_count() or 1,
+        )
+        for features in both
+    ]
+    return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both[1])
+
+
+def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
+    per_site: list[tuple[SiteFeatures, SiteFeatures]] = []
+    own = np.zeros((0, 0))
+    external = cohort.rows(split=EXTERNAL_TEST)
+    for site in cohort.training_sites(min_participants=config.local.min_participants):
+        checkpoint = alone.site_folder(folder, site).load()
+        if checkpoint is None:
+            raise RunError(f"{folder.path}: site {site} has no encoder; go on with --resume")
+        write_state(network, checkpoint.weights)
+        parts = [cohort.rows(split=TRAIN, site=site), cohort.rows(split=INTERNAL_TEST, site=site)]
+        rows = np.concatenate([*parts, external])
+        both = represent(network, cohort, rows, config)
+        if not own.size:
+            own = np.zeros((len(cohort), both[1].shape[1]), dtype=np.float32)
+        own[np.concatenate(parts)] = both[1][: len(rows) - len(external)]
+        own[external] += both[1][len(rows) - len(external) :]
+        cuts = np.cumsum([len(parts[0]), len(parts[1])])
+        per_site.append(
+            tuple(  # type: ignore[arg-type]
+                SiteFeatures(
+                    site,
+                    *(
+                        Split(f, cohort.ages(r), np.full(len(r), site))
+                        for f, r in zip(np.split(features, cuts), [*parts, external], strict=True)
+                    ),
+                )
+                for features in both
+            )
+        )
+    found = [
+        own_site(
+            [pair[kind] for pair in per_site],
+            bootstrap=config.evaluation.bootstrap,
+            seed=config.seed,
+        )
+        for kind in (0, 1)
+    ]
+    dims = (per_site[0][0].train.features.shape[1], per_site[0][1].train.features.shape[1])
+    return Found(found[0], found[1], dims, own)
+
+
+def _features(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return everybody's (representations, embeddings) under a round's checkpoint.
+
+    Where normalisation layers stay at the sites, each site's participants meet their own, and
+    those of unseen sites the mean of the sites' layers.
+    """
+    checkpoint = folder.load(number)
+    if checkpoint is None:
+        raise RunError(f"{folder.path}: no checkpoint to evaluate; train with --resume first")
+    rows = np.arange(len(cohort))
+    names = travelling(network, keep_norm=False)
+    if set(checkpoint.weights) == set(names):
+        write_state(network, checkpoint.weights)
+        return represent(network, cohort, rows, config)
+
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    layers: dict[str, State] = {}
+    for site in sites:
+        layers[site] = SiteMemory(folder.site_path(site)).before(checkpoint.round + 1)[0]
+    present = [state for state in layers.values() if state]
+    mean = {name: np.mean([s[name] for s in present], axis=0) for name in present[0]}
+    parts: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
+    for site in cohort.sites:
+        write_state(network, {**checkpoint.weights, **(layers.get(site) or mean)})
+        at_site = cohort.rows(site=site)
+        parts.append((at_site, represent(network, cohort, at_site, config)))
+    order = np.argsort(np.concatenate([part for part, _ in parts]))
+    both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
+    return both[0], both[1]
+
+
+def _curve(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder
+) -> tuple[CurvePoint, ...]:
+    every = config.evaluation.every_rounds
+    points = []
+    kept = set(folder.checkpoints())
+    for record in folder.read_log():
+        number = record["round"]
+        internal = external = None
+        wanted = every is not None and (number % every == 0 or number == max(kept))
+        norms_stay = config.federation.rule.kind == "fedbn" and number != max(kept)
+        if wanted and number in kept and not norms_stay:
+            features, _ = _features(network, config, cohort, folder, number)
+            internal, external = age_errors(
+                *(_split(cohort, features, split, config) for split in SPLITS)
+            )
+        points.append(
+            CurvePoint(
+                round=number, loss=record["loss"], mae_internal=internal, mae_external=external
+            )
+        )
+    return tuple(points)
+
+
+def _split(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+    rows = cohort.rows(split=split)
+    if split == TRAIN:
+        rows = pooled.training_rows(cohort, config)
+    sites = cohort.table["site"].to_numpy(dtype=str)[rows]
+    return Split(features[rows], cohort.ages(rows), sites)
+
+
+def _figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
+    """What the report draws: no ids, in the order of sites."""
+    points = map_2d(found.embeddings, seed=config.seed)
+    table = cohort.table
+    return {
+        "map": {
+            "x": np.round(points[:, 0].astype(float), 4).tolist(),
+            "y": np.round(points[:, 1].astype(float), 4).tolist(),
+            "age": table["age"].round(1).tolist(),
+            "site": table["site"].tolist(),
+            "split": table["split"].tolist(),
+        },
+        "predictions": {
+            name: {"true": np.round(true, 2).tolist(), "predicted": np.round(p, 2).tolist()}
+            for name, (true, p) in found.representation.predictions.items()
+        },
+    }
+
+
+def _cohort_info(cohort: Cohort, config: Config) -> CohortInfo:
+    return CohortInfo(
+        name=cohort.name,
+        sites=len(cohort.sites),
+        training_sites=len(cohort.training_sites(min_participants=config.local.min_participants)),
+        participants={split: len(cohort.rows(split=split)) for split in SPLITS},
+        skipped=skipped_sites(cohort, config),
+    )
+
+
+def _training_info(kind: Kind, config: Config, network: Network, folder: RunFolder) -> TrainingInfo:
+    log = folder.read_log()
+    if kind == "local":
+        for path in sorted(folder.sites.glob("site-*")):
+            log += RunFolder(path).read_log()
+    seconds = sum(record["seconds"] for record in log)
+    workers = choose_workers(config.compute) if kind != "pooled" else 1
+    return TrainingInfo(
+        encoder=config.encoder.kind,
+        parameters=sum(p.numel() for p in network.parameters()),
+        rounds=config.federation.rounds,
+        epochs=config.local.epochs,
+        loss=config.objective.loss,
+        rule=config.federation.rule.kind if kind == "simulate" else "none",
+        device=str(choose_device(config.compute)),
+        workers=workers,
+        seconds=round(seconds, 1),
+        seconds_per_round=round(seconds / max(len(log), 1), 3),
+        bytes_per_round=int(np.mean([record["bytes"] for record in log] or [0])),
+        peak_memory_mb=round(_peak_memory_mb(workers), 0),
+    )
+
+
+def _peak_memory_mb(workers: int) -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (own + (workers * largest if workers > 1 else 0)) / 1024
+
+
+def skipped_sites(cohort: Cohort, config: Config) -> tuple[Skipped, ...]:
+    """Return the sites that have training participants, but too few."""
+    least = config.local.min_participants
+    sizes = {site: len(cohort.rows(split=TRAIN, site=site)) for site in cohort.sites}
+    return tuple(
+        Skipped(site=site, participants=size, reason=f"fewer than {least} training participants")
+        for site, size in sizes.items()
+        if 0 < size < least
+    )

@@ -1,0 +1,285 @@
+"""report.html: one page that tells what a run found, made from the files of its folder."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedcl.atomic import write_text
+from fedcl.errors import RunError
+from fedcl.evaluation.challenge import EXPONENT
+from fedcl.labels import site_order
+from fedcl.report import figures
+from fedcl.report.results import Measured, Measures, Results, read_results
+from fedcl.run_folder import RunFolder
+
+NOTHING = "–"
+"""Stands where a value is undefined."""
+
+KINDS = {
+    "simulate": "federation simulated on one machine",
+    "pooled": "pooled: all sites' participants together, no federation",
+    "local": "each site alone, with its own encoder",
+}
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write a run's report.html from its results, figures, log and configuration.
+
+    Raises:
+        RunError: the run is not evaluated yet.
+    """
+    results = read_results(folder.results)
+    pages = Environment(
+        loader=PackageLoader("fedcl", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {
+        "number": number,
+        "percent": percent,
+        "interval": interval,
+        "bytes": byte_size,
+        "duration": duration,
+        "count": count,
+    }
+    text = pages.get_template("page.html").render(
+        results=results,
+        verdict=verdict(results),
+        kind=KINDS[results.run.kind],
+        cards=_cards(results.evaluation.representation),
+        guess_score=_guess_score(results.evaluation.representation),
+        figures=_draw(results, _read_figures(folder)),
+        per_site=sorted(
+            results.evaluation.representation.per_site,
+            key=lambda row: (row.split != "external", site_order(row.site)),
+        ),
+        rounds=[_round_row(record) for record in folder.read_log()],
+        config=(folder.path / "config.yaml").read_text(encoding="utf-8"),
+        colours=figures.COLOURS,
+        nothing=NOTHING,
+    )
+    write_text(folder.report, text)
+    return folder.report
+
+
+def verdict(results: Results) -> str:
+    """Return the outcome on the representation in one sentence of plain words."""
+    found = results.evaluation.representation
+    parts = []
+    if found.mae_external is not None:
+        where = "sites it never saw"
+        parts.append(_age_verdict(where, found.mae_external, found.median_external))
+    elif found.mae_internal is not None:
+        where = "new participants of the training sites"
+        parts.append(_age_verdict(where, found.mae_internal, found.median_internal))
+    if results.run.kind == "local":
+        if not parts:
+            return "Each site trained alone; there is no test participant to measure them on."
+        return f"Each site alone {parts[0]}."
+    if found.site_balanced_accuracy is not None:
+        text = (
+            "a linear probe recognises the acquisition site of "
+            f"{percent(found.site_balanced_accuracy.value)} of participants"
+        )
+        against = []
+        if found.site_chance is not None:
+            against.append(f"chance {percent(found.site_chance)}")
+        if found.site_from_age is not None:
+            against.append(f"{percent(found.site_from_age)} from age alone")
+        parts.append(text + (f" ({'; '.join(against)})" if against else ""))
+    if not parts:
+        return "Trained, but there is no test participant to measure it on."
+    sentence = "; ".join(parts)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with a true minus sign, or a dash where it is undefined."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    text = f"{value:.{digits}f}"
+    # -0.00 is zero.
+    return text.replace("-", "−") if float(text) else text.removeprefix("-")
+
+
+def percent(value: float | None) -> str:
+    """Return a share of one in per cent, a decimal below ten."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    digits = 1 if round(value * 100, 1) < 10 else 0
+    return f"{number(value * 100, digits)} %"
+
+
+def interval(measured: Measured | None, *, share: bool = False) -> str:
+    """Return the 95 % interval as "low to high"; empty where there is none."""
+    if measured is None or measured.low is None or measured.high is None:
+        return ""
+    if share:
+        return f"{percent(measured.low).removesuffix(' %')} to {percent(measured.high)}"
+    return f"{number(measured.low)} to {number(measured.high)}"
+
+
+def count(value: int) -> str:
+    """Return a whole number, thousands apart."""
+    return f"{value:,}".replace(",", " ")
+
+
+def byte_size(value: float) -> str:
+    """Return bytes in the decimal unit that leaves one to three digits before the point."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def _age_verdict(where: str, mae: Measured, median: float | None) -> str:
+    text = f"predicts age on {where} to within {number(mae.value, 1)} years on average"
+    if median is None:
+        return text
+    guess = f"{number(median, 1)} when always guessing the median age"
+    if mae.value >= median:
+        return f"{text}, no better than guessing ({guess})"
+    return f"{text} ({guess})"
+
+
+def _guess_score(found: Measures) -> float | None:
+    if found.median_external is None or found.site_chance is None:
+        return None
+    return found.median_external * found.site_chance**EXPONENT
+
+
+def _cards(found: Measures) -> list[dict[str, Any]]:
+    """The key numbers, each with a bar from zero to `end` and marks for what guessing gives."""
+
+    def card(
+        title: str, measured: Measured | None, unit: str, says: str, marks: dict[str, float | None]
+    ) -> dict[str, Any]:
+        share = unit == "%"
+        known = {name: value for name, value in marks.items() if value is not None}
+        form = percent if share else number
+        ends = [*known.values()]
+        if measured is not None:
+            ends += [end for end in (measured.value, measured.high) if end is not None]
+        end = 1.0 if share else max(ends, default=1.0) * 1.05 or 1.0
+
+        def place(value: float | None) -> float | None:
+            return None if value is None else round(100 * value / end, 2)
+
+        return {
+            "title": title,
+            "value": form(measured.value if measured else None).removesuffix(" %"),
+            "unit": unit if measured else "",
+            "interval": interval(measured, share=share),
+            "says": says,
+            "marks": [(name, form(value), place(value)) for name, value in known.items()],
+            "filled": place(measured.value) if measured else None,
+            "low": place(measured.low) if measured else None,
+            "high": place(measured.high) if measured else None,
+        }
+
+    return [
+        card(
+            "Age error, unseen sites",
+            found.mae_external,
+            "years",
+            "Mean absolute error on participants of sites that took no part in training.",
+            {"guessing the median": found.median_external},
+        ),
+        card(
+            "Age error, training sites",
+            found.mae_internal,
+            "years",
+            "Mean absolute error on held-out participants of the sites trained on.",
+            {"guessing the median": found.median_internal},
+        ),
+        card(
+            "Site recognised",
+            found.site_balanced_accuracy,
+            "%",
+            "Balanced accuracy of a linear probe of the acquisition site: every site counts alike.",
+            {"chance": found.site_chance, "from age alone": found.site_from_age},
+        ),
+        card(
+            "Challenge score",
+            found.challenge_score,
+            "",
+            "Of OpenBHB: age error on unseen sites × site accuracy to the power 0.3.",
+            {"guessing": _guess_score(found)},
+        ),
+    ]
+
+
+def _read_figures(folder: RunFolder) -> dict[str, Any]:
+    file = folder.path / "figures.json"
+    if not file.exists():
+        raise RunError(f"{file}: absent; evaluate the run again: fedcl evaluate {folder.path}")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the SVG of each figure that this run has data for."""
+    found = results.evaluation.representation
+    medians = {
+        "median_internal": found.median_internal,
+        "median_external": found.median_external,
+    }
+    drawn: dict[str, Any] = {"predicted": {}, "loss": "", "age": "", "maps": [], "sites": ""}
+    if any(point.loss is not None for point in results.curve):
+        drawn["loss"] = Markup(figures.loss_curve(results.curve))
+    if any((point.mae_internal, point.mae_external) != (None, None) for point in results.curve):
+        drawn["age"] = Markup(figures.age_curve(results.curve, **medians))
+    predictions = {name: pair for name, pair in data["predictions"].items() if pair["true"]}
+    if predictions:
+        limits = figures.age_limits(
+            *(ages for pair in predictions.values() for ages in pair.values())
+        )
+        for split, pair in predictions.items():
+            svg = figures.predicted_ages(split, pair["true"], pair["predicted"], limits=limits)
+            drawn["predicted"][split] = (
+                f"{figures.LABELS[split].capitalize()}, {count(len(pair['true']))} participants",
+                Markup(svg),
+            )
+    # Sites with encoders of their own have no common space to draw.
+    if results.run.kind != "local" and data["map"]["x"]:
+        drawn["maps"] = [
+            ("By age", Markup(figures.map_by_age(data["map"]))),
+            ("By site", Markup(figures.map_by_site(data["map"]))),
+        ]
+    if found.per_site:
+        drawn["sites"] = Markup(figures.site_errors(found.per_site, **medians))
+    return drawn
+
+
+def _round_row(record: dict[str, Any]) -> dict[str, Any]:
+    """What the page tells of a line of rounds.jsonl."""
+    why: dict[str, list[str]] = {}
+    for site, entry in record["sites"].items():
+        if entry["rejected"] is not None:
+            why.setdefault(entry["rejected"], []).append(site)
+    return {
+        "round": record["round"],
+        "seconds": record["seconds"],
+        "loss": record["loss"],
+        "bytes": record["bytes"],
+        "asked": len(record["sites"]),
+        "valid": len(record["sites"]) - sum(len(sites) for sites in why.values()),
+        "rejected": [(sites, reason) for reason, sites in why.items()],
+    }
