@@ -14,7 +14,7 @@ from fedcl import alone, pooled
 from fedcl.atomic import write_json
 from fedcl.compute import choose_device, choose_workers, place
 from fedcl.config import Config, digest
-from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
+from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, Split, age_errors, challenge
 from fedcl.evaluation.map2d import map_2d
@@ -50,7 +50,7 @@ class Found:
     representation: Challenge
     embedding: Challenge
     dims: tuple[int, int]
-    embeddings: np.ndarray
+    embeddings: np.ndarray | None
 
 
 def evaluate_run(
@@ -115,44 +115,28 @@ def _evaluate_shared(network: Network, config: Config, cohort: Cohort, folder: R
 
 
 def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
-    per_site: list[tuple[SiteFeatures, SiteFeatures]] = []
-    own = np.zeros((0, 0))
-    external = cohort.rows(split=EXTERNAL_TEST)
+    everyone: tuple[list[SiteFeatures], list[SiteFeatures]] = ([], [])
     for site in cohort.training_sites(min_participants=config.local.min_participants):
         checkpoint = alone.site_folder(folder, site).load()
         if checkpoint is None:
             raise RunError(f"{folder.path}: site {site} has no encoder; go on with --resume")
         write_state(network, checkpoint.weights)
-        parts = [cohort.rows(split=TRAIN, site=site), cohort.rows(split=INTERNAL_TEST, site=site)]
-        rows = np.concatenate([*parts, external])
-        both = represent(network, cohort, rows, config)
-        if not own.size:
-            own = np.zeros((len(cohort), both[1].shape[1]), dtype=np.float32)
-        own[np.concatenate(parts)] = both[1][: len(rows) - len(external)]
-        own[external] += both[1][len(rows) - len(external) :]
-        cuts = np.cumsum([len(parts[0]), len(parts[1])])
-        per_site.append(
-            tuple(  # type: ignore[arg-type]
-                SiteFeatures(
-                    site,
-                    *(
-                        Split(f, cohort.ages(r), np.full(len(r), site))
-                        for f, r in zip(np.split(features, cuts), [*parts, external], strict=True)
-                    ),
-                )
-                for features in both
+        rows = {
+            split: cohort.rows(split=split, site=None if split == EXTERNAL_TEST else site)
+            for split in SPLITS
+        }
+        both = {split: represent(network, cohort, rows[split], config) for split in SPLITS}
+        for kind, sites in enumerate(everyone):
+            splits = (
+                Split(both[split][kind], cohort.ages(rows[split]), np.full(len(rows[split]), site))
+                for split in SPLITS
             )
-        )
-    found = [
-        own_site(
-            [pair[kind] for pair in per_site],
-            bootstrap=config.evaluation.bootstrap,
-            seed=config.seed,
-        )
-        for kind in (0, 1)
-    ]
-    dims = (per_site[0][0].train.features.shape[1], per_site[0][1].train.features.shape[1])
-    return Found(found[0], found[1], dims, own)
+            sites.append(SiteFeatures(site, *splits))
+    settings = {"bootstrap": config.evaluation.bootstrap, "seed": config.seed}
+    representation, embedding = (own_site(sites, **settings) for sites in everyone)
+    dims = [sites[0].train.features.shape[1] for sites in everyone]
+    # The sites' encoders share no space, so there is nothing to map.
+    return Found(representation, embedding, (dims[0], dims[1]), None)
 
 
 def _features(
@@ -222,16 +206,19 @@ def _split(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> 
 
 def _figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
     """What the report draws: no ids, in the order of sites."""
-    points = map_2d(found.embeddings, seed=config.seed)
     table = cohort.table
-    return {
-        "map": {
-            "x": np.round(points[:, 0].astype(float), 4).tolist(),
-            "y": np.round(points[:, 1].astype(float), 4).tolist(),
+    drawn = None
+    if found.embeddings is not None:
+        points = np.round(map_2d(found.embeddings, seed=config.seed).astype(float), 4)
+        drawn = {
+            "x": points[:, 0].tolist(),
+            "y": points[:, 1].tolist(),
             "age": table["age"].round(1).tolist(),
             "site": table["site"].tolist(),
             "split": table["split"].tolist(),
-        },
+        }
+    return {
+        "map": drawn,
         "predictions": {
             name: {"true": np.round(true, 2).tolist(), "predicted": np.round(p, 2).tolist()}
             for name, (true, p) in found.representation.predictions.items()

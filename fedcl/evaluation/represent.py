@@ -22,7 +22,7 @@ def represent(
     """
     device = next(network.parameters()).device
     network.eval()
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    batches = [rows[start : start + _BATCH] for start in range(0, max(len(rows), 1), _BATCH)]
     representations, embeddings = [], []
     for _, arrays in read_ahead(cohort, batches, device=device):
         with autocast(config.compute, device):

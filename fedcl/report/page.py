@@ -258,7 +258,7 @@ def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
                 Markup(svg),
             )
     # Sites with encoders of their own have no common space to draw.
-    if results.run.kind != "local" and data["map"]["x"]:
+    if data["map"] is not None and data["map"]["x"]:
         drawn["maps"] = [
             ("By age", Markup(figures.map_by_age(data["map"]))),
             ("By site", Markup(figures.map_by_site(data["map"]))),

@@ -1,0 +1,160 @@
+"""The command line as a user meets it: real processes, one message for a mistake, exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from fedcl.report.results import read_results
+from fedcl.run_folder import RunFolder
+from tests.builders import table_tree, volume_tree, with_values, write_table
+
+
+def fedcl(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "fedcl", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(table_tree(tmp_path)))
+    return file
+
+
+def test_simulate_pooled_and_local_report_beside_each_other(experiment, tmp_path):
+    """Slow (about 25 s): five real commands, each importing torch, Flower and scikit-learn."""
+    run = tmp_path / "runs" / "tiny"
+    for kind, suffix in (("simulate", ""), ("pooled", "-pooled"), ("local", "-local")):
+        done = fedcl(kind, experiment)
+        assert done.returncode == 0, done.stderr
+        folder = RunFolder(run.with_name(run.name + suffix))
+        assert f"tiny ({kind}, 3 of 4 sites, 2 rounds)" in done.stdout
+        assert str(folder.report) in done.stdout.replace("\n", "")
+        assert "\x1b" not in done.stdout, "quiet when not a terminal"
+        results = read_results(folder.results)
+        assert results.run.kind == kind
+        assert results.evaluation.representation.mae_external.value > 0
+        assert (results.evaluation.embedding.site_balanced_accuracy is None) == (kind == "local")
+        assert folder.report.read_text().startswith("<!")
+    shown = fedcl("compare", run, f"{run}-pooled", f"{run}-local")
+    assert shown.returncode == 0
+    for kind in ("simulate", "pooled", "local"):
+        assert f"tiny ({kind})" in shown.stdout
+    again = fedcl("evaluate", run)
+    assert again.returncode == 0, again.stderr
+    assert (
+        read_results(run / "results.json").evaluation
+        == read_results(run / "results.json").evaluation
+    )
+
+
+def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, tmp_path):
+    """Slow (about 15 s): four real commands."""
+    assert fedcl("simulate", experiment).returncode == 0
+    first = (tmp_path / "runs" / "tiny" / "results.json").read_text()
+    refused = fedcl("simulate", experiment)
+    assert refused.returncode == 2
+    assert "a run is already there; go on with it (--resume), discard it" in refused.stderr
+    longer = fedcl("simulate", experiment, "--resume", "--set", "federation.rounds=3")
+    assert longer.returncode == 0, longer.stderr
+    assert RunFolder(tmp_path / "runs" / "tiny").load().round == 3
+    assert fedcl("simulate", experiment, "--restart").returncode == 0
+    second = (tmp_path / "runs" / "tiny" / "results.json").read_text()
+    strip = [line for line in first.splitlines() if "second" not in line and "started" not in line]
+    for line in strip:
+        if "peak" not in line:
+            assert line in second, line
+
+
+def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
+    """Slow (about 15 s): interrupts a real run, then resumes it."""
+    command = ["simulate", str(experiment), "--set", "federation.rounds=400"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fedcl", *command, "--set", "compute.workers=2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    folder = RunFolder(tmp_path / "runs" / "tiny")
+    deadline = time.monotonic() + 60
+    while max(folder.checkpoints(), default=0) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err, err
+    assert "go on with: fedcl simulate" in out.replace("\n", " ")
+    assert "--resume" in out
+    stopped_at = folder.load().round
+    assert stopped_at >= 2
+    rounds = f"federation.rounds={stopped_at + 1}"
+    resumed = fedcl("simulate", experiment, "--resume", "--set", rounds)
+    assert resumed.returncode == 0, resumed.stderr
+    assert folder.load().round == stopped_at + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["simulate", "nowhere.yaml"], 2, "nowhere.yaml: cannot read the configuration"),
+        (["simulate", "EXPERIMENT", "--set", "local.epoch=3"], 2, "did you mean 'epochs'?"),
+        (["simulate", "EXPERIMENT", "--set", "data.path=none"], 2, "none: no such folder"),
+        (["simulate", "EXPERIMENT", "--set", "compute.device=cuda"], 2, "torch sees no GPU here"),
+        (
+            ["simulate", "EXPERIMENT", "--set", "local.min_participants=500"],
+            2,
+            "at least 2 are needed",
+        ),
+        (["report", "none"], 2, "none/results.json: no results yet"),
+        (["evaluate", "none"], 2, "none/results.json: no results yet"),
+        (["check", "none"], 2, "none: no such folder or experiment"),
+        (["simulate"], 2, "Missing argument 'CONFIG'"),
+        (["simulat"], 2, "No such command 'simulat'"),
+        (["phantom", "."], 2, "already exists"),
+    ],
+)
+def test_a_mistake_is_one_message_and_leaves_nothing_behind(
+    experiment, tmp_path, arguments, code, message
+):
+    import torch
+
+    if "compute.device=cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    named = [str(experiment) if part == "EXPERIMENT" else part for part in arguments]
+    done = fedcl(*named, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_phantom_writes_a_folder_that_check_passes(tmp_path):
+    written = fedcl("phantom", "p", "--scale", 0.001, "--grid", 10, 12, 10, cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    checked = fedcl("check", "p", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    assert "at 64 sites" in checked.stdout
+
+
+def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
+    """Slow (about 30 s): the demo made small."""
+    tree = with_values(volume_tree(tmp_path), federation__rounds=1, local__epochs=1)
+    tree = with_values(tree, local__min_participants=2, evaluation__bootstrap=5)
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    done = fedcl("simulate", file)
+    assert done.returncode == 0, done.stderr
+    assert "58 of 64 sites" in done.stdout
