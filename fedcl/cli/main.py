@@ -173,9 +173,10 @@ def _experiment(
 ) -> None:
     from fedcl.cli.progress import steps
     from fedcl.config import load
+
+    config = load(path, overrides or [])  # before the slow imports: a typo is told at once
     from fedcl.experiment import run_experiment
 
-    config = load(path, overrides or [])
     try:
         with steps(console) as bars:
             results, folder = run_experiment(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.evaluation.probes import fit_age, fit_site
+from fedcl.evaluation.probes import can_fit_site, fit_age, fit_site
 from fedcl.seeds import numpy_generator
 
 EXPONENT = 0.3
@@ -102,7 +102,7 @@ def challenge(
     errors = {name: np.abs(true - predicted) for name, (true, predicted) in predictions.items()}
 
     correct = chance = from_age = None
-    if len(internal) and len(set(train.sites)) > 1:
+    if len(internal) and can_fit_site(train.sites):
         probe = fit_site(train.features, train.sites, jobs=jobs, seed=seed)
         correct = probe.predict(internal.features) == internal.sites
         chance = 1 / len(set(train.sites))

@@ -42,7 +42,14 @@ def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:
         # R^2 is undefined on a fold of one participant; sklearn then ranks by the other folds.
         warnings.filterwarnings("ignore", message="R.2 score is not well-defined")
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
-        return search.fit(features, ages)
+        # In float32 the smallest alpha leaves the normal equations ill-conditioned.
+        return search.fit(features.astype(np.float64), ages)
+
+
+def can_fit_site(sites: np.ndarray) -> bool:
+    """Say whether the site probe is defined: two sites, and one with a participant per fold."""
+    _, sizes = np.unique(sites, return_counts=True)
+    return len(sizes) > 1 and int(sizes.max()) >= FOLDS
 
 
 def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: int = 0) -> Any:
@@ -55,10 +62,12 @@ def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: in
         seed: saga visits participants in random order.
 
     Raises:
-        DataError: fewer than two sites.
+        DataError: the probe is not defined on these sites (`can_fit_site`).
     """
-    if len(set(sites)) < 2:
-        raise DataError("the site probe needs at least two training sites")
+    if not can_fit_site(sites):
+        raise DataError(
+            f"the site probe needs two training sites, and one with {FOLDS} participants"
+        )
     probe = LogisticRegression(solver="saga", max_iter=150, random_state=seed)
     search = GridSearchCV(probe, {"C": GRID}, cv=FOLDS, scoring="balanced_accuracy", n_jobs=jobs)
     with warnings.catch_warnings():
