@@ -114,8 +114,8 @@ def match_scans(
 
 
 def deal(participants: pd.Series, scanners: SimulatedScanners, *, seed: int) -> pd.Series:
-    """Return a simulated site for each participant; site k is k + 1 times as large as site 0."""
-    shares = np.arange(1, scanners.count + 1, dtype=float).cumsum()
+    """Return a simulated site for each participant; site k has k + 2 shares."""
+    shares = np.arange(2, scanners.count + 2, dtype=float).cumsum()
     draws = participants.map(lambda i: derive(seed, "simulated scanner", str(i)) / 2**63)
     places = np.searchsorted(shares / shares[-1], draws.to_numpy(dtype=float), side="right")
     return pd.Series([f"scanner-{place:02d}" for place in places], index=participants.index)
