@@ -4,15 +4,19 @@ Dufumier et al., NeuroImage 2022,
 https://doi.org/10.1016/j.neuroimage.2022.119637. The score is MAE_ext x BAcc^0.3; lower is better.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.evaluation.probes import can_fit_site, fit_age, fit_site
+from fedcl.errors import RunError
+from fedcl.evaluation.chance import median_error, site_chance, site_from_age
+from fedcl.evaluation.intervals import Interval as Interval
+from fedcl.evaluation.intervals import Rows, measure, resamples
+from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age, fit_site
 from fedcl.seeds import numpy_generator
 
 EXPONENT = 0.3
+"""Of the site accuracy in the score."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,15 @@ class Split:
     ages: np.ndarray
     sites: np.ndarray
 
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.features).all():
+            raise RunError(
+                "the encoder gives infinite or undefined features: the training diverged; train "
+                "again with a smaller local.optimizer.learning_rate"
+            )
+
     def __len__(self) -> int:
         return len(self.ages)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A measured value with its 95 % percentile bootstrap interval over test participants."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Challenge:
         mae_internal: Mean absolute error of age on the internal test, years.
         mae_external: On sites never seen in training, years.
         site_balanced_accuracy: Of the site probe on the internal test, in [0, 1].
-        site_chance: Balanced accuracy of guessing among the sites fitted: 1 / their number.
+        site_chance: Balanced accuracy of guessing among the sites fitted, or of always naming the
+            largest: 1 / their number.
         site_from_age: Balanced accuracy of the same probe given age and age^2 only.
         challenge_score: mae_external * site_balanced_accuracy ** 0.3.
         median_internal: MAE of always predicting the median training age, years.
@@ -96,8 +99,8 @@ def challenge(
         jobs: Processes; the result does not depend on it.
     """
     age_probe = fit_age(train.features, train.ages, jobs=jobs)
-    median = float(np.median(train.ages))
-    tests = {name: split for name, split in _named(internal, external) if len(split)}
+    tests = {"internal": internal, "external": external}
+    tests = {name: split for name, split in tests.items() if len(split)}
     predictions = {name: (s.ages, age_probe.predict(s.features)) for name, s in tests.items()}
     errors = {name: np.abs(true - predicted) for name, (true, predicted) in predictions.items()}
 
@@ -105,59 +108,50 @@ def challenge(
     if len(internal) and can_fit_site(train.sites):
         probe = fit_site(train.features, train.sites, jobs=jobs, seed=seed)
         correct = probe.predict(internal.features) == internal.sites
-        chance = 1 / len(set(train.sites))
-        from_age = _balanced(
-            fit_site(_age_terms(train), train.sites, jobs=jobs, seed=seed).predict(
-                _age_terms(internal)
-            )
-            == internal.sites,
-            internal.sites,
+        chance = site_chance(train.sites)
+        from_age = site_from_age(
+            train.ages, train.sites, internal.ages, internal.sites, jobs=jobs, seed=seed
         )
 
-    generator = numpy_generator(seed, "bootstrap")
-    draws = [
-        {name: generator.integers(len(s), size=len(s)) for name, s in tests.items()}
-        for _ in range(bootstrap)
-    ]
+    sizes = {name: len(split) for name, split in tests.items()}
+    draws = resamples(sizes, bootstrap=bootstrap, generator=numpy_generator(seed, "bootstrap"))
 
-    def measure(value: Callable[[dict[str, np.ndarray]], float]) -> Interval:
-        exact = value({name: np.arange(len(split)) for name, split in tests.items()})
-        samples = [value(draw) for draw in draws]
-        low, high = np.percentile(samples, [2.5, 97.5]) if samples else (None, None)
-        return Interval(
-            float(exact),
-            None if low is None else float(low),
-            None if high is None else float(high),
-        )
+    def mae(rows: Rows, name: str) -> float:
+        return float(errors[name][rows[name]].mean())
 
-    def accuracy(rows: dict[str, np.ndarray]) -> float:
+    def accuracy(rows: Rows) -> float:
         assert correct is not None
-        return _balanced(correct[rows["internal"]], internal.sites[rows["internal"]])
+        return balanced_accuracy(correct[rows["internal"]], internal.sites[rows["internal"]])
 
-    def mae(name: str) -> Interval | None:
-        if name not in errors:
-            return None
-        return measure(lambda rows: float(errors[name][rows[name]].mean()))
+    def score_of(rows: Rows) -> float:
+        return score(mae(rows, "external"), accuracy(rows))
 
-    scored = correct is not None and "external" in errors
+    def mae_of(name: str) -> Interval | None:
+        return measure(lambda rows: mae(rows, name), sizes, draws) if name in tests else None
+
+    scored = correct is not None and "external" in tests
     return Challenge(
-        mae_internal=mae("internal"),
-        mae_external=mae("external"),
-        site_balanced_accuracy=None if correct is None else measure(accuracy),
+        mae_internal=mae_of("internal"),
+        mae_external=mae_of("external"),
+        site_balanced_accuracy=None if correct is None else measure(accuracy, sizes, draws),
         site_chance=chance,
         site_from_age=from_age,
-        challenge_score=measure(
-            lambda rows: (
-                float(errors["external"][rows["external"]].mean()) * accuracy(rows) ** EXPONENT
-            )
-        )
-        if scored
-        else None,
-        median_internal=_median_error(internal, median),
-        median_external=_median_error(external, median),
+        challenge_score=measure(score_of, sizes, draws) if scored else None,
+        median_internal=median_error(train.ages, internal.ages),
+        median_external=median_error(train.ages, external.ages),
         per_site=_per_site(tests, predictions),
         predictions=predictions,
     )
+
+
+def score(mae_external: float, site_accuracy: float) -> float:
+    """Return the challenge score, in years; lower is better.
+
+    Args:
+        mae_external: Years, on unseen sites.
+        site_accuracy: Balanced accuracy in [0, 1].
+    """
+    return mae_external * float(site_accuracy**EXPONENT)
 
 
 def age_errors(train: Split, internal: Split, external: Split) -> tuple[float | None, float | None]:
@@ -170,25 +164,6 @@ def age_errors(train: Split, internal: Split, external: Split) -> tuple[float | 
         return float(np.abs(probe.predict(split.features) - split.ages).mean())
 
     return error(internal), error(external)
-
-
-def _named(internal: Split, external: Split) -> tuple[tuple[str, Split], tuple[str, Split]]:
-    return ("internal", internal), ("external", external)
-
-
-def _balanced(correct: np.ndarray, sites: np.ndarray) -> float:
-    """Mean over the sites present of the share recognised: sklearn's balanced accuracy."""
-    _, code, size = np.unique(sites, return_inverse=True, return_counts=True)
-    return float((np.bincount(code, weights=correct) / size).mean())
-
-
-def _age_terms(split: Split) -> np.ndarray:
-    years = (split.ages - 40) / 20  # fixed scaling, so that both terms are of order one
-    return np.stack([years, years**2], axis=1)
-
-
-def _median_error(split: Split, median: float) -> float | None:
-    return float(np.abs(split.ages - median).mean()) if len(split) else None
 
 
 def _per_site(

@@ -47,9 +47,14 @@ def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:
 
 
 def can_fit_site(sites: np.ndarray) -> bool:
-    """Say whether the site probe is defined: two sites, and one with a participant per fold."""
+    """Say whether the site probe is defined.
+
+    One site needs a participant per fold, and another needs two: then every fold leaves two sites
+    to learn from.
+    """
     _, sizes = np.unique(sites, return_counts=True)
-    return len(sizes) > 1 and int(sizes.max()) >= FOLDS
+    sizes = np.sort(sizes)[::-1]
+    return len(sizes) > 1 and int(sizes[0]) >= FOLDS and int(sizes[1]) >= 2
 
 
 def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: int = 0) -> Any:
@@ -66,13 +71,27 @@ def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: in
     """
     if not can_fit_site(sites):
         raise DataError(
-            f"the site probe needs two training sites, and one with {FOLDS} participants"
+            f"the site probe needs a training site of at least {FOLDS} participants, one per fold, "
+            "and another of at least 2"
         )
-    probe = LogisticRegression(solver="saga", max_iter=150, random_state=seed)
+    # scikit-learn takes 32 bits, an experiment's seed may have more.
+    probe = LogisticRegression(solver="saga", max_iter=150, random_state=seed % 2**32)
     search = GridSearchCV(probe, {"C": GRID}, cv=FOLDS, scoring="balanced_accuracy", n_jobs=jobs)
     with warnings.catch_warnings():
         # The challenge stops saga at 150 passes and has sites with fewer participants than folds.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The least populated class in y has only")
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
+        warnings.filterwarnings("ignore", message="A single label was found in 'y_true'")
         return search.fit(features, sites)
+
+
+def balanced_accuracy(correct: np.ndarray, sites: np.ndarray) -> float:
+    """Return the mean over the sites present of the share of participants recognised.
+
+    Args:
+        correct: Whether each participant's site was predicted, bool.
+        sites: True labels, same order; a bootstrap resample may lack some, without a warning.
+    """
+    _, code, size = np.unique(sites, return_inverse=True, return_counts=True)
+    return float((np.bincount(code, weights=correct) / size).mean())

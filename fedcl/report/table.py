@@ -19,18 +19,20 @@ def result_table(results: Results) -> Table:
         table.add_column(name, justify="right")
     rows = [
         ("MAE, years", "mae_internal", "{:.2f}", found.representation.median_internal),
-        ("MAE unseen sites, years", "mae_external", "{:.2f}", found.representation.median_external),
+        ("MAE unseen, years", "mae_external", "{:.2f}", found.representation.median_external),
         ("site accuracy", "site_balanced_accuracy", "{:.1%}", found.representation.site_chance),
-        ("challenge score L_c", "challenge_score", "{:.2f}", _guess_score(found.representation)),
+        ("challenge score", "challenge_score", "{:.2f}", _guess_score(found.representation)),
     ]
     for label, name, form, guess in rows:
         measured = [_interval(getattr(getattr(found, kind), name), form) for kind in _KINDS]
         table.add_row(label, *measured, _number(guess, form))
-    from_age = _number(found.representation.site_from_age, "{:.1%}")
-    table.caption = (
+    caption = (
         "Lower is better. Brackets: 95 % interval over test participants. Guessing: the median "
-        f"age, a random site (from age alone the site is recognised with {from_age})."
+        "age, a random site"
     )
+    if found.representation.site_from_age is not None:
+        caption += f" (known age alone: {found.representation.site_from_age:.1%})"
+    table.caption = caption + "."
     table.caption_justify = "left"
     return table
 

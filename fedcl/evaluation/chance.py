@@ -1,0 +1,37 @@
+"""What can be had without looking at a scan: the numbers that every result must be read against."""
+
+import numpy as np
+
+from fedcl.evaluation.probes import balanced_accuracy, fit_site
+
+
+def median_error(training_ages: np.ndarray, ages: np.ndarray) -> float | None:
+    """Return the MAE, in years, of always predicting the median training age; None for nobody."""
+    return float(np.abs(ages - np.median(training_ages)).mean()) if len(ages) else None
+
+
+def site_chance(training_sites: np.ndarray) -> float:
+    """Return the balanced accuracy of guessing: at random, or always the largest site."""
+    return 1 / len(np.unique(training_sites))
+
+
+def site_from_age(
+    training_ages: np.ndarray,
+    training_sites: np.ndarray,
+    ages: np.ndarray,
+    sites: np.ndarray,
+    *,
+    jobs: int,
+    seed: int,
+) -> float:
+    """Return the balanced accuracy of the site probe given age and its square only.
+
+    Sites recruit at different ages, so even a representation of age alone tells some of the site.
+    """
+    probe = fit_site(_terms(training_ages), training_sites, jobs=jobs, seed=seed)
+    return balanced_accuracy(probe.predict(_terms(ages)) == sites, sites)
+
+
+def _terms(ages: np.ndarray) -> np.ndarray:
+    years = (ages - 40) / 20  # fixed scaling, so that both terms are of order one
+    return np.stack([years, years**2], axis=1)
