@@ -5,14 +5,17 @@ models are in memory; replies come in the order of the messages, whatever the nu
 Flower's private names that a Grid of one's own needs are used here and nowhere else.
 """
 
+import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -20,6 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedcl.compute import choose_workers, use_threads
 from fedcl.config import Config, resolved
+from fedcl.handover import Parcel, fresh_folder, put
 from fedcl.workers import worker_pool
 from server.app import app as server_app
 from sites.app import app as site_app
@@ -41,20 +45,26 @@ def simulate(config: Config, *, sites: int, resume: bool, on_reply: OnReply | No
     context = Context(_RUN, _SERVER_NODE, {}, RecordDict(), settings)
     use_threads(config.compute)
     workers = choose_workers(config.compute)
-    with worker_pool(workers) if workers > 1 else nullcontext() as pool:
-        grid = InProcessGrid(sites, pool=pool, workers=workers, on_reply=on_reply)
-        server_app(grid, context)
+    if workers == 1:
+        server_app(InProcessGrid(sites, on_reply=on_reply), context)
+        return
+    scratch = fresh_folder(config.output.path / ".handover")
+    try:
+        with worker_pool(workers) as pool:
+            crew = Crew(pool, workers, scratch)
+            server_app(InProcessGrid(sites, crew=crew, on_reply=on_reply), context)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class InProcessGrid(Grid):
-    """Flower's Grid over a ClientApp in this process, or in a pool of `workers` processes."""
+    """Flower's Grid over a ClientApp in this process, or in those of a crew."""
 
     def __init__(
         self,
         sites: int,
         *,
-        pool: ProcessPoolExecutor | None = None,
-        workers: int = 1,
+        crew: "Crew | None" = None,
         on_reply: OnReply | None = None,
         client_app: ClientApp | None = None,
     ) -> None:
@@ -64,11 +74,10 @@ class InProcessGrid(Grid):
         self._run = Run.create_empty(_RUN)
         self._partitions = {_SERVER_NODE + 1 + number: number for number in range(sites)}
         self._pushed: deque[Message] = deque()
-        self._running: deque[tuple[Message, Future[RecordDict]]] = deque()
+        self._running: deque[tuple[Message, Future[Any]]] = deque()
         self._on_reply = on_reply or (lambda _round, _open: None)
         self._client_app = client_app
-        self._workers = workers
-        self._pool = pool
+        self._crew = crew
 
     def set_run(self, run: Run) -> None:
         """Take over a run's description."""
@@ -107,13 +116,14 @@ class InProcessGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the reply to the oldest open message: one at a time, to hold few in memory."""
         wanted = set(message_ids)
-        while self._pushed and len(self._running) <= (self._workers if self._pool else 0):
+        while self._pushed and len(self._running) <= (self._crew.workers if self._crew else 0):
             message = self._pushed.popleft()
             self._running.append((message, self._begin(message)))
         if not self._running or self._running[0][0].metadata.message_id not in wanted:
             return []
         message, future = self._running.popleft()
-        reply = Message(future.result(), reply_to=message)
+        content = future.result()
+        reply = Message(self._crew.unpack(content) if self._crew else content, reply_to=message)
         reply.metadata.__dict__["_message_id"] = uuid4().hex
         self._on_reply(message.metadata.group_id, len(self._running) + len(self._pushed))
         return [reply]
@@ -131,17 +141,100 @@ class InProcessGrid(Grid):
                 replies.append(reply)
         return replies
 
-    def _begin(self, message: Message) -> "Future[RecordDict]":
+    def _begin(self, message: Message) -> "Future[Any]":
         node = message.metadata.dst_node_id
         node_config = {
             "partition-id": self._partitions[node],
             "num-partitions": len(self._partitions),
         }
-        if self._pool is not None:
-            return self._pool.submit(_answer, message, node, node_config)
+        if self._crew is not None:
+            return self._crew.begin(message, node, node_config)
         done: Future[RecordDict] = Future()
         done.set_result(_answer(message, node, node_config, self._client_app))
         return done
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A record whose array bytes lie in a parcel."""
+
+    content: RecordDict
+    arrays: dict[str, tuple[tuple[str, str, tuple[int, ...], str], ...]]
+    """For each array record: (name, dtype, shape, stype) of its arrays, in the parcel's order."""
+    parcel: Parcel
+
+
+class Crew:
+    """Worker processes that run the ClientApp; arrays reach them and come back through files.
+
+    Args:
+        pool: The processes.
+        workers: How many they are.
+        scratch: An empty folder for the files.
+    """
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int, scratch: Path) -> None:
+        self.workers = workers
+        self._pool = pool
+        self._scratch = scratch
+        # All messages of a round share their arrays: they are written once.
+        self._sent: tuple[list[ArrayRecord], Packed] | None = None
+
+    def begin(self, message: Message, node: int, node_config: dict[str, int]) -> "Future[Packed]":
+        """Hand a message to the next free process."""
+        records = list(message.content.array_records.values())
+        if self._sent is None or not _identical(records, self._sent[0]):
+            # Messages of the round before have all been answered or given up by now.
+            if self._sent is not None:
+                self._sent[1].parcel.discard()
+            self._sent = (records, _pack(message.content, self._scratch))
+        packed = replace(self._sent[1], content=_without_arrays(message.content))
+        light = Message(packed.content, metadata=message.metadata)
+        return self._pool.submit(_answer_packed, light, packed, node, node_config, self._scratch)
+
+    def unpack(self, packed: Packed) -> RecordDict:
+        """Return a reply whole, and delete its file."""
+        content = _unpack(packed)
+        packed.parcel.discard()
+        return content
+
+
+def _identical(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
+
+
+def _pack(content: RecordDict, scratch: Path) -> Packed:
+    records = content.array_records
+    arrays = {
+        key: tuple((n, a.dtype, tuple(a.shape), a.stype) for n, a in record.items())
+        for key, record in records.items()
+    }
+    parcel = put(scratch, (a.data for record in records.values() for a in record.values()))
+    return Packed(_without_arrays(content), arrays, parcel)
+
+
+def _unpack(packed: Packed) -> RecordDict:
+    content = RecordDict(dict(packed.content.items()))
+    data = iter(packed.parcel.take())
+    for key, described in packed.arrays.items():
+        content[key] = ArrayRecord(
+            {
+                name: Array(dtype, shape, stype, next(data))
+                for name, dtype, shape, stype in described
+            }
+        )
+    return content
+
+
+def _without_arrays(content: RecordDict) -> RecordDict:
+    return RecordDict({k: v for k, v in content.items() if not isinstance(v, ArrayRecord)})
+
+
+def _answer_packed(
+    message: Message, packed: Packed, node: int, node_config: dict[str, int], scratch: Path
+) -> Packed:
+    message.content = _unpack(packed)
+    return _pack(_answer(message, node, node_config), scratch)
 
 
 def _answer(
