@@ -20,6 +20,10 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         initargs=(os.getpid(),),
     )
     try:
+        with _interrupts_ignored():
+            # The first task starts all the processes, which inherit this: Ctrl-C at a terminal
+            # reaches the whole group, and would kill a worker that is still importing.
+            pool.submit(int)
         yield pool
     finally:
         processes = list((pool._processes or {}).values())
@@ -28,6 +32,18 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         for process in processes:
             process.join()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it receives interrupts
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(parent: int) -> None:

@@ -175,12 +175,18 @@ def _experiment(
     from fedcl.config import load
 
     config = load(path, overrides or [])  # before the slow imports: a typo is told at once
+    from fedcl.cli.interrupt import interruptible
     from fedcl.experiment import run_experiment
 
     try:
-        with steps(console) as bars:
+        with interruptible() as interrupt, steps(console) as bars:
+
+            def on_step(what: str, done: int, total: int) -> None:
+                interrupt.check()
+                bars.at(what, done, total)
+
             results, folder = run_experiment(
-                kind, config, resume=resume, restart=restart, on_step=bars.at, say=console.print
+                kind, config, resume=resume, restart=restart, on_step=on_step, say=console.print
             )
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])

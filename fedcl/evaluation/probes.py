@@ -83,6 +83,7 @@ def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: in
         warnings.filterwarnings("ignore", message="The least populated class in y has only")
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
         warnings.filterwarnings("ignore", message="A single label was found in 'y_true'")
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than")
         return search.fit(features, sites)
 
 

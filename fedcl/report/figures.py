@@ -26,6 +26,8 @@ _OF_THE_PAGE = {
     _MUTED: "var(--muted)",
     _GRID: "var(--line)",
     _SURFACE: "var(--surface)",
+    COLOURS["internal"]: "var(--internal)",  # brighter on a dark page
+    COLOURS["external"]: "var(--external)",
 }
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable, in the page's font

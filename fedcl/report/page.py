@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from fedcl.atomic import write_text
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import EXPONENT
 from fedcl.labels import site_order
 from fedcl.report import figures
 from fedcl.report.results import Measured, Measures, Results, read_results
@@ -53,14 +52,13 @@ def write_report(folder: RunFolder) -> Path:
         verdict=verdict(results),
         kind=KINDS[results.run.kind],
         cards=_cards(results.evaluation.representation),
-        guess_score=_guess_score(results.evaluation.representation),
         figures=_draw(results, _read_figures(folder)),
         per_site=sorted(
             results.evaluation.representation.per_site,
             key=lambda row: (row.split != "external", site_order(row.site)),
         ),
         rounds=[_round_row(record) for record in folder.read_log()],
-        config=(folder.path / "config.yaml").read_text(encoding="utf-8"),
+        config=_read(folder, "config.yaml"),
         colours=figures.COLOURS,
         nothing=NOTHING,
     )
@@ -84,8 +82,8 @@ def verdict(results: Results) -> str:
         return f"Each site alone {parts[0]}."
     if found.site_balanced_accuracy is not None:
         text = (
-            "a linear probe recognises the acquisition site of "
-            f"{percent(found.site_balanced_accuracy.value)} of participants"
+            "a linear probe recognises the acquisition site "
+            f"{percent(found.site_balanced_accuracy.value)} of the time"
         )
         against = []
         if found.site_chance is not None:
@@ -160,12 +158,6 @@ def _age_verdict(where: str, mae: Measured, median: float | None) -> str:
     return f"{text} ({guess})"
 
 
-def _guess_score(found: Measures) -> float | None:
-    if found.median_external is None or found.site_chance is None:
-        return None
-    return found.median_external * found.site_chance**EXPONENT
-
-
 def _cards(found: Measures) -> list[dict[str, Any]]:
     """The key numbers, each with a bar from zero to `end` and marks for what guessing gives."""
 
@@ -222,16 +214,26 @@ def _cards(found: Measures) -> list[dict[str, Any]]:
             found.challenge_score,
             "",
             "Of OpenBHB: age error on unseen sites × site accuracy to the power 0.3.",
-            {"guessing": _guess_score(found)},
+            {"guessing": found.guessed_score},
         ),
     ]
 
 
 def _read_figures(folder: RunFolder) -> dict[str, Any]:
-    file = folder.path / "figures.json"
+    try:
+        return json.loads(_read(folder, "figures.json"))
+    except json.JSONDecodeError:
+        raise RunError(
+            f"{folder.path / 'figures.json'}: damaged; evaluate the run again: "
+            f"fedcl evaluate {folder.path}"
+        ) from None
+
+
+def _read(folder: RunFolder, name: str) -> str:
+    file = folder.path / name
     if not file.exists():
         raise RunError(f"{file}: absent; evaluate the run again: fedcl evaluate {folder.path}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return file.read_text(encoding="utf-8")
 
 
 def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
@@ -269,17 +271,18 @@ def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _round_row(record: dict[str, Any]) -> dict[str, Any]:
-    """What the page tells of a line of rounds.jsonl."""
+    """What the page tells of a line of rounds.jsonl; a key of another version may be absent."""
+    asked = record.get("sites", {})
     why: dict[str, list[str]] = {}
-    for site, entry in record["sites"].items():
-        if entry["rejected"] is not None:
+    for site, entry in asked.items():
+        if entry.get("rejected") is not None:
             why.setdefault(entry["rejected"], []).append(site)
     return {
         "round": record["round"],
-        "seconds": record["seconds"],
-        "loss": record["loss"],
-        "bytes": record["bytes"],
-        "asked": len(record["sites"]),
-        "valid": len(record["sites"]) - sum(len(sites) for sites in why.values()),
+        "seconds": record.get("seconds"),
+        "loss": record.get("loss"),
+        "bytes": record.get("bytes", 0),
+        "asked": len(asked),
+        "valid": len(asked) - sum(len(sites) for sites in why.values()),
         "rejected": [(sites, reason) for reason, sites in why.items()],
     }

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from fedcl.atomic import write_text
 from fedcl.config import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, Interval
+from fedcl.evaluation.challenge import Challenge, score
+from fedcl.evaluation.intervals import Interval
 
 SCHEMA = 1
 
@@ -53,6 +54,13 @@ class Measures(Section):
     """MAE of always predicting the median training age, years."""
     median_external: float | None
     per_site: tuple[SiteRow, ...]
+
+    @property
+    def guessed_score(self) -> float | None:
+        """The challenge score of the median age and a guessed site."""
+        if self.median_external is None or self.site_chance is None:
+            return None
+        return score(self.median_external, self.site_chance)
 
 
 class Skipped(Section):
@@ -166,9 +174,11 @@ def read_results(path: Path) -> Results:
         return Results.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(
-            f"{path}: no results yet; finish the run (--resume) or evaluate it: "
-            f"fedcl evaluate {path.parent}"
+            f"{path}: no results yet; give the run's own command again with --resume: it goes on "
+            "where it stopped and evaluates"
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

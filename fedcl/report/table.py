@@ -21,7 +21,7 @@ def result_table(results: Results) -> Table:
         ("MAE, years", "mae_internal", "{:.2f}", found.representation.median_internal),
         ("MAE unseen, years", "mae_external", "{:.2f}", found.representation.median_external),
         ("site accuracy", "site_balanced_accuracy", "{:.1%}", found.representation.site_chance),
-        ("challenge score", "challenge_score", "{:.2f}", _guess_score(found.representation)),
+        ("challenge score", "challenge_score", "{:.2f}", found.representation.guessed_score),
     ]
     for label, name, form, guess in rows:
         measured = [_interval(getattr(getattr(found, kind), name), form) for kind in _KINDS]
@@ -38,11 +38,11 @@ def result_table(results: Results) -> Table:
 
 
 def comparison_table(runs: Sequence[Results]) -> Table:
-    """Return several runs, one row for each run and kind of features."""
+    """Return several runs, one row for each run and kind of features, and what guessing gives."""
     table = Table(caption="Lower is better in every column.", caption_justify="left")
     table.add_column("run")
     table.add_column("features")
-    for name in ("MAE", "MAE unseen", "site accuracy", "L_c"):
+    for name in ("MAE", "MAE\nunseen", "site\naccuracy", "L_c"):
         table.add_column(name, justify="right")
     for results in runs:
         for kind in _KINDS:
@@ -57,13 +57,21 @@ def comparison_table(runs: Sequence[Results]) -> Table:
                 _value(found.challenge_score, "{:.2f}"),
             )
         table.add_section()
+    guesses = [found.representation for found in (run.evaluation for run in runs)]
+    # A run of each site alone guesses each site's own median, and no site: not the others' guess.
+    shared = [g for g in guesses if g.site_chance is not None] or guesses
+    for guess in shared[:1]:
+        table.add_row(
+            "guessing",
+            "",
+            _number(guess.median_internal, "{:.2f}"),
+            _number(guess.median_external, "{:.2f}"),
+            _number(guess.site_chance, "{:.1%}"),
+            _number(guess.guessed_score, "{:.2f}"),
+        )
+    if len({run.run.data_digest for run in runs}) > 1:
+        table.caption = f"{table.caption} Not all runs saw the same data: compare with care."
     return table
-
-
-def _guess_score(found: Measures) -> float | None:
-    if found.median_external is None or found.site_chance is None:
-        return None
-    return found.median_external * found.site_chance**0.3
 
 
 def _interval(measured: Measured | None, form: str) -> str:

@@ -10,97 +10,13 @@ import pytest
 
 from fedcl.atomic import write_json, write_text
 from fedcl.errors import RunError
+from fedcl.report import figures
 from fedcl.report.page import byte_size, duration, number, percent, verdict, write_report
-from fedcl.report.results import (
-    CohortInfo,
-    CurvePoint,
-    Evaluation,
-    Measured,
-    Measures,
-    Results,
-    RunInfo,
-    SiteRow,
-    Skipped,
-    TrainingInfo,
-    write_results,
-)
+from fedcl.report.results import Evaluation, Measures, Results, write_results
 from fedcl.run_folder import RunFolder
+from tests.report.made import measured, results
 
-SIZES = {"north": 5, "south": 8, "12": 13}
 NASTY = "<script>alert('$1')</script> & \"Müller\" 東京"
-
-
-def measured(value: float) -> Measured:
-    return Measured(value=value, low=value * 0.8, high=value * 1.1)
-
-
-def measures(*, site_probe: bool = True, external: bool = True) -> Measures:
-    rows = [
-        SiteRow(site=site, split="internal", participants=size, mae=0.3 * size, mean_error=-0.004)
-        for site, size in SIZES.items()
-    ]
-    if external:
-        rows.append(SiteRow(site="far", split="external", participants=4, mae=4.1, mean_error=-2.5))
-    both = site_probe and external
-    return Measures(
-        dim=6,
-        mae_internal=measured(2.94),
-        mae_external=measured(3.43) if external else None,
-        site_balanced_accuracy=measured(0.213) if site_probe else None,
-        site_chance=1 / 3 if site_probe else None,
-        site_from_age=0.064 if site_probe else None,
-        challenge_score=measured(3.43 * 0.213**0.3) if both else None,
-        median_internal=6.81,
-        median_external=7.52 if external else None,
-        per_site=tuple(rows),
-    )
-
-
-def results(kind: str = "simulate", *, name: str = "tiny", **found: bool) -> Results:
-    local = kind == "local"
-    if local:
-        found = {"site_probe": False, **found}
-    return Results(
-        version=1,
-        run=RunInfo(
-            name=name,
-            kind=kind,
-            started="2025-05-04T09:12:44+00:00",
-            seconds=75.0,
-            fedcl_version="0.1.0",
-            config_digest="c0ffee",
-            data_digest="decade",
-            privacy="none: the weights may tell about the participants behind them",
-        ),
-        cohort=CohortInfo(
-            name="table",
-            sites=5,
-            training_sites=3,
-            participants={"train": 20, "internal_test": 6, "external_test": 4},
-            skipped=(Skipped(site="tiny & co", participants=2, reason="fewer than 3"),),
-        ),
-        training=TrainingInfo(
-            encoder="mlp",
-            parameters=1234,
-            rounds=2,
-            epochs=1,
-            loss="l_exp",
-            rule="fedavg",
-            device="cpu",
-            workers=1,
-            seconds=12.0,
-            seconds_per_round=6.0,
-            bytes_per_round=1_234_000,
-            peak_memory_mb=512,
-        ),
-        evaluation=Evaluation(representation=measures(**found), embedding=measures(**found)),
-        curve=()
-        if local
-        else (
-            CurvePoint(round=1, loss=2.5, mae_internal=None, mae_external=None),
-            CurvePoint(round=2, loss=None, mae_internal=2.94, mae_external=3.43),
-        ),
-    )
 
 
 def run_folder(path: Path, found: Results, *, site: str = "far", people: int = 30) -> RunFolder:
@@ -114,7 +30,9 @@ def run_folder(path: Path, found: Results, *, site: str = "far", people: int = 3
     write_json(
         path / "figures.json",
         {
-            "map": {
+            "map": None
+            if found.run.kind == "local"
+            else {
                 "x": places[0].tolist(),
                 "y": places[1].tolist(),
                 "age": ages.tolist(),
@@ -216,8 +134,8 @@ def test_the_verdict_tells_the_numbers_of_the_results(tmp_path):
     found = results()
     assert verdict(found) == (
         "Predicts age on sites it never saw to within 3.4 years on average (7.5 when always "
-        "guessing the median age); a linear probe recognises the acquisition site of 21 % of "
-        "participants (chance 33 %; 6.4 % from age alone)."
+        "guessing the median age); a linear probe recognises the acquisition site 21 % of the "
+        "time (chance 33 %; 6.4 % from age alone)."
     )
     assert verdict(found) in page_of(tmp_path, found).shown
 
@@ -278,15 +196,38 @@ def test_the_same_run_gives_the_same_page(tmp_path):
 
 
 def test_a_run_without_results_says_what_to_do(tmp_path):
-    with pytest.raises(RunError, match="fedcl evaluate"):
+    with pytest.raises(RunError, match=r"no results yet; .* with --resume"):
         write_report(RunFolder(tmp_path))
 
 
-def test_a_run_without_figures_says_what_to_do(tmp_path):
+@pytest.mark.parametrize("name", ["figures.json", "config.yaml"])
+def test_a_run_without_a_file_says_what_to_do(tmp_path, name):
     folder = run_folder(tmp_path, results())
-    (tmp_path / "figures.json").unlink()
-    with pytest.raises(RunError, match="fedcl evaluate"):
+    (tmp_path / name).unlink()
+    with pytest.raises(RunError, match=f"{name}: absent; .* fedcl evaluate"):
         write_report(folder)
+
+
+def test_damaged_figures_say_what_to_do(tmp_path):
+    folder = run_folder(tmp_path, results())
+    write_text(tmp_path / "figures.json", '{"map": ')
+    with pytest.raises(RunError, match=r"figures\.json: damaged; .* fedcl evaluate"):
+        write_report(folder)
+
+
+def test_a_log_of_another_version_is_still_shown(tmp_path):
+    folder = run_folder(tmp_path, results())
+    write_text(folder.log, '{"round": 1}\n{"round": 2, "sites": {"12": {}}, "loss": 2.125}\n')
+    shown = Page(write_report(folder).read_text(encoding="utf-8")).shown
+    assert "2.1250" in shown
+    assert "1 / 1" in shown
+
+
+def test_the_colours_of_the_splits_are_those_of_the_page(tmp_path):
+    """A dark page makes them brighter; a colour written into a figure would not follow."""
+    text = write_report(run_folder(tmp_path, results())).read_text(encoding="utf-8")
+    for name, colour in figures.COLOURS.items():
+        assert text.count(colour) == 1, name
 
 
 def test_values_read_well():

@@ -1,0 +1,56 @@
+"""The printed tables hold the numbers of the results, on a terminal of 80 columns."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from fedcl.report.results import Evaluation
+from fedcl.report.table import comparison_table, result_table
+from tests.report.made import measured, results
+
+
+def printed(table, width=80):
+    console = Console(file=StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["simulate", "pooled", "local"])
+def test_a_result_fits_the_terminal_with_its_intervals(kind):
+    text = printed(result_table(results(kind)))
+    assert "3.43 [2.74, 3.77]" in text
+    assert "7.52" in text
+    assert "…" not in text
+    assert "None" not in text
+
+
+def test_what_is_undefined_is_a_dash():
+    text = printed(result_table(results(external=False)))
+    (row,) = [line for line in text.splitlines() if "unseen" in line]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == ["-", "-", "-"]
+
+
+def test_runs_stand_side_by_side_above_what_guessing_gives():
+    text = printed(comparison_table([results("local"), results("simulate"), results("pooled")]))
+    kinds = [text.index(f"({kind})") for kind in ("local", "simulate", "pooled")]
+    assert kinds == sorted(kinds)
+    (guess,) = [line for line in text.splitlines() if "guessing" in line]
+    assert [cell.strip() for cell in guess.split("│")[3:-1]] == ["6.81", "7.52", "33.3%", "5.41"]
+    assert "same data" not in text
+
+
+def test_a_diverged_run_beside_the_others_wraps_no_name():
+    run = results()
+    poor = run.evaluation.representation.model_copy(update={"mae_external": measured(123_456.7)})
+    run = run.model_copy(update={"evaluation": Evaluation(representation=poor, embedding=poor)})
+    text = printed(comparison_table([results(), run]))
+    assert text.count("tiny (simulate) ") == 2
+    assert "123456.70" in text
+
+
+def test_runs_on_different_data_are_not_compared_in_silence():
+    other = results("pooled")
+    other = other.model_copy(update={"run": other.run.model_copy(update={"data_digest": "other"})})
+    assert "Not all runs saw the same data" in printed(comparison_table([results(), other]))
+    assert "guessing" not in printed(comparison_table([]))
