@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from fedcl.config import Columns, NiftiData, OpenBHBData, SimulatedScanners, Splits, TableData
+from fedcl.data.nifti import deal
 from fedcl.data.open import open_cohort, prepare
 
 GRID = (7, 8, 9)
@@ -214,13 +215,19 @@ def test_simulated_scanners_deal_participants_to_unequal_sites_and_change_the_sc
     assert cohort.sites == ("scanner-00", "scanner-01", "scanner-02")
     assert cohort.table.equals(again.table)
     np.testing.assert_array_equal(cohort.load([0, 9]), again.load([0, 9]))
-    sizes = cohort.table["site"].value_counts()
-    assert sizes["scanner-02"] > sizes["scanner-00"]
     external = cohort.table.loc[cohort.table["split"] == "external_test", "site"].unique()
     assert len(external) == 1
     untouched = open_cohort(plain, seed=4, cache=tmp_path / "c")
     row = untouched.table["participant_id"].tolist().index(cohort.table["participant_id"][0])
     assert np.abs(untouched.load([row]) - cohort.load([0])).max() > 0.01
+
+
+def test_simulated_sites_are_unequal_in_the_promised_proportion():
+    people = pd.Series([f"P{number}" for number in range(3000)])
+    sizes = deal(people, SimulatedScanners(count=3, strength=1.0), seed=4).value_counts()
+    # Shares of 2, 3 and 4 in 9; five standard deviations are about 130 participants.
+    for site, share in (("scanner-00", 2), ("scanner-01", 3), ("scanner-02", 4)):
+        assert abs(sizes[site] - 3000 * share / 9) < 130
 
 
 # --- tables and cache -------------------------------------------------------------------------
