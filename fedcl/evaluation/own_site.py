@@ -4,12 +4,13 @@ Every site has another feature space, so a probe of the site across them has no 
 accuracy and the challenge score are left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.evaluation.challenge import Challenge, Interval, SiteError, Split
+from fedcl.evaluation.challenge import Challenge, SiteError, Split
+from fedcl.evaluation.intervals import Interval, measure, resamples
 from fedcl.evaluation.probes import FOLDS, fit_age
 from fedcl.seeds import numpy_generator
 
@@ -76,7 +77,7 @@ def own_site(sites: Sequence[SiteFeatures], *, bootstrap: int, seed: int) -> Cha
     )
 
 
-def _probe(train: Split):  # type: ignore[no-untyped-def]
+def _probe(train: Split) -> Callable[[np.ndarray], np.ndarray]:
     if len(train) >= FOLDS:
         return fit_age(train.features, train.ages).predict
     median = float(np.median(train.ages))
@@ -86,8 +87,6 @@ def _probe(train: Split):  # type: ignore[no-untyped-def]
 def _mean(values: np.ndarray, bootstrap: int, generator: np.random.Generator) -> Interval | None:
     if not len(values):
         return None
-    draws = generator.integers(len(values), size=(bootstrap, len(values)))
-    if not bootstrap:
-        return Interval(float(values.mean()), None, None)
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
+    sizes = {"all": len(values)}
+    draws = resamples(sizes, bootstrap=bootstrap, generator=generator)
+    return measure(lambda rows: float(values[rows["all"]].mean()), sizes, draws)
