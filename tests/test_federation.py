@@ -16,6 +16,7 @@ from flwr.clientapp import ClientApp
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import cache_folder, open_cohort
 from fedcl.errors import RoundError
+from fedcl.experiment import run_experiment
 from fedcl.local_round import local_round
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling, write_state
@@ -27,7 +28,8 @@ from fedcl.simulation import InProcessGrid, simulate
 from fedcl.wire import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
-from tests.builders import config_of, table_tree, with_values, write_table
+from sites.memory import SiteMemory
+from tests.builders import config_of, table_tree, volume_tree, with_values, write_table
 
 SITES = 4  # north, south, 12 and far, which has external test participants only
 
@@ -344,3 +346,37 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     simulate(config_of(killed), sites=SITES, resume=True)
     assert_identical(final_weights(whole), folder.load().weights)
     assert [record["round"] for record in folder.read_log()] == list(range(1, 31))
+
+
+# --- volumes ----------------------------------------------------------------------------------
+
+
+def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(tmp_path):
+    """Slow (about 10 s): 64 sites of volumes, four of them drawn per round."""
+    tree = with_values(
+        volume_tree(tmp_path),
+        federation__rule={"kind": "fedbn"},
+        federation__sites_per_round=4,
+        local__epochs=1,
+        local__min_participants=2,
+        encoder={"kind": "resnet18", "width": 2, "norm": "batch"},
+    )
+    config = config_of(tree)
+    results, path = run_experiment(
+        "simulate",
+        config,
+        resume=False,
+        restart=False,
+        on_step=lambda *_: None,
+        say=lambda _: None,
+    )
+    folder = RunFolder(path)
+    network = build_network(config, (1, 10, 12, 10), seed=config.seed)
+    norm = set(travelling(network, keep_norm=False)) - set(travelling(network, keep_norm=True))
+    assert norm
+    assert not norm & set(folder.load().weights)
+    drawn = {site for record in folder.read_log() for site in record["sites"]}
+    for site in drawn:
+        staying, _ = SiteMemory(folder.site_path(site)).before(99)
+        assert set(staying) == norm
+    assert results.evaluation.representation.mae_external.value > 0
