@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedcl.config import Config, parse
+from fedcl.config import Config
+from fedcl.config_text import parse
 
 SIZES = {"north": 5, "south": 8, "12": 13}
 FEATURES = 6

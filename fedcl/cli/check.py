@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcl.cli.progress import steps
-from fedcl.config import Columns, Config, Data, NiftiData, OpenBHBData, Splits, TableData, load
+from fedcl.config import Columns, Config, Data, NiftiData, OpenBHBData, Splits, TableData
+from fedcl.config_text import load
 from fedcl.data.open import cache_folder
 from fedcl.data.preflight import SiteSummary, preflight
 from fedcl.errors import DataError

@@ -1,0 +1,127 @@
+"""An experiment as text: read from YAML with overrides, validated, written back complete, hashed.
+
+`load(path, overrides)` reads a file and applies `a.b=value`; `resolved(config)` is the text that
+travels to the sites and stands in the run folder; `digest(config)` is its hash.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fedcl.config import Config
+from fedcl.errors import ConfigError
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read an experiment and apply `a.b=value` overrides (values are YAML).
+
+    Raises:
+        ConfigError: the file, key or value at fault, what was expected, the nearest known key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    return parse(text, source=str(path), overrides=overrides)
+
+
+def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
+    """Validate the YAML `text`; `source` is how messages call it."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: expected sections such as seed, data, encoder; found no keys")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from None
+
+
+def resolved(config: Config) -> str:
+    """Return the complete configuration as YAML text."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def absolute(config: Config) -> Config:
+    """Return the same experiment with absolute paths, for processes that start elsewhere."""
+    data = config.data.model_copy(update={"path": config.data.path.absolute()})
+    output = config.output.model_copy(update={"path": config.output.path.absolute()})
+    return config.model_copy(update={"data": data, "output": output})
+
+
+def digest(config: Config) -> str:
+    """Return the hash of the resolved configuration, 16 hexadecimal digits."""
+    return text_digest(resolved(config))
+
+
+def text_digest(text: str) -> str:
+    """Return the hash of a configuration text, 16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    node = tree
+    for key in keys[:-1]:
+        child = node.get(key)
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: there is no section {key!r}{_nearest(key, node)}")
+        node = child
+    try:
+        node[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not YAML") from None
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = []
+    for detail in error.errors():
+        location = [str(part) for part in detail["loc"]]
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            message = f"unknown key{_nearest(location[-1], _siblings(location[:-1]))}"
+        elif detail["type"] == "missing":
+            message = "missing; every key of an experiment is written down"
+        elif detail["type"] not in ("value_error", "model_type"):
+            message = f"{message}; found {detail['input']!r}"
+        lines.append(": ".join(part for part in (source, ".".join(location), message) if part))
+    return "\n".join(lines)
+
+
+def _siblings(location: Sequence[str]) -> Sequence[str]:
+    """Return the keys known at a place; a discriminated union adds its tag to the location."""
+    section: Any = Config
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[part].annotation
+        for member in getattr(section, "__args__", ()):
+            field = getattr(member, "model_fields", {}).get("kind")
+            if field is not None and part in field.annotation.__args__:
+                section = member
+        for member in getattr(section, "__args__", ()):
+            if (
+                isinstance(member, type)
+                and issubclass(member, BaseModel)
+                and type(None) in (section.__args__)
+            ):
+                section = member
+    return list(getattr(section, "model_fields", ()))
+
+
+def _nearest(key: str, known: Sequence[str] | dict[str, Any]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(known)}" if known else ""
