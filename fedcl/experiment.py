@@ -67,7 +67,7 @@ def run_experiment(
             def on_reply(number: str, waiting: int) -> None:
                 if number != "0":
                     on_step("Rounds", int(number) - (waiting > 0), rounds)
-                    on_step(f"Round {number}: sites", asked - waiting, asked)
+                    on_step("Sites of this round", asked - waiting, asked)
 
             asked = min(config.federation.sites_per_round or len(sites), len(sites))
             simulate(config, sites=len(cohort.sites), resume=True, on_reply=on_reply)
