@@ -25,7 +25,7 @@ def experiment(folder: Path, rounds: int, workers: int):
     """One step of SGD per site and round on three tiny volumes."""
     import yaml
 
-    from fedcl.config_text import parse
+    from fedcl.config.text import parse
 
     tree = yaml.safe_load((Path(__file__).parents[1] / "configs" / "demo.yaml").read_text())
     tree["data"] |= {"path": str(folder / "phantom"), "scale": 0.001, "grid": [8, 9, 8]}

@@ -5,8 +5,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from fedcl.compute import choose_workers
-from fedcl.config import Config
-from fedcl.config_text import parse, resolved
+from fedcl.config.experiment import Config
+from fedcl.config.text import parse, resolved
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import cache_folder, open_cohort
 from fedcl.pooled import train_rounds

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from fedcl.config import Compute
+from fedcl.config.experiment import Compute
 from fedcl.errors import ConfigError
 from fedcl.models.network import Network
 

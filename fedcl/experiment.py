@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedcl import alone, pooled
 from fedcl.compute import choose_device
-from fedcl.config import Config
+from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort
 from fedcl.data.open import cache_folder, open_cohort
 from fedcl.errors import DataError, RunError

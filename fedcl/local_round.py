@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fedcl.config import Compute, Config
+from fedcl.config.experiment import Compute, Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedcl.config import Objective
+from fedcl.config.objective import Objective
 from fedcl.losses.info_nce import info_nce
 from fedcl.losses.kernels import positiveness
 from fedcl.losses.l_exp import l_exp

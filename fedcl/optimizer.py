@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcl.config import Local
+from fedcl.config.federation import Local
 from fedcl.errors import RunError
 
 State = dict[str, np.ndarray]

@@ -13,8 +13,8 @@ import fedcl
 from fedcl import alone, pooled
 from fedcl.atomic import write_json
 from fedcl.compute import choose_device, choose_workers, place
-from fedcl.config import Config
-from fedcl.config_text import digest
+from fedcl.config.experiment import Config
+from fedcl.config.text import digest
 from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, Split, age_errors, challenge

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedcl.compute import choose_device, place, use_threads
-from fedcl.config import Config
+from fedcl.config.experiment import Config
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import yaml
 
 from fedcl.atomic import read_tensors, write_folder, write_json, write_tensors, write_text
-from fedcl.config import Config
-from fedcl.config_text import parse, resolved
+from fedcl.config.experiment import Config
+from fedcl.config.text import parse, resolved
 from fedcl.errors import RunError
 from fedcl.release import State
 

@@ -22,8 +22,8 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedcl.compute import choose_workers, use_threads
-from fedcl.config import Config
-from fedcl.config_text import resolved
+from fedcl.config.experiment import Config
+from fedcl.config.text import resolved
 from fedcl.handover import Parcel, fresh_folder, put
 from fedcl.workers import worker_pool
 from server.app import app as server_app

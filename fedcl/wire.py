@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedcl.config_text import text_digest
+from fedcl.config.text import text_digest
 from fedcl.errors import FedclError
 from fedcl.release import FeatureSums, Introduction, Refusal, Release, State, Update, arrays_of
 

@@ -6,8 +6,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 import fedcl
-from fedcl.config import Config
-from fedcl.config_text import load, parse
+from fedcl.config.experiment import Config
+from fedcl.config.text import load, parse
 from fedcl.run_folder import RunFolder
 from server.rounds import run
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from flwr.serverapp import Grid
 
-from fedcl.config import Config
+from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
 from fedcl.labels import site_order
 from fedcl.release import FeatureSums, Introduction

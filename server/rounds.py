@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedcl.config import Config, Cyclic, FedAdam, FedAvgM, Median, TrimmedMean
-from fedcl.config_text import resolved
+from fedcl.config.experiment import Config
+from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean
+from fedcl.config.text import resolved
 from fedcl.errors import RoundError
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names

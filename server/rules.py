@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from fedcl.config import FedAdam, FedAvgM
+from fedcl.config.federation import FedAdam, FedAvgM
 from fedcl.release import State
 
 

@@ -6,8 +6,9 @@ from functools import lru_cache
 import numpy as np
 
 from fedcl.compute import choose_device, place, use_threads
-from fedcl.config import Config, FedProx
-from fedcl.config_text import parse
+from fedcl.config.experiment import Config
+from fedcl.config.federation import FedProx
+from fedcl.config.text import parse
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import cache_folder, open_cohort
 from fedcl.errors import ConfigError

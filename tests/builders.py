@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from fedcl.config import Config
-from fedcl.config_text import parse
+from fedcl.config.experiment import Config
+from fedcl.config.text import parse
 
 SIZES = {"north": 5, "south": 8, "12": 13}
 FEATURES = 6

@@ -315,7 +315,7 @@ def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
 
 _RUN = """
 import sys, yaml
-from fedcl.config_text import parse
+from fedcl.config.text import parse
 from fedcl.simulation import simulate
 if __name__ == "__main__":
     simulate(parse(open(sys.argv[1]).read(), source="t"), sites=4, resume=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedcl.config import SGD, Adam, Decay, Local
+from fedcl.config.federation import SGD, Adam, Decay, Local
 from fedcl.errors import RunError
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcl.cli.progress import steps
-from fedcl.config import Columns, Config, Data, NiftiData, OpenBHBData, Splits, TableData
-from fedcl.config_text import load
+from fedcl.config.data import Columns, Data, NiftiData, OpenBHBData, Splits, TableData
+from fedcl.config.experiment import Config
+from fedcl.config.text import load
 from fedcl.data.open import cache_folder
 from fedcl.data.preflight import SiteSummary, preflight
 from fedcl.errors import DataError

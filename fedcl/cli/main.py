@@ -137,7 +137,7 @@ def phantom(
 @app.command("flower-config")
 def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
     """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
-    from fedcl.config_text import absolute, load, resolved
+    from fedcl.config.text import absolute, load, resolved
 
     text = resolved(absolute(load(config, set_ or [])))
     print(f"config = '''\n{text}'''\nresume = {str(resume).lower()}")
@@ -172,7 +172,7 @@ def _experiment(
     kind: "Kind", path: Path, overrides: list[str] | None, resume: bool, restart: bool
 ) -> None:
     from fedcl.cli.progress import steps
-    from fedcl.config_text import load
+    from fedcl.config.text import load
 
     config = load(path, overrides or [])  # before the slow imports: a typo is told at once
     from fedcl.cli.interrupt import interruptible

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedcl.config import NiftiData, SimulatedScanners
+from fedcl.config.data import NiftiData, SimulatedScanners
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import read_table, tidy

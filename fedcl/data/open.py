@@ -5,7 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fedcl.config import Config, Data, NiftiData, OpenBHBData, PhantomData, TableData
+from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
+from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedcl.config import VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.config.data import VOLUME_MODALITIES, Columns, OpenBHBData
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import plain_id, read_table, tidy

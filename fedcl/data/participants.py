@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedcl.config import Columns
+from fedcl.config.data import Columns
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.problems import Problems
 from fedcl.errors import DataError

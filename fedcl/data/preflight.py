@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedcl.config import Data
+from fedcl.config.data import Data
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN, Cohort
 from fedcl.data.open import survey
 from fedcl.data.problems import Problems

@@ -5,7 +5,7 @@ Every draw is named by the participant or the site, so that adding one changes n
 
 import pandas as pd
 
-from fedcl.config import Splits
+from fedcl.config.data import Splits
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.errors import DataError
 from fedcl.labels import site_order

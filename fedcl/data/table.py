@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from fedcl.config import TableData
+from fedcl.config.data import TableData
 from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import column, plain_id, read_table, tidy
 from fedcl.data.problems import Problems

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from fedcl.config import (
+from fedcl.config.views import (
     Affine,
     Blur,
     CropAndResize,

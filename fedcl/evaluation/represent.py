@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fedcl.config import Config
+from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.local_round import autocast

@@ -7,7 +7,7 @@ regression in multi-site brain age prediction", ISBI 2023, https://arxiv.org/abs
 
 import torch
 
-from fedcl.config import Kernel
+from fedcl.config.objective import Kernel
 from fedcl.shapes import Ages, PairWeights
 
 

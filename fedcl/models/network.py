@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedcl.config import Config, ConvolutionalEncoder, MLPEncoder
+from fedcl.config.experiment import Config
+from fedcl.config.network import ConvolutionalEncoder, MLPEncoder
 from fedcl.errors import ConfigError
 from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import DenseNet, densenet121, tiny_densenet

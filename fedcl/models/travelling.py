@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcl.config import Config, FedBN
+from fedcl.config.experiment import Config
+from fedcl.config.federation import FedBN
 from fedcl.errors import RunError
 from fedcl.models.norm import NORMALISATION_LAYERS
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from fedcl.atomic import write_text
-from fedcl.config import Section
+from fedcl.config.section import Section
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, score
 from fedcl.evaluation.intervals import Interval

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fedcl.cli.check import run_check
-from fedcl.config import Columns, TableData
+from fedcl.config.data import Columns, TableData
 from fedcl.data.open import open_cohort
 from fedcl.data.preflight import preflight
 from fedcl.errors import DataError

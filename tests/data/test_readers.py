@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedcl.config import Columns, NiftiData, OpenBHBData, SimulatedScanners, Splits, TableData
+from fedcl.config.data import Columns, NiftiData, OpenBHBData, SimulatedScanners, Splits, TableData
 from fedcl.data.nifti import deal
 from fedcl.data.open import open_cohort, prepare
 

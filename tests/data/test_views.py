@@ -11,7 +11,7 @@ from monai.transforms import Affine as MonaiAffine
 from monai.transforms import GaussianSmooth, Resize
 from torch import Tensor
 
-from fedcl.config import (
+from fedcl.config.views import (
     Affine,
     Blur,
     CropAndResize,

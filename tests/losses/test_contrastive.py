@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config import Kernel
+from fedcl.config.objective import Kernel
 from fedcl.losses.info_nce import info_nce
 from fedcl.losses.kernels import positiveness
 from fedcl.losses.l_exp import l_exp, logsumexp_without_each

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedcl.config import Config
-from fedcl.config_text import load
+from fedcl.config.experiment import Config
+from fedcl.config.text import load
 from fedcl.errors import ConfigError
 from fedcl.models.network import build_network
 from fedcl.models.projector import Projector

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from fedcl.config import Section
+from fedcl.config.section import Section
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, SiteError
 from fedcl.evaluation.intervals import Interval

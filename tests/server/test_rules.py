@@ -9,7 +9,7 @@ from flwr.serverapp import strategy as flower
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config import FedAdam, FedAvgM
+from fedcl.config.federation import FedAdam, FedAvgM
 from server import rules
 
 SIZES = (5, 8, 13)

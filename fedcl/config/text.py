@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from fedcl.config import Config
+from fedcl.config.experiment import Config
 from fedcl.errors import ConfigError
 
 

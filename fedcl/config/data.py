@@ -1,0 +1,100 @@
+"""Where the participants come from."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedcl.config.section import Count, NonNegative, Positive, Probability, Section
+
+
+class Columns(Section):
+    """Names of the columns in the participants table."""
+
+    participant: str = "participant_id"
+    site: str = "site"
+    age: str = "age"
+    sex: str = "sex"
+    split: str = "split"
+
+
+class Splits(Section):
+    """How train, internal and external test are drawn where the table has no split column."""
+
+    external_sites: tuple[str, ...] | int
+    """Labels of the sites held out whole, or how many to draw."""
+    internal_fraction: Probability
+    """Share of each remaining site's participants kept for the internal test."""
+
+
+VOLUME_MODALITIES = ("vbm", "quasiraw")
+ROI_MODALITIES = ("cat12vbm_roi", "desikan_roi", "destrieux_roi")
+
+
+class OpenBHBData(Section):
+    """OpenBHB as downloaded."""
+
+    kind: Literal["openbhb"]
+    path: Path
+    modality: Literal["vbm", "quasiraw", "cat12vbm_roi", "desikan_roi", "destrieux_roi"]
+    grid: tuple[Count, Count, Count] | None
+    """Voxels per axis after resampling; null keeps the files' own. Must be null for ROI tables."""
+    intensity: Literal["vbm", "zscore"] | None
+    """vbm: values kept (grey-matter density); zscore: over the brain. Must be null for tables."""
+
+
+class SimulatedScanners(Section):
+    """Simulated scanners put on real volumes: participants are dealt to `count` new sites."""
+
+    count: Annotated[int, Field(ge=1, le=1000)]
+    strength: NonNegative
+    """Multiplies every scanner effect; 0 is no effect, 1 is the spread seen between real sites."""
+
+
+class NiftiData(Section):
+    """A folder of NIfTI files and a participants table."""
+
+    kind: Literal["nifti"]
+    path: Path
+    participants: str
+    """Participants table (tsv or csv), relative to `path`."""
+    pattern: str
+    """Glob of a participant's scan relative to `path`; `{participant}` stands for the id."""
+    columns: Columns
+    splits: Splits | None
+    grid: tuple[Count, Count, Count]
+    spacing_mm: tuple[Positive, Positive, Positive]
+    """Voxel size after resampling, in mm, axes in RAS order."""
+    intensity: Literal["vbm", "zscore"]
+    simulated_scanners: SimulatedScanners | None
+
+
+class TableData(Section):
+    """A ROI table: participants and features, in one file or two joined on the participant id."""
+
+    kind: Literal["table"]
+    path: Path
+    participants: str
+    features: str
+    columns: Columns
+    splits: Splits | None
+
+
+class PhantomData(Section):
+    """The embedded cohort: written once as an OpenBHB-shaped folder, read as OpenBHB."""
+
+    kind: Literal["phantom"]
+    path: Path
+    modality: Literal["vbm", "cat12vbm_roi"]
+    scale: Annotated[float, Field(gt=0, le=1)]
+    """Site sizes as a share of OpenBHB's (3984 participants); a site keeps at least 3."""
+    grid: tuple[Count, Count, Count]
+    """Voxels per axis of the written volumes; the field of view is always OpenBHB's 181.5 mm."""
+    scanner_strength: NonNegative
+    """Multiplies every scanner effect; 0 is no site effect beyond age and sex."""
+
+
+Data = Annotated[
+    OpenBHBData | NiftiData | TableData | PhantomData,
+    Field(discriminator="kind"),
+]

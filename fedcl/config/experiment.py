@@ -1,0 +1,99 @@
+"""One YAML is one experiment: strict, complete, frozen; nothing beyond sees a dict."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
+from fedcl.config.federation import FedBN, Federation, Local
+from fedcl.config.network import Encoder, Projector
+from fedcl.config.objective import Objective
+from fedcl.config.section import Count, Section
+from fedcl.config.views import Views
+
+
+class Compute(Section):
+    """Where and how the arithmetic runs."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
+    """bfloat16: autocast on a GPU; the CPU path is always float32."""
+    workers: Count | Literal["auto"]
+    """Processes that train sites side by side; auto: one per core on a CPU, one on a GPU."""
+    threads: Count
+    """Threads per process. Another number may change the last bits; the workers never do."""
+
+
+class Privacy(Section):
+    mode: Literal["none"]
+
+
+class Evaluation(Section):
+    """The challenge probes on the frozen encoder."""
+
+    every_rounds: Count | None
+    """Also probe age along the way, every so many rounds (the curve); null: only at the end."""
+    bootstrap: Annotated[int, Field(ge=0)]
+    """Resamples of the test participants for 95 % intervals; 0: none."""
+
+
+class Output(Section):
+    path: Path
+
+
+class Config(Section):
+    """One experiment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    seed: Annotated[int, Field(ge=0)]
+    data: Data
+    views: Views
+    encoder: Encoder
+    projector: Projector
+    objective: Objective
+    local: Local
+    federation: Federation
+    compute: Compute
+    privacy: Privacy
+    evaluation: Evaluation
+    output: Output
+
+    @property
+    def is_table(self) -> bool:
+        """Whether participants are feature rows rather than volumes."""
+        return self.data.kind == "table" or (
+            isinstance(self.data, OpenBHBData | PhantomData)
+            and self.data.modality in ROI_MODALITIES
+        )
+
+    @model_validator(mode="after")
+    def _combinations(self) -> "Config":
+        if self.is_table != (self.encoder.kind == "mlp"):
+            want = "mlp" if self.is_table else "resnet18, densenet121, tiny_densenet or alexnet"
+            raise ValueError(f"encoder.kind: {self.encoder.kind} cannot read this data; use {want}")
+        if self.views.kind == ("volume" if self.is_table else "table"):
+            want = "table" if self.is_table else "volume"
+            raise ValueError(f"views.kind: {self.views.kind} does not fit this data; use {want}")
+        if self.views.kind == "none" and self.objective.loss == "info_nce":
+            raise ValueError(
+                "objective.loss: info_nce has nothing to learn from views.kind: none "
+                "(two identical views); choose augmented views"
+            )
+        kernel = self.objective.kernel
+        if (kernel.kind == "discrete") != (kernel.bandwidth_years is None):
+            raise ValueError(
+                "objective.kernel.bandwidth_years: years for gaussian and cauchy, null for discrete"
+            )
+        if isinstance(self.federation.rule, FedBN) and self.encoder.kind == "mlp":
+            raise ValueError(
+                "federation.rule: fedbn keeps normalisation layers at the sites and the mlp has "
+                "none; use fedavg"
+            )
+        if isinstance(self.data, OpenBHBData):
+            for key in ("grid", "intensity"):
+                if self.is_table and getattr(self.data, key) is not None:
+                    raise ValueError(f"data.{key}: must be null for a ROI table")
+            if not self.is_table and self.data.intensity is None:
+                raise ValueError("data.intensity: vbm or zscore for volumes")
+        return self

@@ -1,0 +1,123 @@
+"""What a site does in one round, and how the rounds add up."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fedcl.config.section import Count, NonNegative, Positive, Probability, Section
+
+
+class Adam(Section):
+    kind: Literal["adam"]
+    learning_rate: Positive
+    weight_decay: NonNegative
+
+
+class SGD(Section):
+    kind: Literal["sgd"]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    momentum: Probability
+
+
+Optimizer = Annotated[Adam | SGD, Field(discriminator="kind")]
+
+
+class Decay(Section):
+    """The learning rate is multiplied by `factor` every `every_rounds` rounds."""
+
+    factor: Annotated[float, Field(gt=0, le=1)]
+    every_rounds: Count
+
+
+class Local(Section):
+    """What a site does in one round."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    """Participants per step; each gives two views."""
+    optimizer: Optimizer
+    decay: Decay
+    keep_optimizer: bool
+    """Whether a site's optimiser state lives on from round to round (on the site's disk)."""
+    min_participants: Annotated[int, Field(ge=2)]
+    """Sites with fewer training participants are kept for evaluation and skipped for training."""
+
+
+class FedAvg(Section):
+    """Weighted mean of the sites' weights."""
+
+    kind: Literal["fedavg"]
+
+
+class FedProx(Section):
+    """FedAvg whose sites add mu/2 ||w - w_global||^2 to their objective."""
+
+    kind: Literal["fedprox"]
+    mu: Positive
+
+
+class FedBN(Section):
+    """FedAvg without the normalisation layers, which stay at each site."""
+
+    kind: Literal["fedbn"]
+
+
+class FedAvgM(Section):
+    """Momentum at the server."""
+
+    kind: Literal["fedavgm"]
+    learning_rate: Positive
+    momentum: Probability
+
+
+class FedAdam(Section):
+    """Adam at the server."""
+
+    kind: Literal["fedadam"]
+    learning_rate: Positive
+    beta_1: Probability
+    beta_2: Probability
+    tau: Positive
+    """Added to the root of the second moment; sets how adaptive the rule is."""
+
+
+class TrimmedMean(Section):
+    """Per coordinate, the mean without the `fraction` smallest and largest; holds every update."""
+
+    kind: Literal["trimmed_mean"]
+    fraction: Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Median(Section):
+    """Per coordinate, the median; holds every update in memory."""
+
+    kind: Literal["median"]
+
+
+class Cyclic(Section):
+    """The weights travel from site to site; a round is one tour."""
+
+    kind: Literal["cyclic"]
+
+
+Rule = Annotated[
+    FedAvg | FedProx | FedBN | FedAvgM | FedAdam | TrimmedMean | Median | Cyclic,
+    Field(discriminator="kind"),
+]
+
+
+class Federation(Section):
+    """The rounds."""
+
+    rounds: Count
+    rule: Rule
+    weighting: Literal["participants", "uniform", "sqrt"]
+    sites_per_round: Count | None
+    """Sites drawn each round; null asks all."""
+    min_sites: Count
+    """The fewest sites to begin with, and the fewest valid updates that make a round."""
+    quorum: Annotated[float, Field(gt=0, le=1)]
+    """Share of the asked sites that must answer with a valid update."""
+    answer_timeout_s: Positive
+    """Seconds without any answer after which the silent sites are given up for the round."""
