@@ -8,7 +8,7 @@ from fedcl.compute import choose_workers
 from fedcl.config.experiment import Config
 from fedcl.config.text import parse, resolved
 from fedcl.data.cohort import TRAIN
-from fedcl.data.open import cache_folder, open_cohort
+from fedcl.data.open import open_experiment
 from fedcl.pooled import train_rounds
 from fedcl.run_folder import RunFolder
 from fedcl.workers import worker_pool
@@ -57,6 +57,6 @@ def _as_done(
 
 def _train_one(config_text: str, site: str, path: Path) -> None:
     config = parse(config_text, source="the run's configuration")
-    cohort = open_cohort(config.data, seed=config.seed, cache=cache_folder(config))
+    cohort = open_experiment(config)
     rows = cohort.rows(split=TRAIN, site=site)
     train_rounds(config, cohort, rows, site_folder(RunFolder(path), site), name=site)

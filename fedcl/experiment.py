@@ -11,8 +11,9 @@ from pathlib import Path
 from fedcl import alone, pooled
 from fedcl.compute import choose_device
 from fedcl.config.experiment import Config
+from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort
-from fedcl.data.open import cache_folder, open_cohort
+from fedcl.data.open import open_experiment
 from fedcl.errors import DataError, RunError
 from fedcl.outcome import Kind, OnStep, evaluate_run, skipped_sites
 from fedcl.report.results import Results, read_results
@@ -46,6 +47,8 @@ def run_experiment(
     """
     started = datetime.now(UTC)
     config = _in_its_folder(kind, config)
+    if kind != "pooled":
+        require_comparable(config.objective)
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
     if restart:
@@ -111,12 +114,7 @@ def open_for_training(config: Config, on_step: OnStep) -> Cohort:
     Raises:
         DataError: fewer than two training sites.
     """
-    cohort = open_cohort(
-        config.data,
-        seed=config.seed,
-        cache=cache_folder(config),
-        on_progress=lambda done, total: on_step("Preparing scans", done, total),
-    )
+    cohort = open_experiment(config, lambda done, total: on_step("Preparing scans", done, total))
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     if len(sites) < 2:
         raise DataError(

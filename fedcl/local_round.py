@@ -15,6 +15,7 @@ from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
 from fedcl.models.network import Network
 from fedcl.objective import objective
+from fedcl.release import TermSum
 from fedcl.seeds import derive, numpy_generator
 
 
@@ -25,17 +26,13 @@ class Trained:
     Attributes:
         participants: Training participants seen in each epoch.
         steps: Optimiser steps taken.
-        loss_total: Sum of the loss over anchors and epochs.
-        anchors: Anchors summed over epochs.
-        skipped: Anchors without any positive, summed over epochs.
+        terms: Of every term of the objective, summed over batches and epochs.
         seconds: Wall-clock time.
     """
 
     participants: int
     steps: int
-    loss_total: float
-    anchors: int
-    skipped: int
+    terms: dict[str, TermSum]
     seconds: float
 
 
@@ -71,7 +68,7 @@ def local_round(
     seed = config.seed
     identifiers = cohort.table["participant_id"].to_numpy()
     steps = 0
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums: dict[str, torch.Tensor] = {}
 
     network.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -82,9 +79,12 @@ def local_round(
             for batch, arrays in read_ahead(cohort, batches, device=device):
                 draws = [derive(seed, "view", identifiers[i], round_number, epoch) for i in batch]
                 views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
-                ages = torch.as_tensor(cohort.ages(batch), dtype=torch.float32, device=device)
+                known = {
+                    name: torch.as_tensor(values, device=device)
+                    for name, values in cohort.known_of(batch, config.objective.names).items()
+                }
                 with autocast(config.compute, device):
-                    loss = objective(network, views, ages, config.objective)
+                    loss = objective(network, views, known, config.objective)
                 value = loss.value
                 if proximal:
                     value = value + proximal / 2 * _squared_distance(network, received)
@@ -92,15 +92,13 @@ def local_round(
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 steps += 1
-                sums += torch.stack([loss.total, loss.anchors, loss.skipped]).double()
+                for name, term in loss.terms.items():
+                    sums[name] = sums[name] + term if name in sums else term
 
-    loss_total, anchors, skipped = sums.tolist()
     return Trained(
         participants=len(rows),
         steps=steps,
-        loss_total=loss_total,
-        anchors=int(anchors),
-        skipped=int(skipped),
+        terms={name: TermSum.of(*term.tolist()) for name, term in sums.items()},
         seconds=time.perf_counter() - started,
     )
 

@@ -1,18 +1,51 @@
-"""What is minimised at a site: named terms, one value per anchor, reduced here."""
+"""What is minimised at a site: named terms, reduced here to one value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from fedcl.config.objective import Objective
-from fedcl.losses.info_nce import info_nce
-from fedcl.losses.kernels import positiveness
-from fedcl.losses.l_exp import l_exp
+from fedcl.config.objective import (
+    REGRESSION,
+    Coral,
+    Debias,
+    EnD,
+    FairKL,
+    FairKLRegression,
+    FeatureMoments,
+    Objective,
+    Term,
+)
+from fedcl.debiasing.bias_pairs import bias_pairs
+from fedcl.debiasing.coral import coral
+from fedcl.debiasing.end import end
+from fedcl.debiasing.fairkl import fairkl, fairkl_regression, fairkl_released
+from fedcl.debiasing.feature_moments import feature_moments
+from fedcl.losses.conditional import conditional_alignment_uniformity
+from fedcl.losses.eps_sup_con import (
+    eps_sup_con,
+    eps_sup_con_released,
+    eps_sup_info_nce,
+    eps_sup_info_nce_released,
+)
+from fedcl.losses.info_nce import eps_info_nce, info_nce
+from fedcl.losses.kernels import Known, within_batch
+from fedcl.losses.l_exp import l_exp, l_exp_released
+from fedcl.losses.l_thr import l_thr, l_thr_released
 from fedcl.losses.pairs import pairs_of_views
-from fedcl.losses.yaware import y_aware
+from fedcl.losses.regression import l1, l2
+from fedcl.losses.soft_targets import euclidean, soft_sup_con, x_clr
+from fedcl.losses.sup_con import sup_con
+from fedcl.losses.terms import AnchorLoss, BatchTerm
+from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_released
+from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
-from fedcl.shapes import Ages, Inputs, PerAnchor
+from fedcl.shapes import Inputs, PairWeights, ViewEmbeddings
+
+Terms = Mapping[str, AnchorLoss | BatchTerm]
+"""What a loss returns, by name."""
 
 
 @dataclass(frozen=True)
@@ -20,61 +53,168 @@ class Loss:
     """The value to differentiate, and the sums that the round's log adds up.
 
     Attributes:
-        value: Mean over the anchors that have a positive; a scalar with a gradient.
-        total: Sum over those anchors, a float.
-        anchors: How many they are.
-        skipped: Anchors without any positive.
+        value: Weighted sum of the terms' means; a scalar with a gradient.
+        terms: For each term (and "loss", the value, once per participant) the sum, how many
+            anchors (or batches, for a statistic of the batch) it holds, and how many it skipped;
+            shape (3,), float64, without a gradient.
     """
 
     value: Tensor
-    total: Tensor
-    anchors: Tensor
-    skipped: Tensor
+    terms: dict[str, Tensor]
 
 
-def objective(network: Network, views: tuple[Inputs, Inputs], ages: Ages, task: Objective) -> Loss:
+@dataclass(frozen=True)
+class _Encoded:
+    """Every view of every participant, encoded."""
+
+    representation: ViewEmbeddings
+    embedding: ViewEmbeddings | None
+    predicted: ViewEmbeddings | None
+
+
+def objective(
+    network: Network, views: tuple[Inputs, Inputs], known: Known, task: Objective
+) -> Loss:
     """Encode the views of a batch and return its loss.
 
     Args:
-        network: Encoder with its projector (or its age head for l1).
+        network: Encoder with the heads that the terms need.
         views: Two views of each participant; the same object twice is encoded once.
-        ages: In years.
-        task: Which loss, at which temperature, with which kernel.
+        known: What is known of the participants, at least `task.names`; age in years.
+        task: Which terms, with which weights and parameters.
     """
+    encoded = _encode(network, views)
+    participants = len(encoded.representation)
+    found: list[tuple[float, str, AnchorLoss | BatchTerm]] = []
+    with torch.autocast(encoded.representation.device.type, enabled=False):
+        for weight, term in task.terms:
+            found += [(weight, name, one) for name, one in _term(encoded, known, term).items()]
+        for debias in task.debias:
+            found += [
+                (debias.weight, f"{debias.name}.{name}", one)
+                for name, one in _debias(encoded, known, debias, task).items()
+            ]
+        total = encoded.representation.sum() * 0.0
+        sums: dict[str, Tensor] = {}
+        for weight, name, one in found:
+            value, counted, skipped = _reduce(one)
+            total = total + weight * value
+            held = torch.stack([value.detach() * counted, counted, skipped]).double()
+            sums[_unused(name, sums)] = held
+    size = torch.tensor(float(participants), dtype=torch.float64, device=total.device)
+    everybody = torch.stack([total.detach().double() * size, size, torch.zeros_like(size)])
+    return Loss(total, {"loss": everybody, **sums})
+
+
+def _encode(network: Network, views: tuple[Inputs, Inputs]) -> _Encoded:
     first, second = views
-    if task.loss == "l1":
-        inputs = first if second is first else torch.cat([first, second])
-        predicted = network(inputs)[1].float().squeeze(1)
-        target = ages.to(predicted.dtype).repeat(len(inputs) // max(len(first), 1))
-        return _reduce((predicted - target).abs(), torch.ones_like(predicted))
 
-    if second is first:
-        embedding = network(first)[1]
-        pair = torch.stack([embedding, embedding], dim=1)
-    else:
-        embedding = network(torch.cat([first, second]))[1]
-        pair = torch.stack(embedding.chunk(2), dim=1)
-    with torch.autocast(pair.device.type, enabled=False):
-        weights = positiveness(ages, ages, task.kernel)
-        pairs = pairs_of_views(pair, weights, temperature=task.temperature)
-        match task.loss:
-            case "l_exp":
-                per_anchor = l_exp(pairs)
-            case "y_aware":
-                per_anchor = y_aware(pairs)
-            case "info_nce":
-                same = torch.eye(len(ages), dtype=pair.dtype, device=pair.device)
-                same = same.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
-                per_anchor = info_nce(pairs, same)
-        return _reduce(per_anchor, pairs.has_positive())
+    def both(rows: Tensor) -> Tensor:
+        halves = (rows, rows) if second is first else rows.chunk(2)
+        return torch.stack(halves, dim=1)
 
-
-def _reduce(per_anchor: PerAnchor, counted: PerAnchor) -> Loss:
-    total = (per_anchor * counted).sum()
-    anchors = counted.sum()
-    return Loss(
-        value=total / anchors.clamp(min=1),
-        total=total.detach(),
-        anchors=anchors,
-        skipped=len(counted) - anchors,
+    representation = network.represent(first if second is first else torch.cat([first, second]))
+    return _Encoded(
+        both(representation),
+        both(network.project(representation)) if network.projector is not None else None,
+        both(network.predict_age(representation)) if network.age_head is not None else None,
     )
+
+
+def _term(encoded: _Encoded, known: Known, term: Term) -> Terms:
+    if term.loss in REGRESSION:
+        assert encoded.predicted is not None
+        predicted = encoded.predicted.flatten().float()
+        ages = known["age"].float().repeat_interleave(encoded.predicted.shape[1])
+        return {term.loss: l1(predicted, ages) if term.loss == "l1" else l2(predicted, ages)}
+    assert encoded.embedding is not None
+    embedding = encoded.embedding
+    weights = within_batch(known, term.kernel)
+    if term.loss == "decoupled_uniformity":
+        prior = None if term.ridge is None else weights
+        if term.variant == "released":
+            return {term.loss: decoupled_uniformity_released(embedding, prior)}
+        return {term.loss: decoupled_uniformity(embedding, prior, ridge=term.ridge or 1.0)}
+    if term.loss == "conditional_alignment_uniformity":
+        pairs = pairs_of_views(embedding, weights, temperature=1.0, metric="euclidean")
+        return {f"{term.loss}.{k}": v for k, v in conditional_alignment_uniformity(pairs).items()}
+    return {term.loss: _contrastive(embedding, weights, term)}
+
+
+def _contrastive(embedding: ViewEmbeddings, weights: PairWeights, term: Term) -> AnchorLoss:
+    released = term.variant == "released"
+    temperature = term.temperature
+    pairs = pairs_of_views(
+        embedding,
+        weights,
+        temperature=temperature,
+        metric="euclidean" if term.loss == "euclidean" else "cosine",
+    )
+    epsilon, label_temperature = term.epsilon or 0.0, term.label_temperature or 1.0
+    match term.loss:
+        case "l_exp":
+            return l_exp_released(pairs, temperature=temperature) if released else l_exp(pairs)
+        case "l_thr":
+            return l_thr_released(pairs, temperature=temperature) if released else l_thr(pairs)
+        case "y_aware":
+            return y_aware_released(pairs) if released else y_aware(pairs)
+        case "info_nce":
+            return info_nce(pairs)
+        case "eps_info_nce":
+            return eps_info_nce(pairs, epsilon=epsilon)
+        case "sup_con":
+            return sup_con(pairs)
+        case "eps_sup_info_nce" if released:
+            return eps_sup_info_nce_released(pairs, epsilon=epsilon, temperature=temperature)
+        case "eps_sup_info_nce":
+            return eps_sup_info_nce(pairs, epsilon=epsilon)
+        case "eps_sup_con" if released:
+            return eps_sup_con_released(pairs, epsilon=epsilon, temperature=temperature)
+        case "eps_sup_con":
+            return eps_sup_con(pairs, epsilon=epsilon)
+        case "x_clr":
+            return x_clr(pairs, label_temperature=label_temperature)
+        case "soft_sup_con":
+            return soft_sup_con(pairs, label_temperature=label_temperature)
+        case "euclidean":
+            return euclidean(pairs, label_temperature=label_temperature)
+        case other:
+            raise AssertionError(other)
+
+
+def _debias(encoded: _Encoded, known: Known, debias: Debias, task: Objective) -> Terms:
+    vectors = encoded.representation if debias.on == "representation" else encoded.embedding
+    assert vectors is not None
+    bias = known[debias.against]
+    rows, codes = vectors.flatten(0, 1), bias.repeat_interleave(vectors.shape[1])
+    weights = within_batch(known, task.kernel)
+    match debias:
+        case FeatureMoments():
+            return feature_moments(rows, codes)
+        case Coral():
+            return {"covariance": coral(rows, codes)}
+        case FairKL(form="released"):
+            first = F.normalize(vectors[:, 0].float(), dim=1)
+            return fairkl_released(first, weights == 1, bias)
+        case FairKL(side=side, form="kl" | "squared" as form):
+            return fairkl(bias_pairs(vectors, weights, bias), side=side, form=form)
+        case FairKLRegression(side=side, form=form):
+            return fairkl_regression(bias_pairs(vectors, weights, bias), side=side, form=form)
+        case EnD(side=side):
+            return end(bias_pairs(vectors, weights, bias), side=side)
+        case _:
+            raise AssertionError(debias)
+
+
+def _reduce(one: AnchorLoss | BatchTerm) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean over what is counted, how many that are, and how many are skipped."""
+    if isinstance(one, BatchTerm):
+        return one.value, one.counted, 1 - one.counted
+    counted = one.counted.sum().to(one.value.dtype)
+    return one.value.sum() / counted.clamp(min=1), counted, len(one.value) - counted
+
+
+def _unused(name: str, taken: dict[str, Tensor]) -> str:
+    """Return the name, numbered where an earlier term has it."""
+    number = sum(one.partition("#")[0] == name for one in taken)
+    return f"{name}#{number + 1}" if number else name

@@ -16,7 +16,7 @@ from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
-from fedcl.release import FeatureSums
+from fedcl.release import FeatureSums, terms_as_json
 from fedcl.run_folder import Checkpoint, RunFolder
 
 
@@ -73,21 +73,18 @@ def train_rounds(
             network, optimizer, cohort, rows, config, round_number=number, site=name
         )
         memory = optimizer_state(optimizer)
-        loss = trained.loss_total / max(trained.anchors, 1)
         entry = {
             "participants": trained.participants,
             "seconds": round(trained.seconds, 3),
             "bytes": 0,
-            "terms": {"loss": loss},
-            "anchors": trained.anchors,
-            "skipped_anchors": trained.skipped,
+            **terms_as_json(trained.terms),
             "steps": trained.steps,
             "rejected": None,
         }
         record = {
             "round": number,
             "seconds": round(time.perf_counter() - started, 3),
-            "loss": loss,
+            "loss": trained.terms["loss"].mean,
             "bytes": 0,
             "sites": {name: entry},
         }

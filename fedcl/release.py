@@ -65,6 +65,32 @@ class Introduction:
 
 
 @dataclass(frozen=True)
+class TermSum:
+    """One term of the objective over a round; sums that add across sites.
+
+    Attributes:
+        total: Sum of the term's values.
+        count: How many anchors (participants for the loss itself, batches for a statistic of the
+            batch) it holds.
+        skipped: How many the term said nothing about: without a positive, or nothing to compare.
+    """
+
+    total: float
+    count: int
+    skipped: int
+
+    @staticmethod
+    def of(total: float, count: float, skipped: float) -> "TermSum":
+        """Return the sum from three numbers as a tensor holds them."""
+        return TermSum(total, int(count), int(skipped))
+
+    @property
+    def mean(self) -> float:
+        """The total over the count; 0 without any."""
+        return self.total / max(self.count, 1)
+
+
+@dataclass(frozen=True)
 class Update:
     """What leaves a site after a local round.
 
@@ -73,9 +99,7 @@ class Update:
         round: The round it answers.
         participants: Training participants behind the update.
         weights: The travelling tensors after training.
-        loss_total: Sum of the loss over anchors.
-        anchors: How many anchors that sum holds.
-        skipped: Anchors without any positive.
+        terms: Of the loss and of every term of the objective.
         steps: Optimiser steps taken.
         seconds: Wall-clock time of the training.
     """
@@ -84,9 +108,7 @@ class Update:
     round: int
     participants: int
     weights: State
-    loss_total: float
-    anchors: int
-    skipped: int
+    terms: dict[str, TermSum]
     steps: int
     seconds: float
 
@@ -113,6 +135,15 @@ REFUSALS = (
 )
 
 Release = Introduction | Update | Refusal
+
+
+def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
+    """Return what the log of a round says of the terms: means, counts, and what was skipped."""
+    return {
+        "terms": {name: term.mean for name, term in terms.items()},
+        "counts": {name: term.count for name, term in terms.items()},
+        "skipped": {name: term.skipped for name, term in terms.items() if term.skipped},
+    }
 
 
 def arrays_of(release: Release) -> State:

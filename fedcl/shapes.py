@@ -34,3 +34,15 @@ PerAnchor = Float[Tensor, " anchor"]
 
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""
+
+AnchorMask = Bool[Tensor, " anchor"]
+"""One yes or no per anchor."""
+
+Values = Float[Tensor, "participant *value"]
+"""What is known of each participant of a batch besides the scan: a number, or an array."""
+
+Scalar = Float[Tensor, ""]
+"""A statistic of the whole batch."""
+
+PerParticipant = Float[Tensor, " participant"]
+"""One number per participant (or per view, in the order of the rows it goes with)."""

@@ -11,7 +11,16 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedcl.config.text import text_digest
 from fedcl.errors import FedclError
-from fedcl.release import FeatureSums, Introduction, Refusal, Release, State, Update, arrays_of
+from fedcl.release import (
+    FeatureSums,
+    Introduction,
+    Refusal,
+    Release,
+    State,
+    TermSum,
+    Update,
+    arrays_of,
+)
 
 T = TypeVar("T", str, int, float)
 
@@ -23,7 +32,7 @@ _ARRAYS = "arrays"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
-Header = dict[str, str | int | float | list[int]]
+Header = dict[str, str | int | float | list[int] | list[float] | list[str]]
 
 
 class WireError(FedclError):
@@ -93,9 +102,10 @@ def encode_release(release: Release) -> RecordDict:
                 "site": release.site,
                 "round": release.round,
                 "participants": release.participants,
-                "loss_total": release.loss_total,
-                "anchors": release.anchors,
-                "skipped": release.skipped,
+                "terms": list(release.terms),
+                "totals": [term.total for term in release.terms.values()],
+                "counts": [term.count for term in release.terms.values()],
+                "skipped": [term.skipped for term in release.terms.values()],
                 "steps": release.steps,
                 "seconds": release.seconds,
             }
@@ -130,7 +140,7 @@ def decode_release(record: RecordDict) -> Release:
             return Introduction(
                 site=site,
                 participants=_get(header, "participants", int),
-                shape=_shape(header),
+                shape=tuple(_list(header, "shape", int)),
                 feature_sums=sums,
             )
         case "update":
@@ -139,9 +149,7 @@ def decode_release(record: RecordDict) -> Release:
                 round=_get(header, "round", int),
                 participants=_get(header, "participants", int),
                 weights=_arrays(record),
-                loss_total=_get(header, "loss_total", float),
-                anchors=_get(header, "anchors", int),
-                skipped=_get(header, "skipped", int),
+                terms=_terms(header),
                 steps=_get(header, "steps", int),
                 seconds=_get(header, "seconds", float),
             )
@@ -154,9 +162,13 @@ def payload_bytes(record: RecordDict) -> int:
     arrays = record.array_records.get(_ARRAYS, ArrayRecord())
     header = record.config_records.get(_HEADER, ConfigRecord())
     return sum(len(array.data) for array in arrays.values()) + sum(
-        len(key) + (len(value.encode()) if isinstance(value, str) else 8)
+        len(key) + sum(map(_size, value if isinstance(value, list) else [value]))
         for key, value in header.items()
     )
+
+
+def _size(value: object) -> int:
+    return len(value.encode()) if isinstance(value, str) else 8
 
 
 def _record(header: Header, arrays: State) -> RecordDict:
@@ -186,11 +198,20 @@ def _get(header: ConfigRecord, key: str, kind: type[T]) -> T:
     return value
 
 
-def _shape(header: ConfigRecord) -> tuple[int, ...]:
-    sizes = header.get("shape")
-    if not isinstance(sizes, list) or not all(isinstance(size, int) for size in sizes):
-        raise WireError("shape: expected a list of integers")
-    return tuple(int(size) for size in sizes)
+def _list(header: ConfigRecord, key: str, kind: type[T]) -> list[T]:
+    values = header.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        raise WireError(f"{key}: expected a list of {kind.__name__}")
+    return [kind(value) for value in values]
+
+
+def _terms(header: ConfigRecord) -> dict[str, TermSum]:
+    names, totals = _list(header, "terms", str), _list(header, "totals", float)
+    counts, skipped = _list(header, "counts", int), _list(header, "skipped", int)
+    if not len(names) == len(totals) == len(counts) == len(skipped):
+        raise WireError("terms: expected one total, count and number of skipped for each")
+    sums = zip(totals, counts, skipped, strict=True)
+    return {name: TermSum(*one) for name, one in zip(names, sums, strict=True)}
 
 
 def _arrays(record: RecordDict) -> State:

@@ -7,6 +7,7 @@ from flwr.serverapp import Grid, ServerApp
 
 import fedcl
 from fedcl.config.experiment import Config
+from fedcl.config.objective import require_comparable
 from fedcl.config.text import load, parse
 from fedcl.run_folder import RunFolder
 from server.rounds import run
@@ -21,6 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     Run configuration: `config`, and `resume` to go on with the run in output.path.
     """
     config = _experiment(str(context.run_config.get("config", "")))
+    require_comparable(config.objective)
     folder = RunFolder(config.output.path)
     if context.run_config.get("resume", False):
         folder.resume(config)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from fedcl.release import Update
+from fedcl.release import Update, terms_as_json
 
 _SILENT = "no answer in time"
 
@@ -38,13 +38,14 @@ class RoundRecord:
         return " ".join(f"{why}: site {', '.join(sites)}." for why, sites in groups.items())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the round's line; its loss is the mean over all sites' anchors."""
+        """Return the round's line; its loss is the mean over all sites' participants."""
         valid = [entry for entry in self._sites.values() if entry["rejected"] is None]
-        anchors = sum(entry["anchors"] for entry in valid)
+        everybody = sum(entry["counts"]["loss"] for entry in valid)
         return {
             "round": self.number,
             "seconds": round(time.perf_counter() - self._started, 3),
-            "loss": sum(e["terms"]["loss"] * e["anchors"] for e in valid) / max(anchors, 1),
+            "loss": sum(e["terms"]["loss"] * e["counts"]["loss"] for e in valid)
+            / max(everybody, 1),
             "bytes": sum(entry["bytes"] for entry in self._sites.values()),
             "sites": self._sites,
         }
@@ -57,16 +58,15 @@ def _entry(update: Update | None, *, received_bytes: int, rejected: str | None) 
             "seconds": None,
             "bytes": received_bytes,
             "terms": {},
-            "anchors": 0,
+            "counts": {},
+            "skipped": {},
             "rejected": rejected,
         }
     return {
         "participants": update.participants,
         "seconds": round(update.seconds, 3),
         "bytes": received_bytes,
-        "terms": {"loss": update.loss_total / max(update.anchors, 1)},
-        "anchors": update.anchors,
-        "skipped_anchors": update.skipped,
+        **terms_as_json(update.terms),
         "steps": update.steps,
         "rejected": rejected,
     }

@@ -77,8 +77,11 @@ def update_problem(answer: Answer, introduction: Introduction, order: Instructio
         return f"answers round {update.round}"
     if update.participants != introduction.participants:
         return f"claims {update.participants} participants, introduced {introduction.participants}"
-    if update.anchors < 0 or not np.isfinite(update.loss_total):
-        return "its loss is not finite"
+    if "loss" not in update.terms:
+        return "it does not say its loss"
+    for name, term in update.terms.items():
+        if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
+            return f"its {name} is not finite"
     missing = order.weights.keys() - update.weights.keys()
     unknown = update.weights.keys() - order.weights.keys()
     if missing or unknown:

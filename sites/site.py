@@ -10,7 +10,7 @@ from fedcl.config.experiment import Config
 from fedcl.config.federation import FedProx
 from fedcl.config.text import parse
 from fedcl.data.cohort import TRAIN, Cohort
-from fedcl.data.open import cache_folder, open_cohort
+from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
@@ -101,9 +101,7 @@ def train(site: Site, weights: State, *, round_number: int) -> Update:
         round=round_number,
         participants=trained.participants,
         weights=read_state(network, names),
-        loss_total=trained.loss_total,
-        anchors=trained.anchors,
-        skipped=trained.skipped,
+        terms=trained.terms,
         steps=trained.steps,
         seconds=trained.seconds,
     )
@@ -113,7 +111,7 @@ def train(site: Site, weights: State, *, round_number: int) -> Update:
 @lru_cache(maxsize=2)
 def _experiment(config_text: str) -> tuple[Config, Cohort]:
     config = parse(config_text, source="the configuration from the server")
-    return config, open_cohort(config.data, seed=config.seed, cache=cache_folder(config))
+    return config, open_experiment(config)
 
 
 @lru_cache(maxsize=1)

@@ -62,7 +62,10 @@ def table_tree(folder: Path) -> dict:
         "objective": {
             "loss": "l_exp",
             "temperature": 0.1,
-            "kernel": {"kind": "gaussian", "bandwidth_years": 5},
+            "kernel": {"kind": "gaussian", "covariates": ["age"], "bandwidths": [5]},
+            "variant": "published",
+            "also": [],
+            "debias": [],
         },
         "local": {
             "epochs": 2,

@@ -14,7 +14,7 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedcl.data.cohort import TRAIN
-from fedcl.data.open import cache_folder, open_cohort
+from fedcl.data.open import open_experiment
 from fedcl.errors import RoundError
 from fedcl.experiment import run_experiment
 from fedcl.local_round import local_round
@@ -66,7 +66,7 @@ def another_folder(tree, name):
 
 def by_hand(config):
     """FedAvg over the sites as a plain loop: what two rounds must give."""
-    cohort = open_cohort(config.data, seed=config.seed, cache=cache_folder(config))
+    cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
@@ -142,9 +142,7 @@ def test_few_sites_per_round_are_drawn_anew_each_round(tree):
 def test_nothing_a_site_keeps_or_sends_names_a_participant(tree, tmp_path):
     config = config_of(with_values(tree, local__keep_optimizer=True))
     simulate(config, sites=SITES, resume=False)
-    identifiers = open_cohort(config.data, seed=config.seed, cache=cache_folder(config)).table[
-        "participant_id"
-    ]
+    identifiers = open_experiment(config).table["participant_id"]
     for file in config.output.path.rglob("*"):
         if file.is_file():
             content = file.read_bytes()

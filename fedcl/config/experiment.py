@@ -75,15 +75,11 @@ class Config(Section):
         if self.views.kind == ("volume" if self.is_table else "table"):
             want = "table" if self.is_table else "volume"
             raise ValueError(f"views.kind: {self.views.kind} does not fit this data; use {want}")
-        if self.views.kind == "none" and self.objective.loss == "info_nce":
+        own_views_only = {t.loss for _, t in self.objective.terms} & {"info_nce", "eps_info_nce"}
+        if self.views.kind == "none" and own_views_only:
             raise ValueError(
-                "objective.loss: info_nce has nothing to learn from views.kind: none "
+                f"objective.loss: {min(own_views_only)} has nothing to learn from views.kind: none "
                 "(two identical views); choose augmented views"
-            )
-        kernel = self.objective.kernel
-        if (kernel.kind == "discrete") != (kernel.bandwidth_years is None):
-            raise ValueError(
-                "objective.kernel.bandwidth_years: years for gaussian and cauchy, null for discrete"
             )
         if isinstance(self.federation.rule, FedBN) and self.encoder.kind == "mlp":
             raise ValueError(

@@ -1,22 +1,318 @@
-"""What is minimised at a site."""
+"""What is minimised at a site: contrastive or supervised terms, and debiasing terms."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fedcl.config.section import Positive, Section
+from pydantic import Field, model_validator
+
+from fedcl.config.section import NonNegative, Positive, Section
+from fedcl.errors import ConfigError
+
+# --- kernels: degree of positiveness of two participants ------------------------------------------
+
+Covariates = Annotated[tuple[str, ...], Field(min_length=1)]
+"""`age` (years), `sex`, `site`, or a column of the participants table."""
 
 
-class Kernel(Section):
-    """Degree of positiveness w = K(y - y') of two ages."""
+class _Distance(Section):
+    covariates: Covariates
+    bandwidths: tuple[Positive, ...]
+    """One per covariate, in its own unit (age: years)."""
 
-    kind: Literal["gaussian", "cauchy", "discrete"]
-    bandwidth_years: Positive | None
-    """sigma of the gaussian, gamma of the cauchy, in years; null for discrete."""
+    @model_validator(mode="after")
+    def _one_each(self) -> "_Distance":
+        if len(self.bandwidths) != len(self.covariates):
+            raise ValueError(
+                f"{len(self.covariates)} covariates and {len(self.bandwidths)} bandwidths; write "
+                "one bandwidth for each"
+            )
+        return self
 
 
-class Objective(Section):
-    """What is minimised at a site."""
+class GaussianKernel(_Distance):
+    """exp(-d^2 / 2), d^2 the sum of (difference / bandwidth)^2 over the covariates."""
 
-    loss: Literal["l_exp", "y_aware", "info_nce", "l1"]
+    kind: Literal["gaussian"]
+
+
+class CauchyKernel(_Distance):
+    """1 / (1 + d^2)."""
+
+    kind: Literal["cauchy"]
+
+
+class DiscreteKernel(Section):
+    """1 where all covariates are equal, else 0."""
+
+    kind: Literal["discrete"]
+    covariates: Covariates
+
+
+class AnatomicalKernel(Section):
+    """AnatCL: mean cosine similarity of anatomical measures."""
+
+    kind: Literal["anatomical"]
+    table: str
+    """File in data.path with columns REGION_MEASURE (FreeSurfer's names), or desikan_roi."""
+    mode: Literal["local", "global"]
+    measures: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Endings of the columns, such as thickness, volume, area."""
+    scales: tuple[Positive, ...]
+    """What each measure is divided by, in its own unit; 1 leaves it as it is."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> "AnatomicalKernel":
+        if len(self.scales) != len(self.measures):
+            raise ValueError(
+                f"{len(self.measures)} measures and {len(self.scales)} scales; write one for each"
+            )
+        return self
+
+
+class RepresentationKernel(Section):
+    """Similarity of given representations, such as those of a generative model."""
+
+    kind: Literal["representation"]
+    table: str
+    """File in data.path: participant_id and one column per dimension."""
+    bandwidth: Positive | None
+    """sigma of a gaussian of the Euclidean distance; null: the cosine."""
+
+
+class PrecomputedKernel(Section):
+    """A given matrix of degrees of positiveness."""
+
+    kind: Literal["precomputed"]
+    table: str
+    """File in data.path: participant_id and one column per participant, values in [0, 1]."""
+
+
+class ProductKernel(Section):
+    """Similar in every respect."""
+
+    kind: Literal["product"]
+    kernels: Annotated[tuple["Kernel", ...], Field(min_length=1)]
+
+
+class MeanKernel(Section):
+    """Similar on average."""
+
+    kind: Literal["mean"]
+    kernels: Annotated[tuple["Kernel", ...], Field(min_length=1)]
+
+
+Kernel = Annotated[
+    GaussianKernel
+    | CauchyKernel
+    | DiscreteKernel
+    | AnatomicalKernel
+    | RepresentationKernel
+    | PrecomputedKernel
+    | ProductKernel
+    | MeanKernel,
+    Field(discriminator="kind"),
+]
+
+
+def is_binary(kernel: Kernel) -> bool:
+    """Whether the kernel makes classes: degrees of positiveness 0 and 1 only."""
+    if isinstance(kernel, ProductKernel):
+        return all(is_binary(k) for k in kernel.kernels)
+    return isinstance(kernel, DiscreteKernel)
+
+
+def compared_by(kernel: Kernel) -> frozenset[str]:
+    """Return the names of everything the kernel compares: covariates and tables."""
+    match kernel:
+        case GaussianKernel() | CauchyKernel() | DiscreteKernel():
+            return frozenset(kernel.covariates)
+        case ProductKernel() | MeanKernel():
+            return frozenset().union(*(compared_by(k) for k in kernel.kernels))
+        case _:
+            return frozenset({kernel.table})
+
+
+# --- terms ----------------------------------------------------------------------------------------
+
+REGRESSION = ("l1", "l2")
+_CLASSES = ("sup_con", "eps_sup_info_nce", "eps_sup_con")
+_MARGIN = ("eps_info_nce", "eps_sup_info_nce", "eps_sup_con")
+_SOFT = ("x_clr", "soft_sup_con", "euclidean")
+_RELEASED = ("l_exp", "l_thr", "y_aware", "eps_sup_info_nce", "eps_sup_con", "decoupled_uniformity")
+
+
+class Term(Section):
+    """One loss with its parameters; those that a loss does not have are left out or null."""
+
+    loss: Literal[
+        "l_exp",
+        "l_thr",
+        "y_aware",
+        "info_nce",
+        "eps_info_nce",
+        "sup_con",
+        "eps_sup_info_nce",
+        "eps_sup_con",
+        "decoupled_uniformity",
+        "conditional_alignment_uniformity",
+        "x_clr",
+        "soft_sup_con",
+        "euclidean",
+        "l1",
+        "l2",
+    ]
+    variant: Literal["published", "released"]
+    """The papers' formula, or what the authors' public code computes where it differs."""
     temperature: Positive
-    """Divides the cosine similarity."""
+    """Divides the similarity; not used by l1, l2, decoupled_uniformity and the conditional loss."""
     kernel: Kernel
+    """Not used by l1, l2, info_nce and eps_info_nce."""
+    epsilon: NonNegative | None = None
+    """Margin of the eps losses, in units of the similarity over the temperature; .inf decouples."""
+    label_temperature: Positive | None = None
+    """Of the softmax over positiveness in x_clr, soft_sup_con and euclidean."""
+    ridge: Positive | None = None
+    """decoupled_uniformity: lambda sqrt(n) of its prior, the kernel; null: without a prior."""
+
+    @model_validator(mode="after")
+    def _parameters(self) -> "Term":
+        for key, losses in (("epsilon", _MARGIN), ("label_temperature", _SOFT)):
+            given, needed = getattr(self, key) is not None, self.loss in losses
+            if given != needed:
+                todo = "is needed by" if needed else "does not belong to"
+                raise ValueError(f"{key} {todo} {self.loss}; it belongs to {', '.join(losses)}")
+        if self.ridge is not None and self.loss != "decoupled_uniformity":
+            raise ValueError(f"ridge does not belong to {self.loss}, but to decoupled_uniformity")
+        if self.loss == "eps_sup_con" and self.epsilon == float("inf"):
+            raise ValueError("epsilon of eps_sup_con must be finite: the loss grows with it")
+        if self.loss in _CLASSES and not is_binary(self.kernel):
+            raise ValueError(
+                f"{self.loss} needs classes: a kernel of kind discrete (or a product of them)"
+            )
+        if self.variant == "released" and self.loss not in _RELEASED:
+            raise ValueError(
+                f"variant: {self.loss} has no released form of its own; use published "
+                f"(released exists for {', '.join(_RELEASED)})"
+            )
+        return self
+
+
+class WeightedTerm(Term):
+    """A further term of the objective."""
+
+    weight: Positive
+
+
+# --- debiasing ------------------------------------------------------------------------------------
+
+
+class _Debias(Section):
+    weight: Positive
+    """Multiplies the term in the objective."""
+    against: str
+    """Whose influence is removed: site, sex, or a column of the participants table."""
+    on: Literal["embedding", "representation"]
+    """What is compared; the cosine losses take unit vectors of it."""
+
+
+class FairKL(_Debias):
+    """Classes: similarities of bias-aligned and bias-conflicting pairs get one distribution."""
+
+    name: Literal["fairkl"]
+    side: Literal["positive", "negative", "both"]
+    form: Literal["kl", "squared", "released"]
+    """Gaussian KL, squared differences of means and SDs, or what the authors' code computes."""
+
+    @model_validator(mode="after")
+    def _released_has_both_sides(self) -> "FairKL":
+        if self.form == "released" and self.side != "both":
+            raise ValueError("side: the released form is defined on both sides only; use both")
+        return self
+
+
+class FairKLRegression(_Debias):
+    """Continuous labels: the same per anchor, weighted by positiveness (or by 1 - positiveness)."""
+
+    name: Literal["fairkl_regression"]
+    side: Literal["positive", "negative", "both"]
+    form: Literal["kl", "squared"]
+
+
+class EnD(_Debias):
+    """Decorrelate pairs of equal bias (negative side), entangle classes across (positive)."""
+
+    name: Literal["end"]
+    side: Literal["positive", "negative", "both"]
+
+
+class FeatureMoments(_Debias):
+    """FedHarmony-style: mean and standard deviation of every feature agree between biases."""
+
+    name: Literal["feature_moments"]
+
+
+class Coral(_Debias):
+    """CORAL: covariances of the features agree between biases."""
+
+    name: Literal["coral"]
+
+
+Debias = Annotated[
+    FairKL | FairKLRegression | EnD | FeatureMoments | Coral, Field(discriminator="name")
+]
+
+
+class Objective(Term):
+    """The main term, of weight 1, and what is added to it."""
+
+    also: tuple[WeightedTerm, ...]
+    """Further terms, each with its weight."""
+    debias: tuple[Debias, ...]
+    """Debiasing terms; they use the main term's kernel."""
+
+    @property
+    def terms(self) -> tuple[tuple[float, Term], ...]:
+        """Every term with its weight."""
+        return ((1.0, self), *((term.weight, term) for term in self.also))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What must be known of every participant: covariates, tables, and the biases."""
+        compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
+        return frozenset({"age"}) | compared | {debias.against for debias in self.debias}
+
+    @property
+    def predicts_age(self) -> bool:
+        """Whether some term is a regression of the age."""
+        return any(term.loss in REGRESSION for _, term in self.terms)
+
+    @property
+    def uses_embedding(self) -> bool:
+        """Whether some term needs the projector."""
+        contrastive = any(term.loss not in REGRESSION for _, term in self.terms)
+        return contrastive or any(debias.on == "embedding" for debias in self.debias)
+
+    @model_validator(mode="after")
+    def _debias_of_classes(self) -> "Objective":
+        for debias in self.debias:
+            if debias.name == "fairkl" and not is_binary(self.kernel):
+                raise ValueError(
+                    "debias: fairkl needs classes (a discrete objective.kernel); for continuous "
+                    "labels use fairkl_regression"
+                )
+        return self
+
+
+def require_comparable(task: Objective) -> None:
+    """Check that an objective makes sense where every batch comes from one site.
+
+    Raises:
+        ConfigError: a debiasing term compares sites.
+    """
+    for debias in task.debias:
+        if debias.against == "site":
+            raise ConfigError(
+                f"objective.debias: {debias.name} against the site compares participants of "
+                "different sites, and in a federation every batch comes from one: it would be "
+                "skipped everywhere. Use `fedcl pooled`, or debias against something that varies "
+                "within a site"
+            )

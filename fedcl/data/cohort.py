@@ -5,8 +5,8 @@ data.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,8 @@ class Cohort:
         shape: Of one array: (channel, x, y, z) for volumes, (feature,) for ROI tables.
         read: Returns one row's array as float32; deterministic, no augmentation.
         digest: Hash of the participants and of the identity of their data.
+        known: What objectives compare participants by, one value or array per row, float32.
+        pairwise: Those of `known` that hold one value per pair of rows.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Cohort:
     shape: tuple[int, ...]
     read: Callable[[int], np.ndarray]
     digest: str
+    known: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pairwise: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -63,6 +67,13 @@ class Cohort:
     def ages(self, rows: Rows) -> np.ndarray:
         """Return ages in years, float64."""
         return self.table["age"].to_numpy(dtype=np.float64)[rows]
+
+    def known_of(self, rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return what is known of `rows`; between them, for what is known of pairs."""
+        return {
+            name: self.known[name][np.ix_(rows, rows) if name in self.pairwise else rows]
+            for name in names
+        }
 
     def load(self, rows: Sequence[int] | Rows) -> np.ndarray:
         """Return the arrays of `rows`, float32, shape (len(rows), *shape)."""

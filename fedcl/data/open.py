@@ -8,6 +8,7 @@ from pathlib import Path
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort
+from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
 from fedcl.data.phantom import write_phantom
@@ -33,6 +34,23 @@ def open_cohort(
     if on_progress is not None and len(cohort.shape) > 1:
         prepare(cohort, on_progress)
     return cohort
+
+
+def open_experiment(config: Config, on_progress: OnProgress | None = None) -> Cohort:
+    """Open the cohort of an experiment, with everything its objective compares participants by.
+
+    Raises:
+        DataError: the first problems found, or what the objective names and nobody has.
+    """
+    cohort = open_cohort(
+        config.data, seed=config.seed, cache=cache_folder(config), on_progress=on_progress
+    )
+    return with_known(
+        cohort,
+        config.data,
+        names=config.objective.names,
+        kernels=[term.kernel for _, term in config.objective.terms],
+    )
 
 
 def survey(

@@ -164,7 +164,24 @@ def _squeezed(array: np.ndarray) -> np.ndarray:
 
 def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
     size = int(np.prod(_ROI_SHAPES[data.modality]))
-    tables = [data.path / s / "derivatives" / _TABLES[data.modality] for s in ("train", "val")]
+    rows = read_rois(data.path, data.modality, table, problems)
+    problems.stop_if_any()
+    features = np.stack([rows[i] for i in table["participant_id"]]).astype(np.float32)
+    return Cohort(
+        name=f"OpenBHB {data.modality} ({data.path.name})",
+        table=table,
+        shape=(size,),
+        read=lambda row: features[row],
+        digest=manifest_digest(table, [hashlib.sha256(features.tobytes()).hexdigest()]),
+    )
+
+
+def read_rois(
+    folder: Path, modality: str, table: pd.DataFrame, problems: Problems
+) -> dict[str, np.ndarray]:
+    """Return each participant's ROI measures as one row, from the split's table or own files."""
+    size = int(np.prod(_ROI_SHAPES[modality]))
+    tables = [folder / split / "derivatives" / _TABLES[modality] for split in ("train", "val")]
     rows: dict[str, np.ndarray] = {}
     if any(path.exists() for path in tables):
         for path in (path for path in tables if path.exists()):
@@ -176,7 +193,7 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
         )
     else:
         files = [
-            _file(data.path, data.modality, i, str(s))
+            _file(folder, modality, i, str(s))
             for i, s in zip(table["participant_id"], table["split"], strict=True)
         ]
         _present(table, files, problems)
@@ -186,19 +203,11 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
     for participant, values in rows.items():
         if values.size != size:
             problems.add(
-                f"{data.path}: participant {participant}: {values.size} ROI values, expected {size}"
+                f"{folder}: participant {participant}: {values.size} ROI values, expected {size}"
             )
         elif not np.isfinite(values).all():
-            problems.add(f"{data.path}: participant {participant}: ROI values are NaN or infinite")
-    problems.stop_if_any()
-    features = np.stack([rows[i] for i in table["participant_id"]]).astype(np.float32)
-    return Cohort(
-        name=f"OpenBHB {data.modality} ({data.path.name})",
-        table=table,
-        shape=(size,),
-        read=lambda row: features[row],
-        digest=manifest_digest(table, [hashlib.sha256(features.tobytes()).hexdigest()]),
-    )
+            problems.add(f"{folder}: participant {participant}: ROI values are NaN or infinite")
+    return rows
 
 
 def _roi_table(path: Path, size: int) -> dict[str, np.ndarray]:

@@ -1,23 +1,49 @@
 """y-aware InfoNCE: participants of similar age attract each other.
 
 Dufumier et al., "Contrastive learning with continuous proxy meta-data for 3D MRI classification",
-MICCAI 2021, https://arxiv.org/abs/2106.08808
+MICCAI 2021, https://arxiv.org/abs/2106.08808; released code
+https://github.com/Duplums/yAwareContrastiveLearning
 """
 
 import torch
 
+from fedcl.losses.log_sums import log_sum
 from fedcl.losses.pairs import Pairs
-from fedcl.shapes import PerAnchor
+from fedcl.losses.terms import AnchorLoss
+from fedcl.shapes import PairWeights
 
 
-def y_aware(pairs: Pairs) -> PerAnchor:
-    """Return -sum_k (w_ik / sum_t w_it) log(e^{s_ik} / sum_{t != i} e^{s_it}), one per anchor.
+def y_aware(pairs: Pairs) -> AnchorLoss:
+    """Return -sum_k (w_ik / sum_t w_it) log(e^{s_ik} / sum_{t != i} e^{s_it}).
 
-    An anchor without any positive gives 0; `pairs.has_positive()` tells which.
+    An anchor without any positive is not counted.
     """
-    logits = pairs.similarity + pairs.log_multiplicity
-    logits = logits.masked_fill(~pairs.allowed, -torch.inf)
-    log_partition = logits.logsumexp(dim=1, keepdim=True)
-    # -inf on the diagonal times weight 0 would be NaN: the masked entries are cleared first.
-    log_ratio = (pairs.similarity - log_partition).masked_fill(~pairs.allowed, 0.0)
-    return -(pairs.weights() * log_ratio).sum(dim=1)
+    return cross_entropy(pairs, pairs.share(pairs.positiveness))
+
+
+def cross_entropy(pairs: Pairs, target: PairWeights) -> AnchorLoss:
+    """Return -sum_k q_ik log(e^{s_ik} / sum_{t != i} e^{s_it}).
+
+    Args:
+        pairs: Anchors against candidates.
+        target: q, shares of the candidates: each row sums to 1, or to 0 and is not counted.
+    """
+    log_partition = log_sum(pairs.candidates(pairs.similarity))
+    counted = (target > 0).any(dim=1)
+    attraction = (target * pairs.similarity).sum(dim=1)
+    return AnchorLoss(torch.where(counted, log_partition - attraction, 0.0), counted)
+
+
+def y_aware_released(pairs: Pairs) -> AnchorLoss:
+    """Return the value of the authors' code: weights w_ik / sum_t w_tk, and twice the loss.
+
+    Their division broadcasts over columns, so that a row's weights need not sum to 1.
+    """
+    weights = pairs.positiveness * pairs.allowed
+    total = weights.sum(dim=0)
+    weights = weights / torch.where(total > 0, total, 1.0)
+    log_partition = log_sum(pairs.candidates(pairs.similarity))
+    counted = (weights > 0).any(dim=1)
+    attraction = (weights * pairs.similarity).sum(dim=1)
+    value = 2 * (weights.sum(dim=1) * torch.where(counted, log_partition, 0.0) - attraction)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)

@@ -23,31 +23,33 @@ Encoder = ResNet18 | DenseNet | AlexNet | MLP
 
 
 class Network(nn.Module):
-    """An encoder with a projector (contrastive objectives) or an age head (l1).
+    """An encoder with a projector (contrastive terms), an age head (regression), or both.
 
     Args:
         encoder: Maps volumes or features to representations of length `encoder.width`.
-        head: Registered as `projector` or `age_head`, by its kind.
-
-    Attributes:
-        projector: The projector; None for l1.
-        age_head: The linear age head; None for contrastive objectives.
+        projector: None where no term of the objective uses embeddings.
+        age_head: None where no term is a regression.
     """
 
-    def __init__(self, encoder: Encoder, head: Projector | nn.Linear) -> None:
+    def __init__(
+        self, encoder: Encoder, projector: Projector | None, age_head: nn.Linear | None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projector = head if isinstance(head, Projector) else None
-        self.age_head = head if isinstance(head, nn.Linear) else None
+        self.projector = projector
+        self.age_head = age_head
 
     def represent(self, inputs: Inputs) -> Representation:
         """Return representations, in float32 even under a lower precision."""
         return _at_least_float32(self.encoder(inputs))
 
-    def embed(self, representation: Representation) -> Embedding:
-        """Return unit embeddings, or for l1 the age in years, shape (batch, 1)."""
-        if self.projector is not None:
-            return self.projector(representation)
+    def project(self, representation: Representation) -> Embedding:
+        """Return unit embeddings."""
+        assert self.projector is not None
+        return self.projector(representation)
+
+    def predict_age(self, representation: Representation) -> Embedding:
+        """Return the age in years, shape (batch, 1)."""
         assert self.age_head is not None
         standardised = _at_least_float32(self.age_head(representation))
         return AGE_CENTRE_YEARS + AGE_SPREAD_YEARS * standardised
@@ -64,9 +66,11 @@ class Network(nn.Module):
         self.encoder.set_scale(torch.from_numpy(mean), torch.from_numpy(sd))
 
     def forward(self, inputs: Inputs) -> tuple[Representation, Embedding]:
-        """Return representations and what `embed` makes of them."""
+        """Return representations and embeddings; without a projector, ages in years."""
         representation = self.represent(inputs)
-        return representation, self.embed(representation)
+        if self.projector is not None:
+            return representation, self.project(representation)
+        return representation, self.predict_age(representation)
 
 
 def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Network:
@@ -86,10 +90,13 @@ def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Netwo
         # torch.manual_seed would also reseed the GPUs, which fork_rng does not restore here.
         torch.default_generator.manual_seed(seed)
         encoder = _encoder(config.encoder, shape)
-        if config.objective.loss == "l1":
-            return Network(encoder, nn.Linear(encoder.width, 1))
-        hidden, dim = config.projector.hidden, config.projector.dim
-        return Network(encoder, Projector(encoder.width, hidden=hidden, dim=dim))
+        task, head = config.objective, config.projector
+        projector, age_head = None, None
+        if task.uses_embedding:
+            projector = Projector(encoder.width, hidden=head.hidden, dim=head.dim)
+        if task.predicts_age:
+            age_head = nn.Linear(encoder.width, 1)
+        return Network(encoder, projector, age_head)
 
 
 def _encoder(section: ConvolutionalEncoder | MLPEncoder, shape: tuple[int, ...]) -> Encoder:

@@ -1,0 +1,117 @@
+"""FairKL: similarities of pairs that share the bias and of pairs that do not get one distribution.
+
+Barbano et al., "Unbiased supervised contrastive learning", ICLR 2023,
+https://arxiv.org/abs/2211.05568, for classes; released code
+https://github.com/EIDOSLAB/unbiased-contrastive-learning. The form for continuous labels is ours:
+its authors announce one and have not published it.
+"""
+
+from typing import Literal
+
+import torch
+
+from fedcl.debiasing.bias_pairs import BiasPairs
+from fedcl.debiasing.gaussians import Gaussian, fit, kl, squared_gap
+from fedcl.losses.terms import AnchorLoss, BatchTerm
+from fedcl.shapes import PairMask, PairWeights, PerParticipant, Representation, Scalar
+
+Side = Literal["positive", "negative", "both"]
+Form = Literal["kl", "squared"]
+
+MIN_EFFECTIVE = 2.0
+"""Fewer effective pairs than this have no variance to speak of."""
+
+
+def fairkl(pairs: BiasPairs, *, side: Side, form: Form) -> dict[str, BatchTerm]:
+    """Return the distance between bias-aligned and bias-conflicting pairs of the batch, per side.
+
+    A Gaussian is fitted to the similarities of each group; "positive" compares pairs of one class
+    (positiveness 1), "negative" pairs of two classes. A side is not counted where either group has
+    fewer than MIN_EFFECTIVE pairs: one site only, or a class of one.
+
+    Args:
+        pairs: Of a batch; positiveness 0 or 1.
+        side: Which sides.
+        form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
+    """
+    terms = {}
+    for name, weights in _weights(pairs, side).items():
+        aligned = fit(pairs.similarity, weights * pairs.aligned, dim=(0, 1))
+        conflicting = fit(pairs.similarity, weights * pairs.conflicting, dim=(0, 1))
+        value, enough = _distance(aligned, conflicting, form, MIN_EFFECTIVE)
+        terms[name] = BatchTerm(value, enough.to(value.dtype))
+    return terms
+
+
+def fairkl_regression(
+    pairs: BiasPairs, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE
+) -> dict[str, AnchorLoss]:
+    """Return the same distance per anchor, its pairs weighted by positiveness, per side.
+
+    "positive" weights pairs by w, "negative" by 1 - w. An anchor is not counted on a side where
+    either group has too little effective weight.
+
+    Args:
+        pairs: Of a batch; positiveness anywhere in [0, 1].
+        side: Which sides.
+        form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
+        min_effective: Fewest effective pairs, Kish's (sum w)^2 / sum w^2.
+    """
+    terms = {}
+    for name, weights in _weights(pairs, side).items():
+        aligned = fit(pairs.similarity, weights * pairs.aligned, dim=1)
+        conflicting = fit(pairs.similarity, weights * pairs.conflicting, dim=1)
+        terms[name] = AnchorLoss(*_distance(aligned, conflicting, form, min_effective))
+    return terms
+
+
+def fairkl_released(
+    vectors: Representation, same_class: PairMask, bias: PerParticipant
+) -> dict[str, BatchTerm]:
+    """Return the terms of the authors' code, which is not a KL; their sum is its value at kld = 1.
+
+    mean: squared differences of the means of both sides; spread: squared differences of the
+    standard deviations of the whole matrix with zeros outside the group; linear: minus the mean of
+    positive conflicting pairs, plus that of negative aligned ones. A participant's similarity with
+    itself counts among the positive aligned pairs, and an empty group has mean 0.
+
+    Args:
+        vectors: Unit vectors, the first view of each participant.
+        same_class: Between participants, True on the diagonal.
+        bias: A code per participant.
+    """
+    similarity = vectors @ vectors.T
+    same_bias = bias[:, None] == bias[None, :]
+
+    def group(mask: PairMask) -> tuple[Scalar, Scalar]:
+        chosen = similarity * mask
+        return chosen.sum() / mask.sum().clamp(min=1), chosen.std()
+
+    positive_aligned = group(same_class & same_bias)
+    positive_conflicting = group(same_class & ~same_bias)
+    negative_aligned = group(~same_class & same_bias)
+    negative_conflicting = group(~same_class & ~same_bias)
+    gaps = [
+        (positive_aligned[moment] - positive_conflicting[moment]).square()
+        + (negative_aligned[moment] - negative_conflicting[moment]).square()
+        for moment in (0, 1)
+    ]
+    one = torch.ones_like(gaps[0])
+    return {
+        "mean": BatchTerm(gaps[0], one),
+        "spread": BatchTerm(gaps[1], one),
+        "linear": BatchTerm(negative_aligned[0] - positive_conflicting[0], one),
+    }
+
+
+def _weights(pairs: BiasPairs, side: Side) -> dict[str, PairWeights]:
+    weights = {"positive": pairs.positiveness, "negative": 1 - pairs.positiveness}
+    return weights if side == "both" else {side: weights[side]}
+
+
+def _distance(
+    aligned: Gaussian, conflicting: Gaussian, form: Form, min_effective: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    enough = (aligned.effective >= min_effective) & (conflicting.effective >= min_effective)
+    value = kl(aligned, conflicting) if form == "kl" else squared_gap(aligned, conflicting)
+    return torch.where(enough, value, 0.0), enough

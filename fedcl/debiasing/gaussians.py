@@ -1,0 +1,48 @@
+"""Gaussians fitted to weighted similarities, and how far two of them are apart."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+VARIANCE_FLOOR = 1e-4
+"""Similarities spread by less than 0.01 count as spread by 0.01: the KL divides by the variance."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """One Gaussian, or one per anchor: tensors of one shape.
+
+    Attributes:
+        mean: Of the similarities.
+        variance: About the mean, at least VARIANCE_FLOOR.
+        effective: Kish's effective number of pairs, (sum w)^2 / sum w^2; 0 without any.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    effective: Tensor
+
+
+def fit(similarity: Tensor, weights: Tensor, dim: int | tuple[int, ...]) -> Gaussian:
+    """Return the weighted mean and variance along `dim`; mean 0 where all weights are 0."""
+    total = weights.sum(dim=dim, keepdim=True)
+    share = weights / torch.where(total > 0, total, 1.0)
+    mean = (share * similarity).sum(dim=dim, keepdim=True)
+    variance = (share * (similarity - mean).square()).sum(dim=dim)
+    squares = share.square().sum(dim=dim)
+    effective = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1.0), 0.0)
+    return Gaussian(mean.squeeze(dim), variance.clamp(min=VARIANCE_FLOOR), effective)
+
+
+def kl(first: Gaussian, second: Gaussian) -> Tensor:
+    """Return D_KL(first || second), >= 0, in nats."""
+    ratio = first.variance / second.variance
+    shift = (first.mean - second.mean).square() / second.variance
+    return (ratio + shift - ratio.log() - 1) / 2
+
+
+def squared_gap(first: Gaussian, second: Gaussian) -> Tensor:
+    """Return the squared difference of the means plus that of the standard deviations."""
+    spread = (first.variance.sqrt() - second.variance.sqrt()).square()
+    return (first.mean - second.mean).square() + spread

@@ -1,0 +1,39 @@
+"""Conditional alignment and uniformity: similar ages are aligned, dissimilar ones spread out.
+
+Dufumier et al., "Conditional alignment and uniformity for contrastive learning with continuous
+proxy labels", MedNeurIPS 2021, https://arxiv.org/abs/2111.05643
+"""
+
+import torch
+
+from fedcl.losses.log_sums import log_sum
+from fedcl.losses.pairs import Pairs
+from fedcl.losses.terms import BatchTerm
+
+SCALE = 2.0
+"""Of the squared distance in the uniformity."""
+
+
+def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:
+    """Return the named terms of the batch; their sum is the loss.
+
+    alignment: sum w ||z - z'||^2 / sum w; uniformity: log(sum (1 - w) e^{-2 ||z - z'||^2} /
+    sum (1 - w)). Both sums run over all ordered pairs of different views and are normalised by
+    their weights. A term whose weights are all 0 (all ages equal: the uniformity) is not counted.
+
+    Args:
+        pairs: Built with metric "euclidean" and temperature 1.
+    """
+    distance = -pairs.similarity
+    multiplicity = pairs.log_multiplicity.exp() * pairs.allowed
+    attracted = pairs.positiveness * multiplicity
+    repelled = (1 - pairs.positiveness) * multiplicity
+    attraction, repulsion = attracted.sum(), repelled.sum()
+    alignment = (attracted * distance).sum() / torch.where(attraction > 0, attraction, 1.0)
+    log_sum_repelled = log_sum((repelled.log() - SCALE * distance).reshape(1, -1))[0]
+    some = repulsion > 0
+    uniformity = torch.where(some, log_sum_repelled, 0.0) - torch.where(some, repulsion, 1.0).log()
+    return {
+        "alignment": BatchTerm(alignment, (attraction > 0).to(distance.dtype)),
+        "uniformity": BatchTerm(uniformity, some.to(distance.dtype)),
+    }

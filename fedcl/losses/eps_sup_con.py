@@ -1,0 +1,96 @@
+"""eps-SupInfoNCE and eps-SupCon: classes kept apart by a margin epsilon.
+
+Barbano et al., "Unbiased supervised contrastive learning", ICLR 2023,
+https://arxiv.org/abs/2211.05568; released code
+https://github.com/EIDOSLAB/unbiased-contrastive-learning
+"""
+
+import torch
+
+from fedcl.losses.log_sums import log_sum
+from fedcl.losses.pairs import Pairs
+from fedcl.losses.released import BASE_TEMPERATURE
+from fedcl.losses.terms import AnchorLoss
+from fedcl.shapes import PairMask, PairWeights, PerAnchor
+
+_INSIDE_LOG = 1e-6
+
+
+def eps_sup_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
+    """Return -sum_p log(e^{s_ip} / (e^{s_ip - epsilon} + sum_neg e^{s_ij})).
+
+    Positives p have positiveness 1, all other candidates are negatives. With epsilon = math.inf a
+    positive leaves its own denominator; an anchor without negatives is then not counted, nor is
+    one without positives.
+
+    Args:
+        pairs: Anchors against candidates.
+        epsilon: Margin, >= 0, in units of the similarity divided by the temperature.
+    """
+    positives = pairs.positives()
+    log_negatives = _log_sum_of(pairs.candidates(pairs.similarity), pairs.allowed & ~positives)
+    log_denominator = torch.logaddexp(
+        torch.where(positives, pairs.similarity - epsilon, 0.0),
+        log_negatives[:, None].expand_as(pairs.similarity),
+    )
+    defined = positives & log_denominator.isfinite()
+    weights = defined * pairs.log_multiplicity.exp()
+    log_ratio = torch.where(defined, pairs.similarity - log_denominator, 0.0)
+    return AnchorLoss(-(weights * log_ratio).sum(dim=1), defined.any(dim=1))
+
+
+def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
+    """Return eps - (1/P) sum_p log(e^{s_ip} / (sum_pos e^{s_it - eps} + sum_neg e^{s_ij})).
+
+    epsilon = 0 is SupCon. An anchor without positives is not counted.
+
+    Args:
+        pairs: Anchors against candidates.
+        epsilon: Margin, finite and >= 0, in units of the similarity divided by the temperature.
+    """
+    positives = pairs.positives()
+    shares = pairs.share(positives.to(pairs.similarity.dtype))
+    log_denominator = log_sum(pairs.candidates(pairs.similarity - epsilon * positives))
+    counted = positives.any(dim=1)
+    value = epsilon + log_denominator - (shares * pairs.similarity).sum(dim=1)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)
+
+
+def eps_sup_info_nce_released(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
+    """Return the value of the authors' code (its default form).
+
+    The mean over positives instead of the sum; similarities less the row's largest m, self
+    included; 1e-6 added to the denominator, which is then e^{-m} smaller than published; the
+    whole multiplied by temperature / 0.07. An anchor without positives counts as 0.
+    """
+    positives, shifted, exponential = _released_terms(pairs)
+    negatives = (exponential * (pairs.allowed & ~positives)).sum(dim=1, keepdim=True)
+    margin = torch.exp(torch.tensor(-epsilon, dtype=exponential.dtype))
+    log_denominator = (margin * exponential * positives + negatives + _INSIDE_LOG).log()
+    return _released(positives, shifted - log_denominator, temperature)
+
+
+def eps_sup_con_released(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
+    """Return the value of the authors' code: as above, and without the leading epsilon."""
+    positives, shifted, exponential = _released_terms(pairs)
+    margin = torch.exp(torch.tensor(-epsilon, dtype=exponential.dtype))
+    weighted = torch.where(positives, margin * exponential, exponential * pairs.allowed)
+    log_denominator = (weighted.sum(dim=1, keepdim=True) + _INSIDE_LOG).log()
+    return _released(positives, shifted - log_denominator, temperature)
+
+
+def _released_terms(pairs: Pairs) -> tuple[PairMask, PairWeights, PairWeights]:
+    shifted = pairs.similarity - pairs.similarity.detach().amax(dim=1, keepdim=True)
+    return pairs.positives(), shifted, shifted.exp()
+
+
+def _released(positives: PairMask, log_ratio: PairWeights, temperature: float) -> AnchorLoss:
+    mean = (positives * log_ratio).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
+    return AnchorLoss(
+        -(temperature / BASE_TEMPERATURE) * mean,
+        torch.ones_like(positives[:, 0]),
+    )
+
+
+def _log_sum_of(exponent: PairWeights, chosen: PairMask) -> PerAnchor:
+    return log_sum(exponent.masked_fill(~chosen, -torch.inf))

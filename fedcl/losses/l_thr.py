@@ -1,0 +1,55 @@
+"""L_thr: an anchor attracts k and repels only those that are further from it in age than k.
+
+Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI
+2023, https://arxiv.org/abs/2211.08326; released code
+https://github.com/EIDOSLAB/contrastive-brain-age-prediction
+"""
+
+import torch
+
+from fedcl.losses.log_sums import log_sum
+from fedcl.losses.pairs import Pairs
+from fedcl.losses.released import BASE_TEMPERATURE
+from fedcl.losses.terms import AnchorLoss
+
+
+def l_thr(pairs: Pairs) -> AnchorLoss:
+    """Return -sum_k (w_ik / sum_t w_it) log(e^{s_ik} / sum_{t: w_it < w_ik} e^{s_it}).
+
+    A pair (i, k) with nobody further away is skipped; an anchor whose pairs are all skipped (all
+    ages equal) is not counted. Unlike the paper, whose weight w_k / sum_{t: w_t < w_k} w_t divides
+    by nearly nothing for the farthest k, the weights of an anchor are its shares of positiveness.
+
+    Each row is sorted by positiveness, so that every denominator is a prefix of the row: memory is
+    O(n^2), where comparing all triplets takes O(n^3).
+    """
+    # Whoever is not allowed goes last, behind every positiveness: no prefix reaches it.
+    key = pairs.positiveness.masked_fill(~pairs.allowed, torch.inf)
+    key, order = key.sort(dim=1)
+    similarity = pairs.similarity.gather(1, order)
+    weights = pairs.share(pairs.positiveness).gather(1, order)
+    log_prefix = (similarity + pairs.log_multiplicity[order]).logcumsumexp(dim=1)
+    further = torch.searchsorted(key, key)  # how many are strictly further than each
+    defined = (weights > 0) & (further > 0)
+    log_repulsion = log_prefix.gather(1, (further - 1).clamp(min=0))
+    log_ratio = torch.where(defined, similarity - log_repulsion, 0.0)
+    return AnchorLoss(-(weights * log_ratio).sum(dim=1), defined.any(dim=1))
+
+
+def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
+    """Return the value of the authors' code.
+
+    It compares on the transposed axis: one denominator per anchor, sum_{j != i} c_ij e^{s_ij} with
+    c_ij the number of k for which w_jk < w_ij. Those closest in age are repelled most. Multiplied
+    by temperature / 0.07. All ages equal makes log 0 there; here such anchors are not counted.
+    """
+    if pairs.positiveness.shape[0] != pairs.positiveness.shape[1]:
+        raise ValueError("l_thr as released takes no cross-site node: it compares candidates")
+    of_candidate = pairs.positiveness.sort(dim=1).values
+    count = torch.searchsorted(of_candidate, pairs.positiveness.T.contiguous()).T
+    log_repulsion = log_sum(pairs.candidates(pairs.similarity + count.to(of_candidate.dtype).log()))
+    weights = pairs.share(pairs.positiveness)
+    counted = (weights > 0).any(dim=1) & (log_repulsion > -torch.inf)
+    value = torch.where(counted, log_repulsion, 0.0) - (weights * pairs.similarity).sum(dim=1)
+    value = (temperature / BASE_TEMPERATURE) * torch.where(counted, value, 0.0)
+    return AnchorLoss(value, counted)
