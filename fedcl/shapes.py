@@ -1,6 +1,6 @@
 """Shapes are names: the same word means the same size everywhere; checked under pytest only."""
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Volumes = Float[Tensor, "batch channel x y z"]
@@ -26,11 +26,17 @@ Ages = Float[Tensor, " participant"]
 PairWeights = Float[Tensor, "anchor candidate"]
 """One number per (anchor, candidate): a similarity or a degree of positiveness."""
 
+BetweenParticipants = Float[Tensor, "participant participant"]
+"""One number per pair of participants of a batch."""
+
 PairMask = Bool[Tensor, "anchor candidate"]
 """Which candidates an anchor may see."""
 
 PerAnchor = Float[Tensor, " anchor"]
 """One loss per anchor; the caller reduces."""
+
+Numbers = Int[Tensor, " row"]
+"""A whole number per row, such as which participant it belongs to."""
 
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from fedcl.losses.pairs import gram
+from fedcl.losses.pairs import between_views, gram
 from fedcl.shapes import PairMask, PairWeights, PerParticipant, ViewEmbeddings
 
 
@@ -49,10 +49,9 @@ def bias_pairs(
     code = bias.repeat_interleave(views)
     known = ~code.isnan()
     same = code[:, None] == code[None, :]
-    spread = positiveness.to(rows.dtype).repeat_interleave(views, 0).repeat_interleave(views, 1)
     return BiasPairs(
         similarity=gram(rows),
-        positiveness=spread,
+        positiveness=between_views(positiveness, views).to(rows.dtype),
         aligned=same & other,
         conflicting=~same & other & known[:, None] & known[None, :],
         same_bias=same,

@@ -25,9 +25,8 @@ def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:
         pairs: Built with metric "euclidean" and temperature 1.
     """
     distance = -pairs.similarity
-    multiplicity = pairs.log_multiplicity.exp() * pairs.allowed
-    attracted = pairs.positiveness * multiplicity
-    repelled = (1 - pairs.positiveness) * multiplicity
+    attracted = pairs.weights(pairs.positiveness)
+    repelled = pairs.weights(1 - pairs.positiveness)
     attraction, repulsion = attracted.sum(), repelled.sum()
     alignment = (attracted * distance).sum() / torch.where(attraction > 0, attraction, 1.0)
     log_sum_repelled = log_sum((repelled.log() - SCALE * distance).reshape(1, -1))[0]

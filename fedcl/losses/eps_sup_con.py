@@ -5,6 +5,8 @@ https://arxiv.org/abs/2211.05568; released code
 https://github.com/EIDOSLAB/unbiased-contrastive-learning
 """
 
+import math
+
 import torch
 
 from fedcl.losses.log_sums import log_sum
@@ -29,12 +31,12 @@ def eps_sup_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     """
     positives = pairs.positives()
     log_negatives = _log_sum_of(pairs.candidates(pairs.similarity), pairs.allowed & ~positives)
-    log_denominator = torch.logaddexp(
-        torch.where(positives, pairs.similarity - epsilon, 0.0),
-        log_negatives[:, None].expand_as(pairs.similarity),
-    )
+    log_denominator = log_negatives[:, None].expand_as(pairs.similarity)
+    if not math.isinf(epsilon):
+        margin_of_own = torch.where(positives, pairs.similarity - epsilon, 0.0)
+        log_denominator = torch.logaddexp(margin_of_own, log_denominator)
     defined = positives & log_denominator.isfinite()
-    weights = defined * pairs.log_multiplicity.exp()
+    weights = pairs.weights(defined)
     log_ratio = torch.where(defined, pairs.similarity - log_denominator, 0.0)
     return AnchorLoss(-(weights * log_ratio).sum(dim=1), defined.any(dim=1))
 
@@ -49,10 +51,12 @@ def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
         epsilon: Margin, finite and >= 0, in units of the similarity divided by the temperature.
     """
     positives = pairs.positives()
-    shares = pairs.share(positives.to(pairs.similarity.dtype))
+    weights = pairs.weights(positives)
+    total = weights.sum(dim=1)
+    counted = total > 0
     log_denominator = log_sum(pairs.candidates(pairs.similarity - epsilon * positives))
-    counted = positives.any(dim=1)
-    value = epsilon + log_denominator - (shares * pairs.similarity).sum(dim=1)
+    attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
+    value = epsilon + log_denominator - attraction
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
 
 

@@ -20,8 +20,7 @@ def info_nce(pairs: Pairs) -> AnchorLoss:
 
     An anchor with a single view is not counted. The positiveness is not used.
     """
-    own = pairs.same_participant.to(pairs.similarity.dtype)
-    return cross_entropy(pairs, pairs.share(own))
+    return cross_entropy(pairs, pairs.weights(pairs.own_views()))
 
 
 def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
@@ -32,11 +31,12 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
         epsilon: Margin, >= 0: 0 is InfoNCE; math.inf leaves the positive out of its own
             denominator (the decoupled loss), and a positive that has nobody else there is skipped.
     """
-    own = pairs.share(pairs.same_participant.to(pairs.similarity.dtype))
+    own = pairs.weights(pairs.own_views())
     exponent = pairs.candidates(pairs.similarity)
     log_rest = log_sum_without_each(exponent, pairs.log_multiplicity)
     margin_of_own = pairs.similarity - epsilon
     log_denominator = log_rest if math.isinf(epsilon) else torch.logaddexp(margin_of_own, log_rest)
     defined = (own > 0) & log_denominator.isfinite()
     log_ratio = torch.where(defined, pairs.similarity - log_denominator, 0.0)
-    return AnchorLoss(-(own * log_ratio).sum(dim=1), defined.any(dim=1))
+    views = own.sum(dim=1).clamp(min=1)
+    return AnchorLoss(-(own * log_ratio).sum(dim=1) / views, defined.any(dim=1))

@@ -19,12 +19,15 @@ def l_exp(pairs: Pairs) -> AnchorLoss:
     t runs over the allowed candidates. A pair (i, k) whose sum is empty (k is the only candidate)
     is skipped; an anchor without positives, or with skipped ones only, is not counted.
     """
-    exponent = pairs.candidates(pairs.similarity * (1 - pairs.positiveness))
-    log_repulsion = log_sum_without_each(exponent, pairs.log_multiplicity)
-    weights = pairs.share(pairs.positiveness)
-    defined = (weights > 0) & (log_repulsion > -torch.inf)
-    log_ratio = torch.where(defined, pairs.similarity - log_repulsion, 0.0)
-    return AnchorLoss(-(weights * log_ratio).sum(dim=1), defined.any(dim=1))
+    exponent = torch.addcmul(pairs.similarity, pairs.similarity, pairs.positiveness, value=-1)
+    log_repulsion = log_sum_without_each(pairs.candidates(exponent), pairs.log_multiplicity)
+    weights = pairs.weights(pairs.positiveness)
+    total = weights.sum(dim=1)
+    # Only an anchor's single candidate can have an empty sum: then the whole row has no value.
+    repulsion = (weights * log_repulsion).sum(dim=1)
+    counted = (total > 0) & repulsion.isfinite()
+    value = (repulsion - (weights * pairs.similarity).sum(dim=1)) / torch.where(counted, total, 1.0)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)
 
 
 def l_exp_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
@@ -37,8 +40,9 @@ def l_exp_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     largest = pairs.similarity.detach().amax(dim=1, keepdim=True)
     exponent = (pairs.similarity - largest) * (1 - pairs.positiveness) + largest
     log_repulsion = log_sum(pairs.candidates(exponent))
-    weights = pairs.share(pairs.positiveness)
-    counted = (weights > 0).any(dim=1)
-    value = log_repulsion - (weights * pairs.similarity).sum(dim=1)
-    value = (temperature / BASE_TEMPERATURE) * torch.where(counted, value, 0.0)
-    return AnchorLoss(value, counted)
+    weights = pairs.weights(pairs.positiveness)
+    total = weights.sum(dim=1)
+    counted = total > 0
+    attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
+    value = (temperature / BASE_TEMPERATURE) * (log_repulsion - attraction)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)

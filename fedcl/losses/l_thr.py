@@ -27,13 +27,17 @@ def l_thr(pairs: Pairs) -> AnchorLoss:
     key = pairs.positiveness.masked_fill(~pairs.allowed, torch.inf)
     key, order = key.sort(dim=1)
     similarity = pairs.similarity.gather(1, order)
-    weights = pairs.share(pairs.positiveness).gather(1, order)
-    log_prefix = (similarity + pairs.log_multiplicity[order]).logcumsumexp(dim=1)
+    weights = pairs.weights(pairs.positiveness).gather(1, order)
+    total = weights.sum(dim=1)
+    exponent = similarity
+    if pairs.log_multiplicity is not None:
+        exponent = similarity + pairs.log_multiplicity[order]
     further = torch.searchsorted(key, key)  # how many are strictly further than each
     defined = (weights > 0) & (further > 0)
-    log_repulsion = log_prefix.gather(1, (further - 1).clamp(min=0))
+    log_repulsion = exponent.logcumsumexp(dim=1).gather(1, (further - 1).clamp(min=0))
     log_ratio = torch.where(defined, similarity - log_repulsion, 0.0)
-    return AnchorLoss(-(weights * log_ratio).sum(dim=1), defined.any(dim=1))
+    value = -(weights * log_ratio).sum(dim=1) / torch.where(total > 0, total, 1.0)
+    return AnchorLoss(value, defined.any(dim=1))
 
 
 def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
@@ -48,8 +52,9 @@ def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     of_candidate = pairs.positiveness.sort(dim=1).values
     count = torch.searchsorted(of_candidate, pairs.positiveness.T.contiguous()).T
     log_repulsion = log_sum(pairs.candidates(pairs.similarity + count.to(of_candidate.dtype).log()))
-    weights = pairs.share(pairs.positiveness)
-    counted = (weights > 0).any(dim=1) & (log_repulsion > -torch.inf)
-    value = torch.where(counted, log_repulsion, 0.0) - (weights * pairs.similarity).sum(dim=1)
-    value = (temperature / BASE_TEMPERATURE) * torch.where(counted, value, 0.0)
-    return AnchorLoss(value, counted)
+    weights = pairs.weights(pairs.positiveness)
+    total = weights.sum(dim=1)
+    counted = (total > 0) & (log_repulsion > -torch.inf)
+    attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
+    value = (temperature / BASE_TEMPERATURE) * (log_repulsion - attraction)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)

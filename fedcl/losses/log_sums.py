@@ -1,4 +1,8 @@
-"""Logarithms of sums of exponentials, row by row, where entries may be left out."""
+"""Logarithms of sums of exponentials, row by row, where entries may be left out.
+
+Both write their gradient out: the matrices are the cost of a loss, and automatic differentiation
+of the same steps takes twice the passes over them.
+"""
 
 from typing import Any
 
@@ -11,62 +15,91 @@ from fedcl.shapes import PairWeights, PerAnchor, PerCandidate
 
 def log_sum(exponent: PairWeights) -> PerAnchor:
     """Return log sum_t e^{x_it}; a row of -inf alone gives -inf with a zero gradient, not NaN."""
-    largest = exponent.detach().amax(dim=1)
-    shift = torch.where(largest == -torch.inf, 0.0, largest)
-    total = (exponent - shift[:, None]).exp().sum(dim=1)
-    empty = total == 0
-    return (torch.where(empty, 1.0, total).log() + shift).masked_fill(empty, -torch.inf)
+    result: PerAnchor = _LogSum.apply(exponent)  # type: ignore[no-untyped-call]
+    return result
 
 
-def log_sum_without_each(exponent: PairWeights, log_multiplicity: PerCandidate) -> PairWeights:
+def log_sum_without_each(
+    exponent: PairWeights, log_multiplicity: PerCandidate | None = None
+) -> PairWeights:
     """Return log sum_{t != k} e^{x_it} for every i and k; -inf where nothing is left.
 
     Args:
         exponent: x, with the logarithm of each candidate's multiplicity already in it.
         log_multiplicity: A candidate that stands for m participants loses one of them: (m - 1) / m
-            of its exponential stays in its own sum. Without a gradient.
+            of its exponential stays in its own sum. Without a gradient; None: one each.
     """
-    others = 1 - (-log_multiplicity).exp()
-    result: PairWeights = _WithoutEach.apply(exponent, others.clamp(min=0))  # type: ignore[no-untyped-call]
+    lost = None if log_multiplicity is None else (-log_multiplicity).exp().clamp(max=1)
+    result: PairWeights = _WithoutEach.apply(exponent, lost)  # type: ignore[no-untyped-call]
     return result
+
+
+class _LogSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, exponent: Tensor) -> Tensor:
+        largest = _finite(exponent.amax(dim=1, keepdim=True))
+        share = (exponent - largest).exp_()
+        total = share.sum(dim=1, keepdim=True)
+        ctx.save_for_backward(share, total)
+        return (total.log() + largest)[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        share, total = ctx.saved_tensors
+        scale = torch.where(total > 0, gradient[:, None] / total, 0.0)
+        return share * scale
 
 
 class _WithoutEach(torch.autograd.Function):
     """Subtracting e^{x_k} from the row's sum cancels where k dominates the row.
 
-    At most the row's largest entry, `top`, can hold more than half of the sum. Its own sum is
-    formed apart, in the value and again in the gradient; written out because automatic
-    differentiation of the same steps takes twice the passes over the matrix.
+    At most the row's largest entry, `top`, can hold more than half of the sum. So the exponentials
+    are formed without it, relative to the second largest, and top's own sum from these alone.
     """
 
     @staticmethod
-    def forward(ctx: Any, exponent: Tensor, kept: Tensor) -> Tensor:
-        top = exponent.argmax(dim=1, keepdim=True)
-        largest = exponent.gather(1, top)
-        largest = torch.where(largest == -torch.inf, 0.0, largest)
-        share = (exponent - largest).exp_()
-        total = share.sum(dim=1, keepdim=True)
-        share /= total.clamp(min=torch.finfo(share.dtype).tiny)
-        without = share.mul_(kept - 1).log1p_().add_(total.log() + largest)
-        own_rest = exponent.gather(1, top) + kept[top].log()
-        without_top = log_sum(exponent.scatter(1, top, own_rest))[:, None]
-        without.scatter_(1, top, without_top)
-        ctx.save_for_backward(exponent, kept, top, total.log() + largest, without)
+    def forward(ctx: Any, exponent: Tensor, lost: Tensor | None) -> Tensor:
+        largest, top = exponent.max(dim=1, keepdim=True)
+        rest = exponent.scatter(1, top, -torch.inf)
+        second = _finite(rest.amax(dim=1, keepdim=True))
+        rest.sub_(second).exp_()
+        total = rest.sum(dim=1, keepdim=True)
+        log_rest = total.log() + second
+        everything = torch.logaddexp(log_rest, largest)
+        without_top = log_rest
+        if lost is not None:
+            without_top = torch.logaddexp(log_rest, largest + (1 - lost[top]).log())
+        # Share of each but top in the whole sum: `rest` times one number per row, at most 1 / 2.
+        scale = (second - _finite(everything)).exp()
+        without = rest * -scale
+        if lost is not None:
+            without *= lost
+        without.log1p_().add_(everything).scatter_(1, top, without_top)
+        ctx.save_for_backward(rest, scale, second, top, largest, everything, without_top, lost)
         return without
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        exponent, kept, top, everything, without = ctx.saved_tensors
-        everything = torch.where(everything == -torch.inf, 0.0, everything)
+        rest, scale, second, top, largest, everything, without_top, lost = ctx.saved_tensors
         of_top = gradient.gather(1, top)
-        without_top = without.gather(1, top)
-        without_top = torch.where(without_top == -torch.inf, 0.0, without_top)
-        # Sums of k other than top are at least half of the row's; the clamp is for empty rows.
-        ratio = (everything - without).clamp_(max=1.0).exp_().mul_(gradient).scatter_(1, top, 0.0)
+        remains = rest * -scale
+        if lost is not None:
+            remains *= lost
+        ratio = torch.div(gradient, remains.add_(1.0), out=remains).scatter_(1, top, 0.0)
         of_all = ratio.sum(dim=1, keepdim=True)
-        result = (exponent - everything).exp_().mul_(ratio.mul_(kept - 1).add_(of_all))
-        through_top = (exponent - without_top).exp_().mul_(of_top)
-        own_rest = exponent.gather(1, top) + kept[top].log()
-        at_top = (own_rest - without_top).exp() * of_top
-        return result.add_(through_top.scatter_(1, top, at_top)), None
+        if lost is not None:
+            ratio *= lost
+        from_top = of_top * (second - _finite(without_top)).exp()
+        result = ratio.mul_(-scale).add_(scale * of_all + from_top).mul_(rest)
+        at_top = of_all * (largest - _finite(everything)).exp()
+        if lost is not None:
+            kept = largest + (1 - lost[top]).log()
+            at_top = at_top + of_top * (kept - _finite(without_top)).exp()
+        return result.scatter_(1, top, at_top), None
+
+
+def _finite(exponent: Tensor) -> Tensor:
+    """-inf, of an empty row, becomes 0: differences with it stay defined."""
+    return torch.where(exponent == -torch.inf, 0.0, exponent)

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 
 from fedcl.shapes import (
+    BetweenParticipants,
+    Numbers,
     PairMask,
     PairWeights,
     PerCandidate,
@@ -25,29 +27,36 @@ class Pairs:
         similarity: Divided by the temperature; finite, also where an anchor meets itself.
         positiveness: How much the candidate attracts the anchor, in [0, 1].
         allowed: False where an anchor meets itself.
-        same_participant: True where the candidate is another view of the anchor's participant.
-        log_multiplicity: Logarithm of how many participants a candidate stands for; 0 for one.
+        participants: Number of each anchor's participant, and of each candidate's; a candidate
+            that stands for several participants has a number of its own.
+        log_multiplicity: Logarithm of how many participants a candidate stands for; None: one.
     """
 
     similarity: PairWeights
     positiveness: PairWeights
     allowed: PairMask
-    same_participant: PairMask
-    log_multiplicity: PerCandidate
+    participants: tuple[Numbers, Numbers]
+    log_multiplicity: PerCandidate | None = None
 
     def candidates(self, exponent: PairWeights) -> PairWeights:
         """Return `exponent` with each candidate's multiplicity, -inf where it is not allowed."""
-        return (exponent + self.log_multiplicity).masked_fill(~self.allowed, -torch.inf)
+        if self.log_multiplicity is not None:
+            exponent = exponent + self.log_multiplicity
+        return torch.where(self.allowed, exponent, -torch.inf)
 
-    def share(self, weights: PairWeights) -> PairWeights:
-        """Return each candidate's share of the weights: rows sum to 1, or 0 where all are 0."""
-        weights = weights * self.log_multiplicity.exp() * self.allowed
-        total = weights.sum(dim=1, keepdim=True)
-        return weights / torch.where(total > 0, total, 1.0)
+    def weights(self, attraction: PairWeights | PairMask) -> PairWeights:
+        """Return `attraction` times each candidate's multiplicity, 0 where it is not allowed."""
+        weights = torch.where(self.allowed, attraction.to(self.similarity.dtype), 0.0)
+        return weights if self.log_multiplicity is None else weights * self.log_multiplicity.exp()
 
     def positives(self) -> PairMask:
         """Return the candidates of the anchor's own class: those of positiveness 1."""
         return self.allowed & (self.positiveness == 1)
+
+    def own_views(self) -> PairMask:
+        """Return the candidates that are other views of the anchor's participant."""
+        anchors, candidates = self.participants
+        return self.allowed & (anchors[:, None] == candidates[None, :])
 
 
 def pairs_of_views(
@@ -73,25 +82,29 @@ def pairs_of_views(
             f"positiveness must be ({participants}, {participants}), "
             f"got {tuple(positiveness.shape)}"
         )
-    flat = embeddings.reshape(participants * views, dim)
-    similarity = gram(flat) / temperature
+    rows = embeddings.reshape(participants * views, dim)
+    similarity = gram(rows, temperature)
     if metric == "euclidean":
         norm = similarity.diagonal()
         similarity = 2 * similarity - norm[:, None] - norm[None, :]
-    spread = positiveness.to(similarity.dtype)
-    number = torch.arange(participants, device=flat.device).repeat_interleave(views)
-    allowed = ~torch.eye(len(number), dtype=torch.bool, device=flat.device)
+    number = torch.arange(participants, device=rows.device).repeat_interleave(views)
     return Pairs(
         similarity=similarity,
-        positiveness=spread.repeat_interleave(views, dim=0).repeat_interleave(views, dim=1),
-        allowed=allowed,
-        same_participant=(number[:, None] == number[None, :]) & allowed,
-        log_multiplicity=torch.zeros(len(number), dtype=similarity.dtype, device=flat.device),
+        positiveness=between_views(positiveness, views).to(similarity.dtype),
+        allowed=~torch.eye(len(rows), dtype=torch.bool, device=rows.device),
+        participants=(number, number),
     )
 
 
-def gram(rows: torch.Tensor) -> PairWeights:
-    """Return the scalar products of all rows, in float32 at least, also under autocast."""
+def between_views(positiveness: BetweenParticipants, views: int) -> PairWeights:
+    """Return what holds between participants as it holds between their views."""
+    n = len(positiveness)
+    blocks = positiveness[:, None, :, None].expand(n, views, n, views)
+    return blocks.reshape(n * views, n * views)
+
+
+def gram(rows: torch.Tensor, temperature: float = 1.0) -> PairWeights:
+    """Return the scalar products of all rows over the temperature, in float32 at least."""
     rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
     with torch.autocast(rows.device.type, enabled=False):
-        return rows @ rows.T
+        return (rows / temperature) @ rows.T

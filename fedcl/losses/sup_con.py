@@ -14,4 +14,4 @@ def sup_con(pairs: Pairs) -> AnchorLoss:
     Positives are the candidates of positiveness 1. A class of one with a single view has none and
     is not counted.
     """
-    return cross_entropy(pairs, pairs.share(pairs.positives().to(pairs.similarity.dtype)))
+    return cross_entropy(pairs, pairs.weights(pairs.positives()))

@@ -18,19 +18,20 @@ def y_aware(pairs: Pairs) -> AnchorLoss:
 
     An anchor without any positive is not counted.
     """
-    return cross_entropy(pairs, pairs.share(pairs.positiveness))
+    return cross_entropy(pairs, pairs.weights(pairs.positiveness))
 
 
-def cross_entropy(pairs: Pairs, target: PairWeights) -> AnchorLoss:
-    """Return -sum_k q_ik log(e^{s_ik} / sum_{t != i} e^{s_it}).
+def cross_entropy(pairs: Pairs, weights: PairWeights) -> AnchorLoss:
+    """Return -sum_k (q_ik / sum_t q_it) log(e^{s_ik} / sum_{t != i} e^{s_it}).
 
     Args:
         pairs: Anchors against candidates.
-        target: q, shares of the candidates: each row sums to 1, or to 0 and is not counted.
+        weights: q >= 0, 0 where a candidate is not allowed; a row of zeros is not counted.
     """
     log_partition = log_sum(pairs.candidates(pairs.similarity))
-    counted = (target > 0).any(dim=1)
-    attraction = (target * pairs.similarity).sum(dim=1)
+    total = weights.sum(dim=1)
+    counted = total > 0
+    attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
     return AnchorLoss(torch.where(counted, log_partition - attraction, 0.0), counted)
 
 
@@ -39,11 +40,12 @@ def y_aware_released(pairs: Pairs) -> AnchorLoss:
 
     Their division broadcasts over columns, so that a row's weights need not sum to 1.
     """
-    weights = pairs.positiveness * pairs.allowed
+    weights = pairs.weights(pairs.positiveness)
     total = weights.sum(dim=0)
     weights = weights / torch.where(total > 0, total, 1.0)
     log_partition = log_sum(pairs.candidates(pairs.similarity))
-    counted = (weights > 0).any(dim=1)
-    attraction = (weights * pairs.similarity).sum(dim=1)
-    value = 2 * (weights.sum(dim=1) * torch.where(counted, log_partition, 0.0) - attraction)
-    return AnchorLoss(torch.where(counted, value, 0.0), counted)
+    in_row = weights.sum(dim=1)
+    counted = in_row > 0
+    log_partition = torch.where(counted, log_partition, 0.0)
+    value = 2 * (in_row * log_partition - (weights * pairs.similarity).sum(dim=1))
+    return AnchorLoss(value, counted)
