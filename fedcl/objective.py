@@ -42,7 +42,7 @@ from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_released
 from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
-from fedcl.shapes import Inputs, PairWeights, ViewEmbeddings
+from fedcl.shapes import Inputs, PairWeights, ViewAges, ViewEmbeddings, ViewRepresentations
 
 Terms = Mapping[str, AnchorLoss | BatchTerm]
 """What a loss returns, by name."""
@@ -67,9 +67,9 @@ class Loss:
 class _Encoded:
     """Every view of every participant, encoded."""
 
-    representation: ViewEmbeddings
+    representation: ViewRepresentations
     embedding: ViewEmbeddings | None
-    predicted: ViewEmbeddings | None
+    predicted: ViewAges | None
 
 
 def objective(
@@ -183,7 +183,7 @@ def _contrastive(embedding: ViewEmbeddings, weights: PairWeights, term: Term) ->
 
 
 def _debias(encoded: _Encoded, known: Known, debias: Debias, task: Objective) -> Terms:
-    vectors = encoded.representation if debias.on == "representation" else encoded.embedding
+    vectors = encoded.representation if debias.vectors == "representation" else encoded.embedding
     assert vectors is not None
     bias = known[debias.against]
     rows, codes = vectors.flatten(0, 1), bias.repeat_interleave(vectors.shape[1])

@@ -20,6 +20,12 @@ Embedding = Float[Tensor, "batch dim"]
 ViewEmbeddings = Float[Tensor, "participant view dim"]
 """Embeddings of every view of every participant in a batch."""
 
+ViewRepresentations = Float[Tensor, "participant view width"]
+"""Representations of every view of every participant in a batch."""
+
+ViewAges = Float[Tensor, "participant view 1"]
+"""Predicted age in years of every view of every participant in a batch."""
+
 Ages = Float[Tensor, " participant"]
 """Age in years at the scan."""
 

@@ -8,6 +8,8 @@ from fedcl.config.text import digest, load, parse, resolved
 from fedcl.errors import ConfigError
 from tests.builders import config_of, table_tree, with_values
 
+FAIRKL = "{name: fairkl, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
+RELEASED_ONE_SIDE = FAIRKL.replace("kl}", "released}").replace("both", "positive")
 CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
 
 
@@ -41,7 +43,7 @@ def test_overrides_reach_any_key_and_change_the_digest():
     ("override", "message"),
     [
         ("local.epoch=3", "local.epoch: unknown key; did you mean 'epochs'?"),
-        ("objective.kernel.bandwith_years=3", "did you mean 'bandwidth_years'?"),
+        ("objective.kernel.bandwith=3", "did you mean 'bandwidths'?"),
         ("federation.rule.etta=1", "federation.rule.fedavg.etta: unknown key"),
         ("views.table.nose=1", "there is no section 'table'"),
         ("objectve.loss=1", "there is no section 'objectve'; did you mean 'objective'?"),
@@ -52,7 +54,19 @@ def test_overrides_reach_any_key_and_change_the_digest():
         ("encoder={kind: resnet18, width: 8, norm: group}", "cannot read this data; use mlp"),
         ("federation.rule={kind: fedbn}", "the mlp has none; use fedavg"),
         ("views={kind: none}", None),
-        ("objective.kernel.kind=discrete", "bandwidth_years: years for gaussian and cauchy, null"),
+        ("objective.kernel.bandwidths=[5, 3]", "1 covariates and 2 bandwidths"),
+        ("objective.loss=l_ex", "objective.loss: Input should be 'l_exp', 'l_thr'"),
+        ("objective.loss=sup_con", "sup_con needs classes"),
+        ("objective.loss=eps_info_nce", "epsilon is needed by eps_info_nce"),
+        ("objective.epsilon=0.5", "epsilon does not belong to l_exp"),
+        ("objective.label_temperature=0.5", "label_temperature does not belong to l_exp"),
+        ("objective.ridge=0.5", "ridge does not belong to l_exp"),
+        ("objective={loss: info_nce, variant: released}", "objective.kernel: missing"),
+        ("objective.debias=[{name: fairkl}]", "objective.debias.0.fairkl.weight: missing"),
+        (f"objective.debias=[{FAIRKL}]", "fairkl needs classes"),
+        (f"objective.debias=[{RELEASED_ONE_SIDE}]", "released form is defined on both sides"),
+        (f"objective.debias=[{FAIRKL[:-1]}, wieght: 3}}]", "fairkl.wieght: unknown key; did you"),
+        ("objective.also=[{loss: l1}]", "objective.also.0.weight: missing"),
         ("seed={", "the value is not YAML"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, RecordDict
 
-from fedcl.release import FeatureSums, Introduction, Refusal, Update, receipt
+from fedcl.release import FeatureSums, Introduction, Refusal, TermSum, Update, receipt
 from fedcl.wire import (
     Instruction,
     WireError,
@@ -27,9 +27,7 @@ def update(rng):
             "scalar": np.asarray(1.5, np.float32),
             "empty": np.zeros((0, 2), np.float32),
         },
-        loss_total=12.5,
-        anchors=52,
-        skipped=1,
+        terms={"loss": TermSum(12.5, 13, 0), "l_exp": TermSum(50.0, 51, 1)},
         steps=6,
         seconds=0.25,
     )
@@ -43,7 +41,8 @@ def test_an_update_arrives_bit_for_bit(rng):
         assert received.weights[name].dtype == array.dtype
         assert received.weights[name].shape == array.shape
     assert received.site == sent.site
-    assert (received.loss_total, received.anchors, received.steps) == (12.5, 52, 6)
+    assert received.terms == sent.terms
+    assert received.steps == 6
 
 
 def test_introductions_and_refusals_arrive():

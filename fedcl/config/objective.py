@@ -210,7 +210,7 @@ class _Debias(Section):
     """Multiplies the term in the objective."""
     against: str
     """Whose influence is removed: site, sex, or a column of the participants table."""
-    on: Literal["embedding", "representation"]
+    vectors: Literal["embedding", "representation"]
     """What is compared; the cosine losses take unit vectors of it."""
 
 
@@ -289,7 +289,7 @@ class Objective(Term):
     def uses_embedding(self) -> bool:
         """Whether some term needs the projector."""
         contrastive = any(term.loss not in REGRESSION for _, term in self.terms)
-        return contrastive or any(debias.on == "embedding" for debias in self.debias)
+        return contrastive or any(debias.vectors == "embedding" for debias in self.debias)
 
     @model_validator(mode="after")
     def _debias_of_classes(self) -> "Objective":

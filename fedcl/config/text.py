@@ -102,22 +102,31 @@ def _explain(error: ValidationError, source: str) -> str:
 
 def _siblings(location: Sequence[str]) -> Sequence[str]:
     """Return the keys known at a place; a discriminated union adds its tag to the location."""
-    section: Any = Config
+    reached: list[Any] = [Config]
     for part in location:
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            section = section.model_fields[part].annotation
-        for member in getattr(section, "__args__", ()):
-            field = getattr(member, "model_fields", {}).get("kind")
-            if field is not None and part in field.annotation.__args__:
-                section = member
-        for member in getattr(section, "__args__", ()):
-            if (
-                isinstance(member, type)
-                and issubclass(member, BaseModel)
-                and type(None) in (section.__args__)
-            ):
-                section = member
-    return list(getattr(section, "model_fields", ()))
+        sections = [s for s in _sections(reached) if part in s.model_fields]
+        tagged = [s for s in _sections(reached) if _has_tag(s, part)]
+        if sections:
+            reached = [s.model_fields[part].annotation for s in sections]
+        elif tagged:
+            reached = tagged
+    return list(dict.fromkeys(key for s in _sections(reached) for key in s.model_fields))
+
+
+def _sections(annotations: Sequence[Any]) -> list[type[BaseModel]]:
+    """Return the sections that annotations hold, inside unions, tuples and Annotated."""
+    found: list[type[BaseModel]] = []
+    for one in annotations:
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            found.append(one)
+        else:
+            found += _sections(getattr(one, "__args__", ()))
+    return found
+
+
+def _has_tag(section: type[BaseModel], tag: str) -> bool:
+    fields = (section.model_fields.get(key) for key in ("kind", "name"))
+    return any(f is not None and tag in getattr(f.annotation, "__args__", ()) for f in fields)
 
 
 def _nearest(key: str, known: Sequence[str] | dict[str, Any]) -> str:

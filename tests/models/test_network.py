@@ -31,7 +31,7 @@ def test_every_volume_encoder_is_built_by_its_name(kind: str) -> None:
     representation, embedding = network(torch.randn(3, *VOLUME))
     assert representation.shape == (3, network.encoder.width)
     assert embedding.shape == (3, 5)
-    torch.testing.assert_close(embedding, network.embed(representation))
+    torch.testing.assert_close(embedding, network.project(representation))
 
 
 def test_a_table_is_read_by_the_mlp() -> None:

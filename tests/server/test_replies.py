@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcl.release import FeatureSums, Introduction, Refusal, Update
+from fedcl.release import FeatureSums, Introduction, Refusal, TermSum, Update
 from fedcl.wire import Instruction
 from server.replies import Answer, introduction_problem, update_problem
 
@@ -18,9 +18,7 @@ def answer(**changes):
         "round": 4,
         "participants": 13,
         "weights": {"w": np.ones((2, 3), np.float32), "b": np.ones((), np.float32)},
-        "loss_total": 1.0,
-        "anchors": 26,
-        "skipped": 0,
+        "terms": {"loss": TermSum(1.0, 13, 0)},
         "steps": 4,
         "seconds": 0.1,
     }
@@ -48,8 +46,9 @@ def test_a_good_update_has_no_problem():
         ({"participants": -1}, "claims -1 participants"),
         ({"round": 3}, "answers round 3"),
         ({"site": "b"}, "answers as site b"),
-        ({"loss_total": float("nan")}, "its loss is not finite"),
-        ({"anchors": -5}, "its loss is not finite"),
+        ({"terms": {"loss": TermSum(float("nan"), 13, 0)}}, "its loss is not finite"),
+        ({"terms": {"loss": TermSum(1.0, -5, 0)}}, "its loss is not finite"),
+        ({"terms": {}}, "does not say its loss"),
     ],
 )
 def test_a_bad_update_is_named(changes, message):
