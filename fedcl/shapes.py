@@ -50,8 +50,8 @@ PerCandidate = Float[Tensor, " candidate"]
 AnchorMask = Bool[Tensor, " anchor"]
 """One yes or no per anchor."""
 
-Values = Float[Tensor, "participant *value"]
-"""What is known of each participant of a batch besides the scan: a number, or an array."""
+Values = Float[Tensor, "..."]
+"""What is known of participants besides the scan, one number or array for each (first axis)."""
 
 Scalar = Float[Tensor, ""]
 """A statistic of the whole batch."""
