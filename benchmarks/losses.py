@@ -1,9 +1,9 @@
 """Time and peak memory of each loss, forward and backward, against a plain two-matrix InfoNCE.
 
-n anchors (two views of n / 2 participants), embeddings of 128 dimensions, float32. The plain InfoNCE
-is what one writes by hand: cross_entropy(first @ second.T / T). The naive L_thr compares all
-triplets. Times are medians of interleaved repetitions in one process; memory is what a fresh process
-grows by.
+n anchors (two views of n / 2 participants), embeddings of 128 dimensions, float32. The plain
+InfoNCE is what one writes by hand: cross_entropy(first @ second.T / T). The naive L_thr compares
+all triplets. Times are medians of interleaved repetitions in one process; memory is what a fresh
+process grows by.
 
     python benchmarks/losses.py            # about 3 minutes on two cores
 """

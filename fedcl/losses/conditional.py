@@ -26,10 +26,11 @@ def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:
     """
     distance = -pairs.similarity
     attracted = pairs.weights(pairs.positiveness)
-    repelled = pairs.weights(1 - pairs.positiveness)
+    repelled = pairs.weights((1 - pairs.positiveness) * pairs.allowed)
     attraction, repulsion = attracted.sum(), repelled.sum()
     alignment = (attracted * distance).sum() / torch.where(attraction > 0, attraction, 1.0)
-    log_sum_repelled = log_sum((repelled.log() - SCALE * distance).reshape(1, -1))[0]
+    exponent = torch.where(repelled > 0, repelled, 1.0).log() - SCALE * distance
+    log_sum_repelled = log_sum(exponent.reshape(1, -1), (repelled > 0).reshape(1, -1))[0]
     some = repulsion > 0
     uniformity = torch.where(some, log_sum_repelled, 0.0) - torch.where(some, repulsion, 1.0).log()
     return {

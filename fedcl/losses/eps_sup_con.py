@@ -13,7 +13,7 @@ from fedcl.losses.log_sums import log_sum
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.released import BASE_TEMPERATURE
 from fedcl.losses.terms import AnchorLoss
-from fedcl.shapes import PairMask, PairWeights, PerAnchor
+from fedcl.shapes import PairMask, PairWeights
 
 _INSIDE_LOG = 1e-6
 
@@ -30,7 +30,7 @@ def eps_sup_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
         epsilon: Margin, >= 0, in units of the similarity divided by the temperature.
     """
     positives = pairs.positives()
-    log_negatives = _log_sum_of(pairs.candidates(pairs.similarity), pairs.allowed & ~positives)
+    log_negatives = log_sum(pairs.candidates(pairs.similarity), pairs.allowed & ~positives)
     log_denominator = log_negatives[:, None].expand_as(pairs.similarity)
     if not math.isinf(epsilon):
         margin_of_own = torch.where(positives, pairs.similarity - epsilon, 0.0)
@@ -54,7 +54,9 @@ def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     weights = pairs.weights(positives)
     total = weights.sum(dim=1)
     counted = total > 0
-    log_denominator = log_sum(pairs.candidates(pairs.similarity - epsilon * positives))
+    log_denominator = log_sum(
+        pairs.candidates(pairs.similarity - epsilon * positives), pairs.allowed
+    )
     attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
     value = epsilon + log_denominator - attraction
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
@@ -94,7 +96,3 @@ def _released(positives: PairMask, log_ratio: PairWeights, temperature: float) -
         -(temperature / BASE_TEMPERATURE) * mean,
         torch.ones_like(positives[:, 0]),
     )
-
-
-def _log_sum_of(exponent: PairWeights, chosen: PairMask) -> PerAnchor:
-    return log_sum(exponent.masked_fill(~chosen, -torch.inf))

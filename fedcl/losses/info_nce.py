@@ -29,14 +29,14 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     Args:
         pairs: Anchors against candidates.
         epsilon: Margin, >= 0: 0 is InfoNCE; math.inf leaves the positive out of its own
-            denominator (the decoupled loss), and a positive that has nobody else there is skipped.
+            denominator (the decoupled loss), and an anchor that meets nobody else is not counted.
     """
     own = pairs.weights(pairs.own_views())
+    lost = -math.expm1(-epsilon)  # what the margin takes from the positive's own exponential
     exponent = pairs.candidates(pairs.similarity)
-    log_rest = log_sum_without_each(exponent, pairs.log_multiplicity)
-    margin_of_own = pairs.similarity - epsilon
-    log_denominator = log_rest if math.isinf(epsilon) else torch.logaddexp(margin_of_own, log_rest)
-    defined = (own > 0) & log_denominator.isfinite()
-    log_ratio = torch.where(defined, pairs.similarity - log_denominator, 0.0)
-    views = own.sum(dim=1).clamp(min=1)
-    return AnchorLoss(-(own * log_ratio).sum(dim=1) / views, defined.any(dim=1))
+    log_denominators = log_sum_without_each(exponent, pairs.allowed, own, lost)
+    views = own.sum(dim=1)
+    counted = (views > 0) & (log_denominators > -torch.inf)
+    attraction = (own * pairs.similarity).sum(dim=1)
+    value = (log_denominators - attraction) / torch.where(counted, views, 1.0)
+    return AnchorLoss(torch.where(counted, value, 0.0), counted)

@@ -20,13 +20,15 @@ def l_exp(pairs: Pairs) -> AnchorLoss:
     is skipped; an anchor without positives, or with skipped ones only, is not counted.
     """
     exponent = torch.addcmul(pairs.similarity, pairs.similarity, pairs.positiveness, value=-1)
-    log_repulsion = log_sum_without_each(pairs.candidates(exponent), pairs.log_multiplicity)
     weights = pairs.weights(pairs.positiveness)
+    repulsion = log_sum_without_each(
+        pairs.candidates(exponent), pairs.allowed, weights, pairs.one_of_each()
+    )
     total = weights.sum(dim=1)
     # Only an anchor's single candidate can have an empty sum: then the whole row has no value.
-    repulsion = (weights * log_repulsion).sum(dim=1)
-    counted = (total > 0) & repulsion.isfinite()
-    value = (repulsion - (weights * pairs.similarity).sum(dim=1)) / torch.where(counted, total, 1.0)
+    counted = (total > 0) & (repulsion > -torch.inf)
+    attraction = (weights * pairs.similarity).sum(dim=1)
+    value = (repulsion - attraction) / torch.where(counted, total, 1.0)
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
 
 
@@ -39,7 +41,7 @@ def l_exp_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     """
     largest = pairs.similarity.detach().amax(dim=1, keepdim=True)
     exponent = (pairs.similarity - largest) * (1 - pairs.positiveness) + largest
-    log_repulsion = log_sum(pairs.candidates(exponent))
+    log_repulsion = log_sum(pairs.candidates(exponent), pairs.allowed)
     weights = pairs.weights(pairs.positiveness)
     total = weights.sum(dim=1)
     counted = total > 0

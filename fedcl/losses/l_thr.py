@@ -49,9 +49,13 @@ def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     """
     if pairs.positiveness.shape[0] != pairs.positiveness.shape[1]:
         raise ValueError("l_thr as released takes no cross-site node: it compares candidates")
-    of_candidate = pairs.positiveness.sort(dim=1).values
-    count = torch.searchsorted(of_candidate, pairs.positiveness.T.contiguous()).T
-    log_repulsion = log_sum(pairs.candidates(pairs.similarity + count.to(of_candidate.dtype).log()))
+    # The authors' matrix has everybody's positiveness 1 with themselves.
+    positiveness = pairs.positiveness.masked_fill(~pairs.allowed, 1.0)
+    of_candidate = positiveness.sort(dim=1).values
+    count = torch.searchsorted(of_candidate, positiveness.T.contiguous()).T
+    log_repulsion = log_sum(
+        pairs.candidates(pairs.similarity + count.to(of_candidate.dtype).log()), pairs.allowed
+    )
     weights = pairs.weights(pairs.positiveness)
     total = weights.sum(dim=1)
     counted = (total > 0) & (log_repulsion > -torch.inf)

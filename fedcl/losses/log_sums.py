@@ -10,94 +10,130 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fedcl.shapes import PairWeights, PerAnchor, PerCandidate
+from fedcl.shapes import PairMask, PairWeights, PerAnchor, PerCandidate
+
+_CHUNK = 1 << 18
+"""Entries worked on at once: 1 MB in float32, which stays in a core's cache."""
 
 
-def log_sum(exponent: PairWeights) -> PerAnchor:
-    """Return log sum_t e^{x_it}; a row of -inf alone gives -inf with a zero gradient, not NaN."""
-    result: PerAnchor = _LogSum.apply(exponent)  # type: ignore[no-untyped-call]
+def log_sum(exponent: PairWeights, allowed: PairMask) -> PerAnchor:
+    """Return log sum e^{x_it} over the allowed t; an empty row is -inf with a zero gradient.
+
+    Args:
+        exponent: x, with the logarithm of each candidate's multiplicity already in it.
+        allowed: Which entries the sums hold.
+    """
+    result: PerAnchor = _LogSum.apply(exponent, allowed)  # type: ignore[no-untyped-call]
     return result
 
 
 def log_sum_without_each(
-    exponent: PairWeights, log_multiplicity: PerCandidate | None = None
-) -> PairWeights:
-    """Return log sum_{t != k} e^{x_it} for every i and k; -inf where nothing is left.
+    exponent: PairWeights,
+    allowed: PairMask,
+    weights: PairWeights,
+    lost: PerCandidate | float = 1.0,
+) -> PerAnchor:
+    """Return sum_k w_ik log(sum_t e^{x_it} - lost_k e^{x_ik}) for every row i, t and k allowed.
+
+    With lost = 1 each k leaves its own sum. A row is -inf, with a zero gradient, where a k of
+    positive weight leaves nothing.
 
     Args:
         exponent: x, with the logarithm of each candidate's multiplicity already in it.
-        log_multiplicity: A candidate that stands for m participants loses one of them: (m - 1) / m
-            of its exponential stays in its own sum. Without a gradient; None: one each.
+        allowed: Which entries the sums hold.
+        weights: w >= 0, 0 where not allowed; without a gradient.
+        lost: Share of its own exponential that k does not meet, in [0, 1]: 1 / m for one of the m
+            participants that k stands for, 1 - e^-epsilon under a margin.
     """
-    lost = None if log_multiplicity is None else (-log_multiplicity).exp().clamp(max=1)
-    result: PairWeights = _WithoutEach.apply(exponent, lost)  # type: ignore[no-untyped-call]
+    result: PerAnchor = _WithoutEach.apply(  # type: ignore[no-untyped-call]
+        exponent, allowed, weights, lost
+    )
     return result
 
 
+def _chunks(matrix: Tensor) -> list[slice]:
+    rows = max(1, _CHUNK // matrix.shape[1])
+    return [slice(start, start + rows) for start in range(0, len(matrix), rows)]
+
+
 class _LogSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, exponent: Tensor) -> Tensor:
-        largest = _finite(exponent.amax(dim=1, keepdim=True))
-        share = (exponent - largest).exp_()
-        total = share.sum(dim=1, keepdim=True)
-        ctx.save_for_backward(share, total)
-        return (total.log() + largest)[:, 0]
+    """Value and gradient at once, a few rows at a time: one matrix is kept, the gradient."""
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        share, total = ctx.saved_tensors
-        scale = torch.where(total > 0, gradient[:, None] / total, 0.0)
-        return share * scale
-
-
-class _WithoutEach(torch.autograd.Function):
-    """Subtracting e^{x_k} from the row's sum cancels where k dominates the row.
-
-    At most the row's largest entry, `top`, can hold more than half of the sum. So the exponentials
-    are formed without it, relative to the second largest, and top's own sum from these alone.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, exponent: Tensor, lost: Tensor | None) -> Tensor:
-        largest, top = exponent.max(dim=1, keepdim=True)
-        rest = exponent.scatter(1, top, -torch.inf)
-        second = _finite(rest.amax(dim=1, keepdim=True))
-        rest.sub_(second).exp_()
-        total = rest.sum(dim=1, keepdim=True)
-        log_rest = total.log() + second
-        everything = torch.logaddexp(log_rest, largest)
-        without_top = log_rest
-        if lost is not None:
-            without_top = torch.logaddexp(log_rest, largest + (1 - lost[top]).log())
-        # Share of each but top in the whole sum: `rest` times one number per row, at most 1 / 2.
-        scale = (second - _finite(everything)).exp()
-        without = rest * -scale
-        if lost is not None:
-            without *= lost
-        without.log1p_().add_(everything).scatter_(1, top, without_top)
-        ctx.save_for_backward(rest, scale, second, top, largest, everything, without_top, lost)
-        return without
+    def forward(ctx: Any, exponent: Tensor, allowed: Tensor) -> Tensor:
+        value, gradient = torch.empty_like(exponent[:, :1]), torch.empty_like(exponent)
+        for chunk in _chunks(exponent):
+            x = exponent[chunk].masked_fill(~allowed[chunk], -torch.inf)
+            largest = _finite(x.amax(dim=1, keepdim=True))
+            x.sub_(largest).exp_()
+            total = x.sum(dim=1, keepdim=True)
+            value[chunk] = total.log() + largest
+            torch.div(x, torch.where(total > 0, total, 1.0), out=gradient[chunk])
+        ctx.save_for_backward(gradient)
+        return value[:, 0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        rest, scale, second, top, largest, everything, without_top, lost = ctx.saved_tensors
-        of_top = gradient.gather(1, top)
-        remains = rest * -scale
-        if lost is not None:
-            remains *= lost
-        ratio = torch.div(gradient, remains.add_(1.0), out=remains).scatter_(1, top, 0.0)
-        of_all = ratio.sum(dim=1, keepdim=True)
-        if lost is not None:
-            ratio *= lost
-        from_top = of_top * (second - _finite(without_top)).exp()
-        result = ratio.mul_(-scale).add_(scale * of_all + from_top).mul_(rest)
-        at_top = of_all * (largest - _finite(everything)).exp()
-        if lost is not None:
-            kept = largest + (1 - lost[top]).log()
-            at_top = at_top + of_top * (kept - _finite(without_top)).exp()
-        return result.scatter_(1, top, at_top), None
+        (of_exponent,) = ctx.saved_tensors
+        return of_exponent * gradient[:, None], None
+
+
+class _WithoutEach(torch.autograd.Function):
+    """The same for the sums without each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, exponent: Tensor, allowed: Tensor, weights: Tensor, lost: Tensor | float
+    ) -> Tensor:
+        value, gradient = torch.empty_like(exponent[:, :1]), torch.empty_like(exponent)
+        for chunk in _chunks(exponent):
+            x = exponent[chunk].masked_fill(~allowed[chunk], -torch.inf)
+            value[chunk] = _without_each(x, weights[chunk], lost, gradient[chunk])
+        ctx.save_for_backward(gradient)
+        return value[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (of_exponent,) = ctx.saved_tensors
+        return of_exponent * gradient[:, None], None, None, None
+
+
+def _without_each(x: Tensor, weights: Tensor, lost: Tensor | float, gradient: Tensor) -> Tensor:
+    """Return the rows' values, shape (row, 1), and fill in their `gradient`; x is written over.
+
+    Subtracting e^{x_k} from the row's sum cancels where k dominates the row. At most the row's
+    largest entry, `top`, can hold more than half of the sum. So the exponentials are formed
+    without it, relative to the second largest, and top's own sum from these alone.
+    """
+    largest, top = x.max(dim=1, keepdim=True)
+    weight_of_top = weights.gather(1, top)
+    rest = x.scatter_(1, top, -torch.inf)
+    second = _finite(rest.amax(dim=1, keepdim=True))
+    rest.sub_(second).exp_()
+    log_rest = rest.sum(dim=1, keepdim=True).log_().add_(second)
+    everything = _finite(torch.logaddexp(log_rest, largest))
+    lost_of_top = lost[top] if isinstance(lost, Tensor) else torch.full_like(largest, lost)
+    kept_of_top = largest + torch.log1p(-lost_of_top)
+    without_top = torch.logaddexp(log_rest, kept_of_top)
+
+    scale = (second - everything).exp()  # rest * scale are shares of the whole, at most 1 / 2
+    left = (rest * -scale).mul_(lost)
+    value = left.log1p().mul_(weights).sum(dim=1, keepdim=True)
+    value += everything * (weights.sum(dim=1, keepdim=True) - weight_of_top)
+    value += torch.where(weight_of_top > 0, weight_of_top * without_top, 0.0)
+
+    ratio = torch.div(weights, left.add_(1.0), out=left).scatter_(1, top, 0.0)
+    of_all = ratio.sum(dim=1, keepdim=True)
+    without_top = _finite(without_top)
+    from_top = weight_of_top * (second - without_top).exp()
+    ratio.mul_(lost).mul_(-scale).add_(scale * of_all + from_top)
+    at_top = of_all * (largest - everything).exp()
+    at_top += weight_of_top * (kept_of_top - without_top).exp()
+    torch.mul(ratio, rest, out=gradient)
+    gradient.scatter_(1, top, at_top)
+    return value
 
 
 def _finite(exponent: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Pairs:
 
     Attributes:
         similarity: Divided by the temperature; finite, also where an anchor meets itself.
-        positiveness: How much the candidate attracts the anchor, in [0, 1].
+        positiveness: How much the candidate attracts the anchor, in [0, 1]; 0 where not allowed.
         allowed: False where an anchor meets itself.
         participants: Number of each anchor's participant, and of each candidate's; a candidate
             that stands for several participants has a number of its own.
@@ -39,19 +39,21 @@ class Pairs:
     log_multiplicity: PerCandidate | None = None
 
     def candidates(self, exponent: PairWeights) -> PairWeights:
-        """Return `exponent` with each candidate's multiplicity, -inf where it is not allowed."""
-        if self.log_multiplicity is not None:
-            exponent = exponent + self.log_multiplicity
-        return torch.where(self.allowed, exponent, -torch.inf)
+        """Return `exponent` with the logarithm of each candidate's multiplicity added."""
+        return exponent if self.log_multiplicity is None else exponent + self.log_multiplicity
 
     def weights(self, attraction: PairWeights | PairMask) -> PairWeights:
-        """Return `attraction` times each candidate's multiplicity, 0 where it is not allowed."""
-        weights = torch.where(self.allowed, attraction.to(self.similarity.dtype), 0.0)
+        """Return `attraction`, 0 where not allowed, times each candidate's multiplicity."""
+        weights = attraction.to(self.similarity.dtype)
         return weights if self.log_multiplicity is None else weights * self.log_multiplicity.exp()
+
+    def one_of_each(self) -> PerCandidate | float:
+        """Return which share of a candidate's exponential one of its participants is."""
+        return 1.0 if self.log_multiplicity is None else (-self.log_multiplicity).exp().clamp(max=1)
 
     def positives(self) -> PairMask:
         """Return the candidates of the anchor's own class: those of positiveness 1."""
-        return self.allowed & (self.positiveness == 1)
+        return self.positiveness == 1
 
     def own_views(self) -> PairMask:
         """Return the candidates that are other views of the anchor's participant."""
@@ -88,10 +90,11 @@ def pairs_of_views(
         norm = similarity.diagonal()
         similarity = 2 * similarity - norm[:, None] - norm[None, :]
     number = torch.arange(participants, device=rows.device).repeat_interleave(views)
+    allowed = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     return Pairs(
         similarity=similarity,
-        positiveness=between_views(positiveness, views).to(similarity.dtype),
-        allowed=~torch.eye(len(rows), dtype=torch.bool, device=rows.device),
+        positiveness=between_views(positiveness, views).to(similarity.dtype) * allowed,
+        allowed=allowed,
         participants=(number, number),
     )
 

@@ -50,6 +50,6 @@ def euclidean(pairs: Pairs, *, label_temperature: float) -> AnchorLoss:
 
 def _softmax(pairs: Pairs, exponent: PairWeights) -> PairWeights:
     """Return the softmax of each row over the allowed candidates; zeros where there is none."""
-    exponent = pairs.candidates(exponent)
+    exponent = pairs.candidates(exponent).masked_fill(~pairs.allowed, -torch.inf)
     nobody = exponent.amax(dim=1, keepdim=True) == -torch.inf
     return exponent.masked_fill(nobody, 0.0).softmax(dim=1).masked_fill(nobody, 0.0)

@@ -70,7 +70,7 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
     products = gram(centroids)
     norm = products.diagonal()
     distance = norm[:, None] + norm[None, :] - 2 * products
-    itself = torch.eye(n, dtype=torch.bool, device=distance.device)
-    exponent = (-scale * distance).masked_fill(itself, -torch.inf)
-    mean = log_sum(exponent.reshape(1, -1))[0] - math.log(n * (n - 1))
+    others = ~torch.eye(n, dtype=torch.bool, device=distance.device)
+    total = log_sum((-scale * distance).reshape(1, -1), others.reshape(1, -1))[0]
+    mean = total - math.log(n * (n - 1))
     return BatchTerm(mean, torch.ones_like(mean))

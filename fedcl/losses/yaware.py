@@ -28,7 +28,7 @@ def cross_entropy(pairs: Pairs, weights: PairWeights) -> AnchorLoss:
         pairs: Anchors against candidates.
         weights: q >= 0, 0 where a candidate is not allowed; a row of zeros is not counted.
     """
-    log_partition = log_sum(pairs.candidates(pairs.similarity))
+    log_partition = log_sum(pairs.candidates(pairs.similarity), pairs.allowed)
     total = weights.sum(dim=1)
     counted = total > 0
     attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
@@ -43,7 +43,7 @@ def y_aware_released(pairs: Pairs) -> AnchorLoss:
     weights = pairs.weights(pairs.positiveness)
     total = weights.sum(dim=0)
     weights = weights / torch.where(total > 0, total, 1.0)
-    log_partition = log_sum(pairs.candidates(pairs.similarity))
+    log_partition = log_sum(pairs.candidates(pairs.similarity), pairs.allowed)
     in_row = weights.sum(dim=1)
     counted = in_row > 0
     log_partition = torch.where(counted, log_partition, 0.0)

@@ -21,6 +21,7 @@ from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_r
 from tests.losses.made import CLASSES, ages, build, embeddings, gaussian, gradient
 from tests.losses.per_anchor import PER_ANCHOR
 
+ALLOWED = torch.ones(8, 8, dtype=torch.bool)
 LABELS = {
     "ages": torch.tensor([31.0, 55, 31, 70, 22, 30.5, 56]),
     "all equal": torch.full((7,), 33.0),
@@ -100,29 +101,41 @@ def test_two_participants_with_one_view_have_an_empty_denominator_that_is_skippe
 def test_float32_follows_float64_where_one_candidate_dominates():
     # Subtracting the dominating exponential from the sum would lose every digit of the rest.
     similarity = torch.tensor([[0.0, 60.0, -40.0, -41.0], [1.0, 2.0, 3.0, 4.0], [0, 200, 1, 2]])
-    exact = log_sum_without_each(similarity.double())
-    found = log_sum_without_each(similarity).double()
-    torch.testing.assert_close(found, exact, rtol=1e-6, atol=0)
     for k in range(4):
+        only = torch.eye(4)[k].expand(3, 4)
+        found = log_sum_without_each(similarity, ALLOWED[:3, :4], only).double()
         rest = [t for t in range(4) if t != k]
-        torch.testing.assert_close(exact[:, k], similarity.double()[:, rest].logsumexp(1))
+        exact = similarity.double()[:, rest].logsumexp(1)
+        torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("multiplicity", [None, [0.0, 1.3, -0.5, 0.2]])
-def test_gradients_of_the_log_sums_are_those_of_finite_differences(generator, multiplicity):
+@pytest.mark.parametrize("lost", [1.0, 0.3, 0.0, [1.0, 0.5, 1.0, 0.1]])
+def test_gradients_of_the_log_sums_are_those_of_finite_differences(generator, lost):
     x = torch.randn(3, 4, generator=generator, dtype=torch.float64) * 3
+    w = torch.rand(3, 4, generator=generator, dtype=torch.float64)
+    w[1] = torch.tensor([0.0, 2.0, 0.0, 0.0])
     x.requires_grad_()
-    m = None if multiplicity is None else torch.tensor(multiplicity, dtype=x.dtype)
-    assert torch.autograd.gradcheck(lambda leaf: log_sum_without_each(leaf, m), (x,))
-    assert torch.autograd.gradcheck(log_sum, (x,))
+    share = torch.tensor(lost, dtype=x.dtype) if isinstance(lost, list) else lost
+    value = log_sum_without_each(x, ALLOWED[:3, :4], w, share)
+    left = x.exp().sum(dim=1, keepdim=True) - share * x.exp()
+    torch.testing.assert_close(value, (w * left.log()).sum(dim=1))
+    assert torch.autograd.gradcheck(
+        lambda leaf: log_sum_without_each(leaf, ALLOWED[:3, :4], w, share), (x,)
+    )
+    assert torch.autograd.gradcheck(lambda leaf: log_sum(leaf, w > 0.3), (x,))
 
 
 def test_an_empty_row_has_a_sum_of_minus_infinity_and_no_gradient():
-    x = torch.tensor([[-torch.inf, -torch.inf], [0.0, 1.0]], requires_grad=True)
-    for values in (log_sum(x)[:, None], log_sum_without_each(x)):
-        assert (values[0] == -torch.inf).all()
+    x = torch.tensor([[3.0, 4.0], [0.0, 1.0]], requires_grad=True)
+    allowed = torch.tensor([[False, False], [True, False]])
+    assert log_sum(x, allowed).tolist() == [-torch.inf, 0]
+    single = log_sum_without_each(x, allowed, allowed.float())
+    assert single.tolist() == [0, -torch.inf]  # nothing to weigh; one that leaves nothing
+    for values in (log_sum(x, allowed), single):
         finite_ones = torch.where(values.isfinite(), values, 0.0)
-        assert torch.autograd.grad(finite_ones.sum(), x)[0].isfinite().all()
+        gradients = torch.autograd.grad(finite_ones.sum(), x)[0]
+        assert gradients[0].tolist() == [0, 0]
+        assert gradients.isfinite().all()
 
 
 @pytest.mark.parametrize("name", PER_ANCHOR)

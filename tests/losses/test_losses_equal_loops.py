@@ -57,7 +57,10 @@ CONTINUOUS = {
     ),
     "l_thr_released": (
         lambda p: l_thr_released(p, temperature=T),
-        lambda p: reference.l_thr_released(p.similarity, p.positiveness, T),
+        # The authors' matrix has everybody's positiveness 1 with themselves.
+        lambda p: reference.l_thr_released(
+            p.similarity, p.positiveness + torch.eye(len(p.similarity)), T
+        ),
     ),
     "y_aware_released": (
         y_aware_released,
