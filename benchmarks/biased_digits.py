@@ -35,10 +35,10 @@ LOSSES = ("cross-entropy", "SupCon", "eps-SupInfoNCE")
 DEBIASING = ("none", "EnD", "FairKL", "FairKL, squared", "FairKL, released")
 WEIGHTS = {"none": 0.0, "EnD": 1.0, "FairKL": 1.0, "FairKL, squared": 10.0, "FairKL, released": 1.0}
 
-COPIES = 32  # shifted copies of each training digit, each with a colour of its own
-EPOCHS, BATCH, LEARNING_RATE = 15, 256, 1e-3
+COPIES = 24  # shifted copies of each training digit, each with a colour of its own
+EPOCHS, BATCH, LEARNING_RATE = 12, 256, 3e-3
 TEMPERATURE, EPSILON = 0.1, 0.25
-COLOUR_SD = 0.15
+COLOUR_SD = 0.2
 COLOURS = torch.tensor(
     [
         [0.86, 0.08, 0.24], [0.00, 0.50, 0.50], [0.99, 0.91, 0.06], [0.00, 0.71, 0.93],
