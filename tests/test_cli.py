@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, one message for a mistake, exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,12 @@ import yaml
 from fedcl.report.results import read_results
 from fedcl.run_folder import RunFolder
 from tests.builders import table_tree, volume_tree, with_values, write_table
+
+FAIRKL = (
+    "{name: fairkl_regression, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
+)
+L1 = "{loss: l1, weight: 0.1, variant: published, temperature: 1, kernel: {kind: discrete, "
+L1 += "covariates: [age]}}"
 
 
 def fedcl(*arguments, cwd=None):
@@ -103,6 +110,16 @@ def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
     assert folder.load().round == stopped_at + 1
 
 
+def test_a_pooled_run_debiases_and_adds_terms_from_the_command_line(experiment, tmp_path):
+    changes = ["objective.loss=l_thr", f"objective.debias=[{FAIRKL}]", f"objective.also=[{L1}]"]
+    done = fedcl("pooled", experiment, *(part for c in changes for part in ("--set", c)))
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "runs" / "tiny-pooled" / "rounds.jsonl").read_text().splitlines()
+    terms = json.loads(log[-1])["sites"]["pooled"]["terms"]
+    expected = {"loss", "l_thr", "l1", "fairkl_regression.positive", "fairkl_regression.negative"}
+    assert set(terms) == expected
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -114,6 +131,16 @@ def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
             ["simulate", "EXPERIMENT", "--set", "local.min_participants=500"],
             2,
             "at least 2 are needed",
+        ),
+        (
+            ["simulate", "EXPERIMENT", "--set", f"objective.debias=[{FAIRKL}]"],
+            2,
+            "in a federation every batch comes from one",
+        ),
+        (
+            ["pooled", "EXPERIMENT", "--set", "objective.kernel.covariates=[agee]"],
+            2,
+            "compares 'agee', which is not a column",
         ),
         (["report", "none"], 2, "none/results.json: no results yet"),
         (["evaluate", "none"], 2, "none/results.json: no results yet"),
