@@ -9,13 +9,14 @@ process grows by.
 """
 
 import argparse
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -133,9 +134,15 @@ def memory(name: str, n: int, device: str) -> float:
         before = torch.cuda.memory_allocated()
         once(LOSSES[name], inputs)
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     once(LOSSES[name], inputs)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    return peak_mb() - before
+
+
+def peak_mb() -> float:
+    """Return the peak of this process (Linux); getrusage's would include the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 
 
 def in_fresh_process(name: str, n: int, device: str) -> float:

@@ -32,9 +32,13 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
             denominator (the decoupled loss), and an anchor that meets nobody else is not counted.
     """
     own = pairs.weights(pairs.own_views())
-    lost = -math.expm1(-epsilon)  # what the margin takes from the positive's own exponential
-    exponent = pairs.candidates(pairs.similarity)
-    log_denominators = log_sum_without_each(exponent, pairs.allowed, own, lost)
+    log_denominators = log_sum_without_each(
+        pairs.similarity,
+        pairs.allowed,
+        pairs.own_views().to(own.dtype),
+        lost=-math.expm1(-epsilon),  # what the margin takes from the positive's own exponential
+        log_multiplicity=pairs.log_multiplicity,
+    )
     views = own.sum(dim=1)
     counted = (views > 0) & (log_denominators > -torch.inf)
     attraction = (own * pairs.similarity).sum(dim=1)

@@ -19,10 +19,13 @@ def l_exp(pairs: Pairs) -> AnchorLoss:
     t runs over the allowed candidates. A pair (i, k) whose sum is empty (k is the only candidate)
     is skipped; an anchor without positives, or with skipped ones only, is not counted.
     """
-    exponent = torch.addcmul(pairs.similarity, pairs.similarity, pairs.positiveness, value=-1)
     weights = pairs.weights(pairs.positiveness)
     repulsion = log_sum_without_each(
-        pairs.candidates(exponent), pairs.allowed, weights, pairs.one_of_each()
+        pairs.similarity,
+        pairs.allowed,
+        pairs.positiveness,
+        damped=True,
+        log_multiplicity=pairs.log_multiplicity,
     )
     total = weights.sum(dim=1)
     # Only an anchor's single candidate can have an empty sum: then the whole row has no value.

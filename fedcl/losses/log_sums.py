@@ -28,25 +28,32 @@ def log_sum(exponent: PairWeights, allowed: PairMask) -> PerAnchor:
 
 
 def log_sum_without_each(
-    exponent: PairWeights,
+    similarity: PairWeights,
     allowed: PairMask,
     weights: PairWeights,
-    lost: PerCandidate | float = 1.0,
+    *,
+    lost: float = 1.0,
+    damped: bool = False,
+    log_multiplicity: PerCandidate | None = None,
 ) -> PerAnchor:
-    """Return sum_k w_ik log(sum_t e^{x_it} - lost_k e^{x_ik}) for every row i, t and k allowed.
+    """Return sum_k m_k w_ik log(sum_t m_t e^{x_it} - lost e^{x_ik}) for every row i.
 
-    With lost = 1 each k leaves its own sum. A row is -inf, with a zero gradient, where a k of
-    positive weight leaves nothing.
+    t and k are the allowed candidates. With lost = 1 one participant of each k leaves its own sum.
+    A row is -inf, with a zero gradient, where a k of positive weight leaves nothing. Everything but
+    the similarity has no gradient.
 
     Args:
-        exponent: x, with the logarithm of each candidate's multiplicity already in it.
+        similarity: s; the exponents x are s, or s (1 - w) if damped.
         allowed: Which entries the sums hold.
-        weights: w >= 0, 0 where not allowed; without a gradient.
-        lost: Share of its own exponential that k does not meet, in [0, 1]: 1 / m for one of the m
-            participants that k stands for, 1 - e^-epsilon under a margin.
+        weights: w >= 0, 0 where not allowed; of one participant, not times the multiplicity.
+        lost: Share of its own exponential that k does not meet, in [0, 1]: 1 - e^-epsilon under a
+            margin epsilon.
+        damped: Whether the weights, in [0, 1], damp the exponents. Done here and not by the caller,
+            so that no further matrix is kept.
+        log_multiplicity: log m, of how many participants each t stands for; None: one each.
     """
     result: PerAnchor = _WithoutEach.apply(  # type: ignore[no-untyped-call]
-        exponent, allowed, weights, lost
+        similarity, allowed, weights, lost, damped, log_multiplicity
     )
     return result
 
@@ -84,20 +91,36 @@ class _WithoutEach(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, exponent: Tensor, allowed: Tensor, weights: Tensor, lost: Tensor | float
+        ctx: Any,
+        similarity: Tensor,
+        allowed: Tensor,
+        weights: Tensor,
+        lost: float,
+        damped: bool,
+        log_multiplicity: Tensor | None,
     ) -> Tensor:
-        value, gradient = torch.empty_like(exponent[:, :1]), torch.empty_like(exponent)
-        for chunk in _chunks(exponent):
-            x = exponent[chunk].masked_fill(~allowed[chunk], -torch.inf)
-            value[chunk] = _without_each(x, weights[chunk], lost, gradient[chunk])
+        value, gradient = torch.empty_like(similarity[:, :1]), torch.empty_like(similarity)
+        share: Tensor | float = lost
+        if log_multiplicity is not None:
+            share = lost * (-log_multiplicity).exp().clamp(max=1)
+        for chunk in _chunks(similarity):
+            x, w, slope = similarity[chunk], weights[chunk], gradient[chunk]
+            if damped:
+                x = torch.addcmul(x, x, w, value=-1)
+            if log_multiplicity is not None:
+                x, w = x + log_multiplicity, w * log_multiplicity.exp()
+            x = x.masked_fill(~allowed[chunk], -torch.inf)
+            value[chunk] = _without_each(x, w, share, slope)
+            if damped:
+                slope.addcmul_(slope, weights[chunk], value=-1)
         ctx.save_for_backward(gradient)
         return value[:, 0]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (of_exponent,) = ctx.saved_tensors
-        return of_exponent * gradient[:, None], None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        (of_similarity,) = ctx.saved_tensors
+        return of_similarity * gradient[:, None], None, None, None, None, None
 
 
 def _without_each(x: Tensor, weights: Tensor, lost: Tensor | float, gradient: Tensor) -> Tensor:

@@ -47,10 +47,6 @@ class Pairs:
         weights = attraction.to(self.similarity.dtype)
         return weights if self.log_multiplicity is None else weights * self.log_multiplicity.exp()
 
-    def one_of_each(self) -> PerCandidate | float:
-        """Return which share of a candidate's exponential one of its participants is."""
-        return 1.0 if self.log_multiplicity is None else (-self.log_multiplicity).exp().clamp(max=1)
-
     def positives(self) -> PairMask:
         """Return the candidates of the anchor's own class: those of positiveness 1."""
         return self.positiveness == 1

@@ -109,19 +109,32 @@ def test_float32_follows_float64_where_one_candidate_dominates():
         torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("lost", [1.0, 0.3, 0.0, [1.0, 0.5, 1.0, 0.1]])
-def test_gradients_of_the_log_sums_are_those_of_finite_differences(generator, lost):
+@pytest.mark.parametrize("lost", [1.0, 0.3, 0.0])
+@pytest.mark.parametrize("multiplicity", [None, [1.0, 2.0, 1.0, 7.5]])
+@pytest.mark.parametrize("damped", [False, True])
+def test_gradients_of_the_log_sums_are_those_of_finite_differences(
+    generator, lost, multiplicity, damped
+):
     x = torch.randn(3, 4, generator=generator, dtype=torch.float64) * 3
     w = torch.rand(3, 4, generator=generator, dtype=torch.float64)
-    w[1] = torch.tensor([0.0, 2.0, 0.0, 0.0])
+    w[1] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    m = torch.ones(4) if multiplicity is None else torch.tensor(multiplicity)
     x.requires_grad_()
-    share = torch.tensor(lost, dtype=x.dtype) if isinstance(lost, list) else lost
-    value = log_sum_without_each(x, ALLOWED[:3, :4], w, share)
-    left = x.exp().sum(dim=1, keepdim=True) - share * x.exp()
-    torch.testing.assert_close(value, (w * left.log()).sum(dim=1))
-    assert torch.autograd.gradcheck(
-        lambda leaf: log_sum_without_each(leaf, ALLOWED[:3, :4], w, share), (x,)
-    )
+
+    def ours(leaf):
+        return log_sum_without_each(
+            leaf,
+            ALLOWED[:3, :4],
+            w,
+            lost=lost,
+            damped=damped,
+            log_multiplicity=None if multiplicity is None else m.double().log(),
+        )
+
+    exponential = (x * (1 - w) if damped else x).exp()
+    left = (m * exponential).sum(dim=1, keepdim=True) - lost * exponential
+    torch.testing.assert_close(ours(x), (m * w * left.log()).sum(dim=1))
+    assert torch.autograd.gradcheck(ours, (x,))
     assert torch.autograd.gradcheck(lambda leaf: log_sum(leaf, w > 0.3), (x,))
 
 
