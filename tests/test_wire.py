@@ -115,7 +115,7 @@ def test_the_reason_of_a_refusal_is_a_category():
 
 
 def test_double_precision_weights_may_not_leave():
-    spoiled = Update("a", 1, 3, {"x": np.zeros(2)}, 0.0, 0, 0, 0, 0.0)
+    spoiled = Update("a", 1, 3, {"x": np.zeros(2)}, {}, 0, 0.0)
     with pytest.raises(ValueError, match="x: float64 may not leave"):
         receipt(spoiled, round_number=1)
 
