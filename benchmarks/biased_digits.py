@@ -110,7 +110,7 @@ def debias(name: str, representation: Tensor, classes: Tensor, colours: Tensor) 
     pairs = bias_pairs(representation[:, None], same, colour)
     if name == "EnD":
         return sum(term.value for term in end(pairs, side="both").values())
-    return sum(term.value for term in fairkl(pairs, side="both", form="kl").values())
+    return sum(term.value for term in fairkl(pairs.groups, side="both", form="kl").values())
 
 
 def accuracy(loss: str, debiasing: str, correlation: float, seed: int) -> float:

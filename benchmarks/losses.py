@@ -65,12 +65,12 @@ def contrastive(loss: Callable, z: Tensor, w: Tensor, site: Tensor) -> Tensor:
 
 
 def fairkl_both(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
-    terms = fairkl_regression(bias_pairs(z, w, site), side="both", form="kl")
+    terms = fairkl_regression(bias_pairs(z, w, site).groups, side="both", form="kl")
     return sum(term.value.mean() for term in terms.values())
 
 
 def end_both(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
-    return sum(term.value for term in end(bias_pairs(z, w, site), side="both").values())
+    return sum(term.value for term in end(bias_pairs(z, w, site).groups, side="both").values())
 
 
 LOSSES: dict[str, Loss] = {

@@ -48,7 +48,7 @@ def run_experiment(
     started = datetime.now(UTC)
     config = _in_its_folder(kind, config)
     if kind != "pooled":
-        require_comparable(config.objective)
+        require_comparable(config.objective, federated=kind == "simulate")
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
     if restart:

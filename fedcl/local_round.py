@@ -6,6 +6,7 @@ The same function runs at a site of the federation, on all sites pooled, and at 
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,6 +15,7 @@ from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
 from fedcl.models.network import Network
+from fedcl.moments.cross_site import CrossSite, Snapshot
 from fedcl.objective import objective
 from fedcl.release import TermSum
 from fedcl.seeds import derive, numpy_generator
@@ -46,6 +48,7 @@ def local_round(
     round_number: int,
     site: str,
     proximal: float = 0.0,
+    snapshot: Snapshot | None = None,
 ) -> Trained:
     """Train `network` in place on the participants in `rows` for the configured epochs.
 
@@ -56,11 +59,12 @@ def local_round(
         network: Holds the weights received; trained in place, on its device.
         optimizer: Over the network's parameters.
         cohort: The participants.
-        rows: Those to train on.
+        rows: Those to train on, ascending.
         config: The experiment.
         round_number: Counts from 1.
         site: Names the draws: a label, or what stands for several sites.
         proximal: mu of FedProx, >= 0; 0 leaves the term out.
+        snapshot: What batches see of the other sites; None: nothing.
     """
     started = time.perf_counter()
     device = next(network.parameters()).device
@@ -83,8 +87,12 @@ def local_round(
                     name: torch.as_tensor(values, device=device)
                     for name, values in cohort.known_of(batch, config.objective.names).items()
                 }
+                cross_site = None
+                if snapshot is not None:
+                    positions = torch.as_tensor(np.searchsorted(rows, batch), device=device)
+                    cross_site = CrossSite(snapshot, positions)
                 with autocast(config.compute, device):
-                    loss = objective(network, views, known, config.objective)
+                    loss = objective(network, views, known, config.objective, cross_site)
                 value = loss.value
                 if proximal:
                     value = value + proximal / 2 * _squared_distance(network, received)

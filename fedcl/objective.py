@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.coral import coral
 from fedcl.debiasing.end import end
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression, fairkl_released
-from fedcl.debiasing.feature_moments import feature_moments
+from fedcl.debiasing.feature_moments import feature_moments, feature_moments_of_others
 from fedcl.losses.conditional import conditional_alignment_uniformity
 from fedcl.losses.eps_sup_con import (
     eps_sup_con,
@@ -34,15 +35,20 @@ from fedcl.losses.info_nce import eps_info_nce, info_nce
 from fedcl.losses.kernels import Known, within_batch
 from fedcl.losses.l_exp import l_exp, l_exp_released
 from fedcl.losses.l_thr import l_thr, l_thr_released
-from fedcl.losses.pairs import pairs_of_views
+from fedcl.losses.pairs import Pairs, pairs_of_views
 from fedcl.losses.regression import l1, l2
 from fedcl.losses.soft_targets import euclidean, soft_sup_con, x_clr
 from fedcl.losses.sup_con import sup_con
 from fedcl.losses.terms import AnchorLoss, BatchTerm
-from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_released
+from fedcl.losses.uniformity import (
+    decoupled_uniformity,
+    decoupled_uniformity_across,
+    decoupled_uniformity_released,
+)
 from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
-from fedcl.shapes import Inputs, PairWeights, ViewAges, ViewEmbeddings, ViewRepresentations
+from fedcl.moments.cross_site import CrossSite, bias_groups, remote_of, with_others
+from fedcl.shapes import Inputs, ViewAges, ViewEmbeddings, ViewRepresentations
 
 Terms = Mapping[str, AnchorLoss | BatchTerm]
 """What a loss returns, by name."""
@@ -73,7 +79,11 @@ class _Encoded:
 
 
 def objective(
-    network: Network, views: tuple[Inputs, Inputs], known: Known, task: Objective
+    network: Network,
+    views: tuple[Inputs, Inputs],
+    known: Known,
+    task: Objective,
+    cross_site: CrossSite | None = None,
 ) -> Loss:
     """Encode the views of a batch and return its loss.
 
@@ -82,17 +92,20 @@ def objective(
         views: Two views of each participant; the same object twice is encoded once.
         known: What is known of the participants, at least `task.names`; age in years.
         task: Which terms, with which weights and parameters.
+        cross_site: What the batch sees of other sites; None where it holds them itself.
     """
     encoded = _encode(network, views)
     participants = len(encoded.representation)
     found: list[tuple[float, str, AnchorLoss | BatchTerm]] = []
     with torch.autocast(encoded.representation.device.type, enabled=False):
         for weight, term in task.terms:
-            found += [(weight, name, one) for name, one in _term(encoded, known, term).items()]
+            found += [
+                (weight, name, one) for name, one in _term(encoded, known, term, cross_site).items()
+            ]
         for debias in task.debias:
             found += [
                 (debias.weight, f"{debias.name}.{name}", one)
-                for name, one in _debias(encoded, known, debias, task).items()
+                for name, one in _debias(encoded, known, debias, task, cross_site).items()
             ]
         total = encoded.representation.sum() * 0.0
         sums: dict[str, Tensor] = {}
@@ -121,7 +134,7 @@ def _encode(network: Network, views: tuple[Inputs, Inputs]) -> _Encoded:
     )
 
 
-def _term(encoded: _Encoded, known: Known, term: Term) -> Terms:
+def _term(encoded: _Encoded, known: Known, term: Term, cross_site: CrossSite | None) -> Terms:
     if term.loss in REGRESSION:
         assert encoded.predicted is not None
         predicted = encoded.predicted.flatten().float()
@@ -134,22 +147,26 @@ def _term(encoded: _Encoded, known: Known, term: Term) -> Terms:
         prior = None if term.ridge is None else weights
         if term.variant == "released":
             return {term.loss: decoupled_uniformity_released(embedding, prior)}
-        return {term.loss: decoupled_uniformity(embedding, prior, ridge=term.ridge or 1.0)}
+        ridge = term.ridge or 1.0
+        if cross_site is not None:
+            remote = remote_of(known, cross_site, None if prior is None else term.kernel)
+            return {term.loss: decoupled_uniformity_across(embedding, remote, ridge=ridge)}
+        return {term.loss: decoupled_uniformity(embedding, prior, ridge=ridge)}
     if term.loss == "conditional_alignment_uniformity":
         pairs = pairs_of_views(embedding, weights, temperature=1.0, metric="euclidean")
         return {f"{term.loss}.{k}": v for k, v in conditional_alignment_uniformity(pairs).items()}
-    return {term.loss: _contrastive(embedding, weights, term)}
+    metric: Literal["cosine", "euclidean"] = "euclidean" if term.loss == "euclidean" else "cosine"
+    pairs = pairs_of_views(embedding, weights, temperature=term.temperature, metric=metric)
+    if cross_site is not None:
+        pairs = with_others(
+            pairs, embedding, known, cross_site, term.kernel, temperature=term.temperature
+        )
+    return {term.loss: _contrastive(pairs, term)}
 
 
-def _contrastive(embedding: ViewEmbeddings, weights: PairWeights, term: Term) -> AnchorLoss:
+def _contrastive(pairs: Pairs, term: Term) -> AnchorLoss:
     released = term.variant == "released"
     temperature = term.temperature
-    pairs = pairs_of_views(
-        embedding,
-        weights,
-        temperature=temperature,
-        metric="euclidean" if term.loss == "euclidean" else "cosine",
-    )
     epsilon, label_temperature = term.epsilon or 0.0, term.label_temperature or 1.0
     match term.loss:
         case "l_exp":
@@ -182,9 +199,17 @@ def _contrastive(embedding: ViewEmbeddings, weights: PairWeights, term: Term) ->
             raise AssertionError(other)
 
 
-def _debias(encoded: _Encoded, known: Known, debias: Debias, task: Objective) -> Terms:
+def _debias(
+    encoded: _Encoded,
+    known: Known,
+    debias: Debias,
+    task: Objective,
+    cross_site: CrossSite | None,
+) -> Terms:
     vectors = encoded.representation if debias.vectors == "representation" else encoded.embedding
     assert vectors is not None
+    if cross_site is not None and debias.against == "site":
+        return _debias_across(vectors, known, debias, task, cross_site)
     bias = known[debias.against]
     rows, codes = vectors.flatten(0, 1), bias.repeat_interleave(vectors.shape[1])
     weights = within_batch(known, task.kernel)
@@ -197,11 +222,30 @@ def _debias(encoded: _Encoded, known: Known, debias: Debias, task: Objective) ->
             first = F.normalize(vectors[:, 0].float(), dim=1)
             return fairkl_released(first, weights == 1, bias)
         case FairKL(side=side, form="kl" | "squared" as form):
-            return fairkl(bias_pairs(vectors, weights, bias), side=side, form=form)
+            return fairkl(bias_pairs(vectors, weights, bias).groups, side=side, form=form)
         case FairKLRegression(side=side, form=form):
-            return fairkl_regression(bias_pairs(vectors, weights, bias), side=side, form=form)
+            return fairkl_regression(
+                bias_pairs(vectors, weights, bias).groups, side=side, form=form
+            )
         case EnD(side=side):
             return end(bias_pairs(vectors, weights, bias), side=side)
+        case _:
+            raise AssertionError(debias)
+
+
+def _debias_across(
+    vectors: ViewEmbeddings, known: Known, debias: Debias, task: Objective, cross_site: CrossSite
+) -> Terms:
+    """What compares this site with the others, of whom only the moments are known."""
+    match debias:
+        case FairKL(side=side, form="kl" | "squared" as form):
+            groups = bias_groups(vectors, known, cross_site, task.kernel)
+            return fairkl(groups, side=side, form=form)
+        case FairKLRegression(side=side, form=form):
+            groups = bias_groups(vectors, known, cross_site, task.kernel)
+            return fairkl_regression(groups, side=side, form=form)
+        case FeatureMoments():
+            return feature_moments_of_others(vectors.flatten(0, 1), cross_site.snapshot.others)
         case _:
             raise AssertionError(debias)
 

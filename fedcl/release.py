@@ -1,4 +1,4 @@
-"""Everything that may leave a site: three kinds of release, each with a receipt.
+"""Everything that may leave a site: four kinds of release, each with a receipt.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.
@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from fedcl.moments.sums import NodeSums
 
 State = dict[str, np.ndarray]
 """Named float32 tensors of a network."""
@@ -102,6 +104,8 @@ class Update:
         terms: Of the loss and of every term of the objective.
         steps: Optimiser steps taken.
         seconds: Wall-clock time of the training.
+        moments: Of the training participants under the weights received, where they travel with
+            the update; float32.
     """
 
     site: str
@@ -110,6 +114,26 @@ class Update:
     weights: State
     terms: dict[str, TermSum]
     steps: int
+    seconds: float
+    moments: NodeSums | None = None
+
+
+@dataclass(frozen=True)
+class MomentShare:
+    """What leaves a site before a local round, where moments are asked for by themselves.
+
+    Attributes:
+        site: Its label.
+        round: The round it answers.
+        participants: Training participants behind the sums.
+        moments: Of the training participants under the weights received; float32.
+        seconds: Wall-clock time of the pass over them.
+    """
+
+    site: str
+    round: int
+    participants: int
+    moments: NodeSums
     seconds: float
 
 
@@ -134,7 +158,7 @@ REFUSALS = (
     "the training failed",
 )
 
-Release = Introduction | Update | Refusal
+Release = Introduction | MomentShare | Update | Refusal
 
 
 def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
@@ -147,7 +171,7 @@ def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
 
 
 def arrays_of(release: Release) -> State:
-    """Return the arrays a release holds, by name."""
+    """Return the arrays a release holds, by name, but for its moments."""
     match release:
         case Update():
             return release.weights
@@ -155,6 +179,11 @@ def arrays_of(release: Release) -> State:
             return {"feature_total": sums.total, "feature_squares": sums.squares}
         case _:
             return {}
+
+
+def moments_of(release: Release) -> NodeSums | None:
+    """Return the moments a release holds."""
+    return release.moments if isinstance(release, MomentShare | Update) else None
 
 
 def receipt(release: Release, *, round_number: int) -> dict[str, object]:
@@ -168,8 +197,10 @@ def receipt(release: Release, *, round_number: int) -> dict[str, object]:
         raise TypeError(f"{type(release).__name__} is not a release: it may not leave the site")
     if isinstance(release, Refusal) and release.reason not in REFUSALS:
         raise ValueError("a refusal's reason is one of release.REFUSALS; details stay at the site")
-    expected = np.float32 if isinstance(release, Update) else np.float64
-    arrays = arrays_of(release)
+    expected = np.float64 if isinstance(release, Introduction) else np.float32
+    arrays, moments = dict(arrays_of(release)), moments_of(release)
+    if moments is not None:
+        arrays |= {f"moments {name}": array for name, array in moments.arrays().items()}
     for name, array in arrays.items():
         if array.dtype != expected:
             raise ValueError(f"{name}: {array.dtype} may not leave the site as {expected.__name__}")

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import yaml
 
 from fedcl.atomic import read_tensors, write_folder, write_json, write_tensors, write_text
 from fedcl.config.experiment import Config
 from fedcl.config.text import parse, resolved
 from fedcl.errors import RunError
+from fedcl.moments.shared import Shared
+from fedcl.moments.sums import NodeSums
 from fedcl.release import State
 
 # What may change between a run and its resumption: none of it alters the rounds already done.
@@ -34,12 +37,14 @@ class Checkpoint:
         weights: The travelling tensors.
         server: The aggregation rule's own memory, named tensors.
         record: The round's line in the log; empty at round 0.
+        shared: The sites' moments that the next round starts with, where those travel with updates.
     """
 
     round: int
     weights: State
     server: State
     record: dict[str, Any]
+    shared: Shared | None = None
 
 
 class RunFolder:
@@ -119,9 +124,14 @@ class RunFolder:
         def fill(folder: Path) -> None:
             write_tensors(folder / "weights.safetensors", checkpoint.weights)
             write_tensors(folder / "server.safetensors", checkpoint.server)
-            write_json(
-                folder / "state.json", {"round": checkpoint.round, "record": checkpoint.record}
-            )
+            state: dict[str, Any] = {"round": checkpoint.round, "record": checkpoint.record}
+            shared = checkpoint.shared
+            if shared is not None:
+                state["moments"] = {"round": shared.round, "sites": list(shared.sites)}
+                arrays = [part.arrays() for part in shared.parts]
+                stacked = {n: np.stack([part[n] for part in arrays]) for n in arrays[0]}
+                write_tensors(folder / "moments.safetensors", stacked)
+            write_json(folder / "state.json", state)
 
         write_folder(self._checkpoint(checkpoint.round), fill)
         self.write_log(checkpoint)
@@ -169,6 +179,7 @@ class RunFolder:
                 read_tensors(folder / "weights.safetensors"),
                 read_tensors(folder / "server.safetensors"),
                 state["record"],
+                _shared(folder, state.get("moments")),
             )
         except Exception as error:  # safetensors raises its own types for a damaged file
             raise RunError(
@@ -178,6 +189,16 @@ class RunFolder:
 
     def _checkpoint(self, round_number: int) -> Path:
         return self.path / "checkpoints" / f"round-{round_number:05d}"
+
+
+def _shared(folder: Path, described: dict[str, Any] | None) -> Shared | None:
+    if described is None:
+        return None
+    stacked = read_tensors(folder / "moments.safetensors")
+    parts = zip(*(stacked[name] for name in ("count", "total", "squares")), strict=True)
+    return Shared(
+        described["round"], tuple(described["sites"]), tuple(NodeSums(*part) for part in parts)
+    )
 
 
 def _remove(folder: Path) -> None:

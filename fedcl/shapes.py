@@ -47,6 +47,24 @@ Numbers = Int[Tensor, " row"]
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""
 
+Rows = Float[Tensor, "anchor dim"]
+"""One vector per anchor."""
+
+NodeMeans = Float[Tensor, "node dim"]
+"""Mean embedding of the participants at each node."""
+
+NodeCovariances = Float[Tensor, "node dim dim"]
+"""Covariance of the embeddings of the participants at each node."""
+
+ToNodes = Float[Tensor, "anchor node"]
+"""One number per anchor and node."""
+
+PerNode = Float[Tensor, " node"]
+"""One number per node."""
+
+NodeShares = Float[Tensor, "participant node"]
+"""How much of each participant is at each node, in [0, 1]."""
+
 AnchorMask = Bool[Tensor, " anchor"]
 """One yes or no per anchor."""
 

@@ -11,24 +11,30 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedcl.config.text import text_digest
 from fedcl.errors import FedclError
+from fedcl.moments.shared import Shared
+from fedcl.moments.sums import NodeSums
 from fedcl.release import (
     FeatureSums,
     Introduction,
+    MomentShare,
     Refusal,
     Release,
     State,
     TermSum,
     Update,
     arrays_of,
+    moments_of,
 )
 
 T = TypeVar("T", str, int, float)
 
 INTRODUCE = "query.introduce"
+MOMENTS = "query.moments"
 TRAIN = "train"
 
 _HEADER = "fedcl"
 _ARRAYS = "arrays"
+_MOMENTS = "moments"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
@@ -46,12 +52,17 @@ class Instruction:
     Attributes:
         round: Counts from 1; 0 for the introduction.
         config_text: The resolved experiment.
-        weights: The travelling tensors; empty for the introduction.
+        weights: The travelling tensors; empty for the introduction, and where the site holds them.
+        held: Names the weights that a site holds from the question for its moments to the training
+            of the same round, so that they travel once; "" where it need not.
+        shared: All sites' moments; None without.
     """
 
     round: int
     config_text: str
     weights: State
+    held: str = ""
+    shared: Shared | None = None
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
@@ -60,14 +71,25 @@ def encode_instruction(instruction: Instruction) -> RecordDict:
         "round": instruction.round,
         "config": instruction.config_text,
         "digest": text_digest(instruction.config_text),
+        "held": instruction.held,
     }
-    return _record(header, instruction.weights)
+    shared = instruction.shared
+    if shared is None:
+        return _record(header, instruction.weights)
+    header |= {"moments_round": shared.round, "moments_sites": list(shared.sites)}
+    parts = {
+        f"{number}.{name}": array
+        for number, part in enumerate(shared.parts)
+        for name, array in part.arrays().items()
+    }
+    return _record(header, instruction.weights, parts)
 
 
 def fresh_copy(record: RecordDict) -> RecordDict:
     """Copy the header and share the arrays: a receiver may change its header, never the arrays."""
     copy = RecordDict({_HEADER: ConfigRecord(dict(record.config_records[_HEADER]))})
-    copy[_ARRAYS] = record.array_records[_ARRAYS]
+    for name, arrays in record.array_records.items():
+        copy[name] = arrays
     return copy
 
 
@@ -81,7 +103,13 @@ def decode_instruction(record: RecordDict) -> Instruction:
     text = _get(header, "config", str)
     if text_digest(text) != _get(header, "digest", str):
         raise WireError("the configuration text does not match its hash")
-    return Instruction(_get(header, "round", int), text, _arrays(record))
+    return Instruction(
+        _get(header, "round", int),
+        text,
+        _arrays(record),
+        _get(header, "held", str),
+        _shared(record, header),
+    )
 
 
 def encode_release(release: Release) -> RecordDict:
@@ -95,6 +123,14 @@ def encode_release(release: Release) -> RecordDict:
                 "participants": release.participants,
                 "shape": list(release.shape),
                 "feature_count": release.feature_sums.count if release.feature_sums else 0,
+            }
+        case MomentShare():
+            header = {
+                "kind": "moments",
+                "site": release.site,
+                "round": release.round,
+                "participants": release.participants,
+                "seconds": release.seconds,
             }
         case Update():
             header = {
@@ -111,7 +147,8 @@ def encode_release(release: Release) -> RecordDict:
             }
         case Refusal():
             header = {"kind": "refusal", "site": release.site, "reason": release.reason}
-    return _record(header, arrays_of(release))
+    moments = moments_of(release)
+    return _record(header, arrays_of(release), moments.arrays() if moments else None)
 
 
 def decode_release(record: RecordDict) -> Release:
@@ -143,6 +180,17 @@ def decode_release(record: RecordDict) -> Release:
                 shape=tuple(_list(header, "shape", int)),
                 feature_sums=sums,
             )
+        case "moments":
+            moments = _moments(record)
+            if moments is None:
+                raise WireError("the message carries no moments")
+            return MomentShare(
+                site=site,
+                round=_get(header, "round", int),
+                participants=_get(header, "participants", int),
+                moments=moments,
+                seconds=_get(header, "seconds", float),
+            )
         case "update":
             return Update(
                 site=site,
@@ -152,6 +200,7 @@ def decode_release(record: RecordDict) -> Release:
                 terms=_terms(header),
                 steps=_get(header, "steps", int),
                 seconds=_get(header, "seconds", float),
+                moments=_moments(record),
             )
         case kind:
             raise WireError(f"unknown kind of release: {kind!r}")
@@ -159,19 +208,35 @@ def decode_release(record: RecordDict) -> Release:
 
 def payload_bytes(record: RecordDict) -> int:
     """Return the bytes of all arrays and header texts of a record, as they travel."""
-    arrays = record.array_records.get(_ARRAYS, ArrayRecord())
     header = record.config_records.get(_HEADER, ConfigRecord())
-    return sum(len(array.data) for array in arrays.values()) + sum(
+    arrays = sum(map(_array_bytes, record.array_records.values()))
+    return arrays + sum(
         len(key) + sum(map(_size, value if isinstance(value, list) else [value]))
         for key, value in header.items()
     )
+
+
+def moments_bytes(record: RecordDict) -> int:
+    """Return the bytes of the moments in a record, as they travel."""
+    return _array_bytes(record.array_records.get(_MOMENTS, ArrayRecord()))
+
+
+def _array_bytes(arrays: ArrayRecord) -> int:
+    return sum(len(array.data) for array in arrays.values())
 
 
 def _size(value: object) -> int:
     return len(value.encode()) if isinstance(value, str) else 8
 
 
-def _record(header: Header, arrays: State) -> RecordDict:
+def _record(header: Header, arrays: State, moments: State | None = None) -> RecordDict:
+    record = RecordDict({_HEADER: ConfigRecord(header), _ARRAYS: _encoded(arrays)})
+    if moments is not None:
+        record[_MOMENTS] = _encoded(moments)
+    return record
+
+
+def _encoded(arrays: State) -> ArrayRecord:
     encoded = {
         name: Array(
             dtype=array.dtype.name,
@@ -181,7 +246,7 @@ def _record(header: Header, arrays: State) -> RecordDict:
         )
         for name, array in arrays.items()
     }
-    return RecordDict({_HEADER: ConfigRecord(header), _ARRAYS: ArrayRecord(encoded)})
+    return ArrayRecord(encoded)
 
 
 def _header(record: RecordDict) -> ConfigRecord:
@@ -214,10 +279,36 @@ def _terms(header: ConfigRecord) -> dict[str, TermSum]:
     return {name: TermSum(*one) for name, one in zip(names, sums, strict=True)}
 
 
-def _arrays(record: RecordDict) -> State:
+def _moments(record: RecordDict) -> NodeSums | None:
+    if _MOMENTS not in record.array_records:
+        return None
+    return _node_sums(_arrays(record, _MOMENTS), "")
+
+
+def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
+    if _MOMENTS not in record.array_records:
+        return None
+    arrays = _arrays(record, _MOMENTS)
+    parts = len(arrays) // 3
+    return Shared(
+        _get(header, "moments_round", int),
+        tuple(_list(header, "moments_sites", str)),
+        tuple(_node_sums(arrays, f"{number}.") for number in range(parts)),
+    )
+
+
+def _node_sums(arrays: State, prefix: str) -> NodeSums:
+    names = ("count", "total", "squares")
+    try:
+        return NodeSums(*(arrays[f"{prefix}{name}"] for name in names))
+    except KeyError as absent:
+        raise WireError(f"the moments lack {absent}") from None
+
+
+def _arrays(record: RecordDict, name_of_record: str = _ARRAYS) -> State:
     """Return read-only views on the message's bytes: nothing is copied."""
     try:
-        encoded = record.array_records[_ARRAYS]
+        encoded = record.array_records[name_of_record]
     except KeyError:
         raise WireError("the message carries no arrays") from None
     state = {}

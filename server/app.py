@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     Run configuration: `config`, and `resume` to go on with the run in output.path.
     """
     config = _experiment(str(context.run_config.get("config", "")))
-    require_comparable(config.objective)
+    require_comparable(config.objective, federated=True)
     folder = RunFolder(config.output.path)
     if context.run_config.get("resume", False):
         folder.resume(config)

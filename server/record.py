@@ -3,13 +3,21 @@
 import time
 from typing import Any
 
-from fedcl.release import Update, terms_as_json
+from flwr.app import RecordDict
+
+from fedcl.release import MomentShare, Update, terms_as_json
+from fedcl.wire import moments_bytes, payload_bytes
 
 _SILENT = "no answer in time"
 
 
 class RoundRecord:
-    """A round being written down; every asked site has an entry, silent until it answers."""
+    """A round being written down; every asked site has an entry, silent until it answers.
+
+    Attributes:
+        number: Of the round.
+        asked: The sites.
+    """
 
     def __init__(self, number: int, asked: tuple[str, ...]) -> None:
         self.number = number
@@ -18,12 +26,29 @@ class RoundRecord:
         self._sites: dict[str, dict[str, Any]] = {
             label: _entry(None, received_bytes=0, rejected=_SILENT) for label in asked
         }
+        self._sent_bytes = 0
+        self._moments_bytes = 0
+        self._earlier_bytes = 0
+        self._moments_seconds = 0.0
 
     def enter(
         self, site: str, update: Update | None, *, received_bytes: int, rejected: str | None
     ) -> None:
         """Note a site's answer."""
+        if update is not None and update.moments is not None:
+            self._moments_bytes += update.moments.nbytes
         self._sites[site] = _entry(update, received_bytes=received_bytes, rejected=rejected)
+
+    def enter_moments(self, share: MomentShare, *, received_bytes: int) -> None:
+        """Note a share that came before the training."""
+        self._earlier_bytes += received_bytes
+        self._moments_bytes += share.moments.nbytes
+        self._moments_seconds += share.seconds
+
+    def sending(self, message: RecordDict, sites: int) -> None:
+        """Note what the server sends to each of so many sites."""
+        self._sent_bytes += sites * payload_bytes(message)
+        self._moments_bytes += sites * moments_bytes(message)
 
     def accepted(self) -> int:
         """Return how many valid updates the round has."""
@@ -46,7 +71,10 @@ class RoundRecord:
             "seconds": round(time.perf_counter() - self._started, 3),
             "loss": sum(e["terms"]["loss"] * e["counts"]["loss"] for e in valid)
             / max(everybody, 1),
-            "bytes": sum(entry["bytes"] for entry in self._sites.values()),
+            "bytes": self._earlier_bytes + sum(entry["bytes"] for entry in self._sites.values()),
+            "sent_bytes": self._sent_bytes,
+            "moments_bytes": self._moments_bytes,
+            "moments_seconds": round(self._moments_seconds, 3),
             "sites": self._sites,
         }
 

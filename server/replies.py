@@ -5,11 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import Message
 
+from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
-from fedcl.release import Introduction, Refusal, Release, Update
+from fedcl.moments.grid import node_count
+from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.release import Introduction, MomentShare, Refusal, Release, Update
 from fedcl.wire import Instruction, decode_release, payload_bytes
 
 MOST_PARTICIPANTS = 1_000_000
+
+_ROUNDING = 1e-3
+"""Of sums of float32 unit vectors, as a share of the sum."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,64 @@ def introduction_problem(answer: Answer) -> str | None:
     return None
 
 
+def share_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, config: Config
+) -> str | None:
+    """Return why a site's moments cannot be added, or None."""
+    share = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(share, MomentShare):
+        return f"expected moments, found {type(share).__name__}"
+    return _answers_otherwise(share, introduction, order) or moments_problem(
+        share.moments, share.participants, config
+    )
+
+
+def travelling_moments_problem(update: Update, config: Config) -> str | None:
+    """Return why the moments that come with an update cannot be added, or None."""
+    settings = config.objective.moments
+    if settings is None or settings.fresh:
+        return None if update.moments is None else "it sends moments that were not asked for"
+    if update.moments is None:
+        return "it sends no moments"
+    return moments_problem(update.moments, update.participants, config)
+
+
+def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | None:
+    """Return why moments cannot be those of that many unit embeddings, or None."""
+    settings = config.objective.moments
+    assert settings is not None
+    dim = config.projector.dim
+    for name, shape in shapes_of(node_count(settings), dim).items():
+        array = sums.arrays()[name]
+        if array.dtype != np.float32 or array.shape != shape:
+            return f"moments {name}: {array.dtype} of shape {array.shape}, expected float32 {shape}"
+        if not np.isfinite(array).all():
+            return f"moments {name}: values that are not finite"
+    slack = _ROUNDING * (participants + 1)
+    if sums.count.min() < 0 or sums.count.sum() > participants + slack:
+        return f"moments count: not those of {participants} participants"
+    diagonal = np.cumsum([0, *range(dim, 1, -1)])
+    trace = sums.squares[:, diagonal].sum(axis=1)
+    length = np.linalg.norm(sums.total, axis=1)
+    if (np.abs(trace) > sums.count + slack).any() or (length > sums.count + slack).any():
+        return "moments: not those of unit embeddings"
+    return None
+
+
+def _answers_otherwise(
+    said: Update | MomentShare, introduction: Introduction, order: Instruction
+) -> str | None:
+    if said.site != introduction.site:
+        return f"answers as site {said.site}"
+    if said.round != order.round:
+        return f"answers round {said.round}"
+    if said.participants != introduction.participants:
+        return f"claims {said.participants} participants, introduced {introduction.participants}"
+    return None
+
+
 def update_problem(answer: Answer, introduction: Introduction, order: Instruction) -> str | None:
     """Return why an update cannot be aggregated, or None.
 
@@ -71,12 +135,9 @@ def update_problem(answer: Answer, introduction: Introduction, order: Instructio
         return answer.problem
     if not isinstance(update, Update):
         return f"expected an update, found {type(update).__name__}"
-    if update.site != introduction.site:
-        return f"answers as site {update.site}"
-    if update.round != order.round:
-        return f"answers round {update.round}"
-    if update.participants != introduction.participants:
-        return f"claims {update.participants} participants, introduced {introduction.participants}"
+    other = _answers_otherwise(update, introduction, order)
+    if other is not None:
+        return other
     if "loss" not in update.terms:
         return "it does not say its loss"
     for name, term in update.terms.items():

@@ -4,6 +4,7 @@ One answer is in memory at a time, but for the rules that need them all (median,
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -20,8 +21,9 @@ from fedcl.seeds import numpy_generator
 from fedcl.wire import TRAIN, Instruction, encode_instruction
 from server import rules
 from server.exchange import ask
+from server.moments import Collected, ask_for_moments
 from server.record import RoundRecord
-from server.replies import read_answer, update_problem
+from server.replies import read_answer, travelling_moments_problem, update_problem
 from server.roster import Roster
 
 
@@ -50,18 +52,23 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
     del network
 
     no_memory: State = {}
+    moments = config.objective.moments
     for number in range(checkpoint.round + 1, config.federation.rounds + 1):
         roster.refresh(grid, config, text)
         asked = choose_sites(roster.labels(), config, number)
         record = RoundRecord(number, asked)
-        order = Instruction(number, text, checkpoint.weights)
+        order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
+        if moments is not None and moments.fresh:
+            asked, order = ask_for_moments(grid, roster, asked, order, config, record)
+        collected = Collected(config)
         if isinstance(config.federation.rule, Cyclic):
             weights, server = tour(grid, roster, order, config, record), no_memory
         else:
-            valid = updates(grid, roster, asked, order, config, record)
+            valid = updates(grid, roster, asked, order, config, record, collected)
             weights, server = combine(valid, checkpoint, config, trainable)
         _require_quorum(record, config)
-        checkpoint = Checkpoint(number, weights, server, record.as_json())
+        shared = collected.shared(number)
+        checkpoint = Checkpoint(number, weights, server, record.as_json(), shared)
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
 
 
@@ -82,19 +89,24 @@ def updates(
     order: Instruction,
     config: Config,
     record: RoundRecord,
+    collected: Collected,
 ) -> Iterator[tuple[State, float]]:
     """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
+    message = encode_instruction(replace(order, weights={}) if order.held else order)
+    record.sending(message, len(asked))
     replies = ask(
         grid,
         [roster.nodes[label] for label in asked],
-        encode_instruction(order),
+        message,
         message_type=TRAIN,
         round_number=order.round,
         timeout_s=config.federation.answer_timeout_s,
     )
     for position, reply in replies:
-        update = accept(reply, roster.introductions[asked[position]], order, record)
+        update = accept(reply, roster.introductions[asked[position]], order, config, record)
         if update is not None:
+            if update.moments is not None:
+                collected.add(update.site, update.moments)
             weight = rules.site_weight(update.participants, config.federation.weighting)
             yield update.weights, weight
 
@@ -106,18 +118,25 @@ def tour(
     weights = order.weights
     for label in record.asked:
         step = Instruction(order.round, order.config_text, weights)
-        for update, _ in updates(grid, roster, (label,), step, config, record):
+        for update, _ in updates(grid, roster, (label,), step, config, record, Collected(config)):
             weights = update
     return weights
 
 
 def accept(
-    reply: Message, introduction: Introduction, order: Instruction, record: RoundRecord
+    reply: Message,
+    introduction: Introduction,
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
 ) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
     answer = read_answer(reply)
     problem = update_problem(answer, introduction, order)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
+    if update is not None:
+        problem = travelling_moments_problem(update, config)
+        update = update if problem is None else None
     record.enter(introduction.site, update, received_bytes=answer.bytes, rejected=problem)
     return update
 

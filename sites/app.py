@@ -14,13 +14,14 @@ from fedcl.errors import ConfigError, DataError, FedclError, RunError
 from fedcl.release import REFUSALS, Refusal, Release, receipt
 from fedcl.wire import (
     INTRODUCE,
+    MOMENTS,
     TRAIN,
     Instruction,
     WireError,
     decode_instruction,
     encode_release,
 )
-from sites.site import Site, introduce, open_site, train
+from sites.site import Site, introduce, open_site, share_moments, train
 
 app = ClientApp()
 
@@ -33,14 +34,16 @@ def on_introduce(message: Message, context: Context) -> Message:
     return _answer(message, context, lambda site, _: introduce(site))
 
 
+@app.query(MOMENTS.split(".")[1])
+def on_moments(message: Message, context: Context) -> Message:
+    """Say the moments under the encoder of the round that begins."""
+    return _answer(message, context, share_moments)
+
+
 @app.train(*TRAIN.split(".")[1:])
 def on_train(message: Message, context: Context) -> Message:
     """Train one local round."""
-    return _answer(
-        message,
-        context,
-        lambda site, order: train(site, order.weights, round_number=order.round),
-    )
+    return _answer(message, context, train)
 
 
 def _answer(message: Message, context: Context, work: Work) -> Message:

@@ -8,8 +8,11 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from fedcl.atomic import read_tensors, write_folder, write_tensors
 from fedcl.errors import RunError
+from fedcl.moments.sums import NodeSums
 from fedcl.release import State
 
 _KEPT = 2
@@ -51,6 +54,29 @@ class SiteMemory:
             if number > round_number or number in self._versions()[:-_KEPT]:
                 shutil.rmtree(self._version(number), ignore_errors=True)
 
+    def remember_moments(self, round_number: int, sums: NodeSums, embeddings: np.ndarray) -> None:
+        """Keep the moments released in a round, and the embeddings behind them, which stay."""
+        arrays = {**sums.arrays(), "embeddings": embeddings}
+        write_tensors(self._moments(round_number), arrays)
+        for path in sorted((self.folder / "moments").glob("round-[0-9]*"))[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def moments(self, round_number: int) -> tuple[NodeSums, np.ndarray] | None:
+        """Return (moments, embeddings) of a round; None if the site released none then.
+
+        Raises:
+            RunError: they cannot be read.
+        """
+        path = self._moments(round_number)
+        if not path.exists():
+            return None
+        try:
+            arrays = read_tensors(path)
+            sums = NodeSums(arrays["count"], arrays["total"], arrays["squares"])
+            return sums, arrays["embeddings"]
+        except Exception as error:  # safetensors raises its own types for a damaged file
+            raise RunError(f"{path}: cannot read the site's moments: {error}") from None
+
     def keep_receipt(self, receipt: dict[str, object]) -> None:
         """Append one line to the site's record of what left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +91,9 @@ class SiteMemory:
 
     def _versions(self) -> list[int]:
         return sorted(int(path.name[6:]) for path in self.folder.glob("round-[0-9]*"))
+
+    def _moments(self, number: int) -> Path:
+        return self.folder / "moments" / f"round-{number:05d}.safetensors"
 
     def _version(self, number: int) -> Path:
         return self.folder / f"round-{number:05d}"

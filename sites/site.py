@@ -1,5 +1,6 @@
 """A site: its participants, its device, and the work it does for one message."""
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,15 +12,23 @@ from fedcl.config.federation import FedProx
 from fedcl.config.text import parse
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
-from fedcl.errors import ConfigError
+from fedcl.errors import ConfigError, RunError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
+from fedcl.moments.cross_site import Snapshot, snapshot_of
+from fedcl.moments.shared import Shared
+from fedcl.moments.sums import NodeSums
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.pooled import feature_sums
-from fedcl.release import Introduction, State, Update
+from fedcl.release import Introduction, MomentShare, State, Update
 from fedcl.run_folder import RunFolder
+from fedcl.site_moments import residents, site_moments
+from fedcl.wire import Instruction
+from sites.held import HeldWeights
 from sites.memory import SiteMemory
+
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,19 +75,34 @@ def introduce(site: Site) -> Introduction:
     return Introduction(site.label, len(site.rows), site.cohort.shape, sums)
 
 
-def train(site: Site, weights: State, *, round_number: int) -> Update:
+def share_moments(site: Site, order: Instruction) -> MomentShare:
+    """Return the site's moments under the server's weights; hold both until the training.
+
+    Raises:
+        FedclError: the weights do not fit the encoder, or the memory cannot be read.
+    """
+    started = time.perf_counter()
+    held(site.config).put(order.held, order.weights)
+    network, _, _ = _received(site, order.weights, order.round)
+    sums = _remembered_moments(site, network, order.round)
+    seconds = time.perf_counter() - started
+    return MomentShare(site.label, order.round, len(site.rows), sums, seconds)
+
+
+def train(site: Site, order: Instruction) -> Update:
     """Run one local round from the server's weights and return the update.
 
     Raises:
         FedclError: the weights do not fit the encoder, or the memory cannot be read.
     """
-    config, rule = site.config, site.config.federation.rule
-    use_threads(config.compute)
-    network, first_state = _network(config, site.cohort.shape)
-    names, staying_names = travelling_names(network, config), tuple(first_state)
-    staying, optimizer_memory = site.memory.before(round_number)
-    write_state(network, {**weights, **(staying or first_state)})
-    place(network, choose_device(config.compute))
+    config, rule, round_number = site.config, site.config.federation.rule, order.round
+    weights = order.weights or held(config).take(order.held)
+    network, names, optimizer_memory = _received(site, weights, round_number)
+    snapshot = _snapshot(site, order.shared)
+    settings = config.objective.moments
+    moments = None
+    if settings is not None and not settings.fresh:
+        moments = _remembered_moments(site, network, round_number)
 
     optimizer = build_optimizer(network, config.local, round_number=round_number)
     if optimizer_memory:
@@ -92,7 +116,9 @@ def train(site: Site, weights: State, *, round_number: int) -> Update:
         round_number=round_number,
         site=site.label,
         proximal=rule.mu if isinstance(rule, FedProx) else 0.0,
+        snapshot=snapshot,
     )
+    staying_names = _staying_names(network, config)
     if staying_names or config.local.keep_optimizer:
         state = optimizer_state(optimizer) if config.local.keep_optimizer else {}
         site.memory.remember(round_number, read_state(network, staying_names), state)
@@ -104,6 +130,50 @@ def train(site: Site, weights: State, *, round_number: int) -> Update:
         terms=trained.terms,
         steps=trained.steps,
         seconds=trained.seconds,
+        moments=moments,
+    )
+
+
+def held(config: Config) -> HeldWeights:
+    """Return where weights are held from one message of a round to the next."""
+    return HeldWeights(config.output.path / "held")
+
+
+def _received(site: Site, weights: State, round_number: int) -> tuple[Network, Names, State]:
+    """Return the network as received, what of it travels, and the optimiser's memory."""
+    config = site.config
+    use_threads(config.compute)
+    network, first_state = _network(config, site.cohort.shape)
+    staying, optimizer_memory = site.memory.before(round_number)
+    write_state(network, {**weights, **(staying or first_state)})
+    place(network, choose_device(config.compute))
+    return network, travelling_names(network, config), optimizer_memory
+
+
+def _remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:
+    sums, embeddings = site_moments(network, site.cohort, site.rows, site.config)
+    site.memory.remember_moments(round_number, sums, embeddings)
+    return sums
+
+
+def _snapshot(site: Site, shared: Shared | None) -> Snapshot | None:
+    """Return what the batches of this round see of the other sites."""
+    config, settings = site.config, site.config.objective.moments
+    if shared is None or settings is None:
+        return None
+    remembered = site.memory.moments(shared.round)
+    own, own_residents = None, None
+    if remembered is not None:
+        own, embeddings = remembered
+        if len(embeddings) != len(site.rows):
+            raise RunError("the site's participants changed since it released its moments")
+        own_residents = residents(site.cohort, site.rows, config, embeddings)
+    return snapshot_of(
+        shared.others(site.label, own, summed=settings.components == "sum"),
+        own_residents,
+        settings,
+        dim=config.projector.dim,
+        device=choose_device(config.compute),
     )
 
 
@@ -121,6 +191,9 @@ def _network(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
     Every tensor is overwritten at each round, so what one site trained cannot reach another.
     """
     network = build_network(config, shape, seed=config.seed)
+    return network, read_state(network, _staying_names(network, config))
+
+
+def _staying_names(network: Network, config: Config) -> Names:
     travel = set(travelling_names(network, config))
-    staying = tuple(n for n in travelling(network, keep_norm=False) if n not in travel)
-    return network, read_state(network, staying)
+    return tuple(n for n in travelling(network, keep_norm=False) if n not in travel)

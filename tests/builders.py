@@ -66,6 +66,7 @@ def table_tree(folder: Path) -> dict:
             "variant": "published",
             "also": [],
             "debias": [],
+            "moments": None,
         },
         "local": {
             "epochs": 2,

@@ -135,7 +135,7 @@ def test_a_pooled_run_debiases_and_adds_terms_from_the_command_line(experiment, 
         (
             ["simulate", "EXPERIMENT", "--set", f"objective.debias=[{FAIRKL}]"],
             2,
-            "in a federation every batch comes from one",
+            "here every batch comes from one",
         ),
         (
             ["pooled", "EXPERIMENT", "--set", "objective.kernel.covariates=[agee]"],

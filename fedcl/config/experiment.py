@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
-from fedcl.config.federation import FedBN, Federation, Local
+from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
 from fedcl.config.section import Count, Section
@@ -80,6 +80,11 @@ class Config(Section):
             raise ValueError(
                 f"objective.loss: {min(own_views_only)} has nothing to learn from views.kind: none "
                 "(two identical views); choose augmented views"
+            )
+        if self.objective.moments is not None and isinstance(self.federation.rule, Cyclic):
+            raise ValueError(
+                "objective.moments: a cyclic federation has no common encoder that all sites' "
+                "moments could be of; use another rule, or moments: null"
             )
         if isinstance(self.federation.rule, FedBN) and self.encoder.kind == "mlp":
             raise ValueError(

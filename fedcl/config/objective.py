@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fedcl.config.moments import Moments
 from fedcl.config.section import NonNegative, Positive, Section
 from fedcl.errors import ConfigError
 
@@ -137,6 +138,7 @@ REGRESSION = ("l1", "l2")
 _CLASSES = ("sup_con", "eps_sup_info_nce", "eps_sup_con")
 _MARGIN = ("eps_info_nce", "eps_sup_info_nce", "eps_sup_con")
 _SOFT = ("x_clr", "soft_sup_con", "euclidean")
+_WITHOUT_NODES = ("euclidean", "conditional_alignment_uniformity")
 _RELEASED = ("l_exp", "l_thr", "y_aware", "eps_sup_info_nce", "eps_sup_con", "decoupled_uniformity")
 
 
@@ -268,6 +270,8 @@ class Objective(Term):
     """Further terms, each with its weight."""
     debias: tuple[Debias, ...]
     """Debiasing terms; they use the main term's kernel."""
+    moments: Moments | None
+    """What a batch sees of the other sites; null: nothing. Not used where sites are pooled."""
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
@@ -278,7 +282,8 @@ class Objective(Term):
     def names(self) -> frozenset[str]:
         """What must be known of every participant: covariates, tables, and the biases."""
         compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
-        return frozenset({"age"}) | compared | {debias.against for debias in self.debias}
+        axes = {axis.covariate for axis in self.moments.grid} if self.moments else set()
+        return frozenset({"age"}) | compared | axes | {debias.against for debias in self.debias}
 
     @property
     def predicts_age(self) -> bool:
@@ -301,18 +306,54 @@ class Objective(Term):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _moments_of_what_is_compared(self) -> "Objective":
+        if self.moments is None:
+            return self
+        axes = [axis.covariate for axis in self.moments.grid]
+        if len(set(axes)) < len(axes) or "site" in axes:
+            raise ValueError("moments.grid: one axis for each covariate, and none for the site")
+        contrastive = [term for _, term in self.terms if term.loss not in REGRESSION]
+        for term in contrastive:
+            if term.loss in _WITHOUT_NODES or term.variant == "released":
+                raise ValueError(
+                    f"moments: {term.loss} ({term.variant}) takes no participants of other sites; "
+                    "use another loss, variant: published, or moments: null"
+                )
+        for term in (*contrastive, *((self,) if self.debias else ())):
+            absent = compared_by(term.kernel) - set(axes)
+            if absent:
+                raise ValueError(
+                    f"moments.grid: the kernel of {term.loss} compares {', '.join(sorted(absent))}"
+                    ", which is not on the grid: other sites are known by the grid's covariates"
+                )
+        return self
 
-def require_comparable(task: Objective) -> None:
+
+def require_comparable(task: Objective, *, federated: bool) -> None:
     """Check that an objective makes sense where every batch comes from one site.
+
+    Args:
+        task: The objective.
+        federated: Whether sites exchange moments; a site alone has nobody to exchange them with.
 
     Raises:
         ConfigError: a debiasing term compares sites.
     """
     for debias in task.debias:
-        if debias.against == "site":
-            raise ConfigError(
-                f"objective.debias: {debias.name} against the site compares participants of "
-                "different sites, and in a federation every batch comes from one: it would be "
-                "skipped everywhere. Use `fedcl pooled`, or debias against something that varies "
-                "within a site"
-            )
+        if debias.against != "site" or (federated and _compares_moments(debias, task)):
+            continue
+        raise ConfigError(
+            f"objective.debias: {debias.name} against the site compares participants of different "
+            "sites, and here every batch comes from one. In a federation fairkl and "
+            "fairkl_regression (form kl or squared) and feature_moments do, on the embedding and "
+            "with objective.moments; `fedcl pooled` has them all"
+        )
+
+
+def _compares_moments(debias: Debias, task: Objective) -> bool:
+    """Whether the term can be formed from what sites exchange."""
+    if task.moments is None or debias.vectors != "embedding":
+        return False
+    released = isinstance(debias, FairKL) and debias.form == "released"
+    return isinstance(debias, FairKL | FairKLRegression | FeatureMoments) and not released

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from fedcl.debiasing.groups import BiasGroups, Group
 from fedcl.losses.pairs import between_views, gram
 from fedcl.shapes import PairMask, PairWeights, PerParticipant, ViewEmbeddings
 
@@ -26,6 +27,16 @@ class BiasPairs:
     aligned: PairMask
     conflicting: PairMask
     same_bias: PairMask
+
+    @property
+    def groups(self) -> BiasGroups:
+        """The pairs as FairKL compares them."""
+
+        def group(mask: PairMask) -> Group:
+            counts = mask.to(self.similarity.dtype)
+            return Group(self.similarity, self.positiveness, counts)
+
+        return BiasGroups(group(self.aligned), group(self.conflicting))
 
 
 def bias_pairs(

@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 
-from fedcl.debiasing.bias_pairs import BiasPairs
-from fedcl.debiasing.gaussians import Gaussian, fit, kl, squared_gap
+from fedcl.debiasing.gaussians import Gaussian, kl, squared_gap
+from fedcl.debiasing.groups import BiasGroups, Part
 from fedcl.losses.terms import AnchorLoss, BatchTerm
-from fedcl.shapes import PairMask, PairWeights, PerParticipant, Representation, Scalar
+from fedcl.shapes import PairMask, PerParticipant, Representation, Scalar
 
 Side = Literal["positive", "negative", "both"]
 Form = Literal["kl", "squared"]
@@ -22,7 +22,7 @@ MIN_EFFECTIVE = 2.0
 """Fewer effective pairs than this have no variance to speak of."""
 
 
-def fairkl(pairs: BiasPairs, *, side: Side, form: Form) -> dict[str, BatchTerm]:
+def fairkl(groups: BiasGroups, *, side: Side, form: Form) -> dict[str, BatchTerm]:
     """Return the distance between bias-aligned and bias-conflicting pairs of the batch, per side.
 
     A Gaussian is fitted to the similarities of each group; "positive" compares pairs of one class
@@ -30,21 +30,19 @@ def fairkl(pairs: BiasPairs, *, side: Side, form: Form) -> dict[str, BatchTerm]:
     fewer than MIN_EFFECTIVE pairs: one site only, or a class of one.
 
     Args:
-        pairs: Of a batch; positiveness 0 or 1.
+        groups: Of a batch, or of it and what other sites share; positiveness 0 or 1.
         side: Which sides.
         form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
     """
-    terms = {}
-    for name, weights in _weights(pairs, side).items():
-        aligned = fit(pairs.similarity, weights * pairs.aligned, dim=(0, 1))
-        conflicting = fit(pairs.similarity, weights * pairs.conflicting, dim=(0, 1))
-        value, enough = _distance(aligned, conflicting, form, MIN_EFFECTIVE)
+    terms: dict[str, BatchTerm] = {}
+    for name in _parts(side):
+        value, enough = _distance(*groups.gaussians(name, (0, 1)), form, MIN_EFFECTIVE)
         terms[name] = BatchTerm(value, enough.to(value.dtype))
     return terms
 
 
 def fairkl_regression(
-    pairs: BiasPairs, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE
+    groups: BiasGroups, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE
 ) -> dict[str, AnchorLoss]:
     """Return the same distance per anchor, its pairs weighted by positiveness, per side.
 
@@ -52,16 +50,15 @@ def fairkl_regression(
     either group has too little effective weight.
 
     Args:
-        pairs: Of a batch; positiveness anywhere in [0, 1].
+        groups: Of a batch, or of it and what other sites share; positiveness in [0, 1].
         side: Which sides.
         form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
         min_effective: Fewest effective pairs, Kish's (sum w)^2 / sum w^2.
     """
-    terms = {}
-    for name, weights in _weights(pairs, side).items():
-        aligned = fit(pairs.similarity, weights * pairs.aligned, dim=1)
-        conflicting = fit(pairs.similarity, weights * pairs.conflicting, dim=1)
-        terms[name] = AnchorLoss(*_distance(aligned, conflicting, form, min_effective))
+    terms: dict[str, AnchorLoss] = {}
+    for name in _parts(side):
+        distance = _distance(*groups.gaussians(name, 1), form, min_effective)
+        terms[name] = AnchorLoss(*distance)
     return terms
 
 
@@ -104,9 +101,8 @@ def fairkl_released(
     }
 
 
-def _weights(pairs: BiasPairs, side: Side) -> dict[str, PairWeights]:
-    weights = {"positive": pairs.positiveness, "negative": 1 - pairs.positiveness}
-    return weights if side == "both" else {side: weights[side]}
+def _parts(side: Side) -> tuple[Part, ...]:
+    return ("positive", "negative") if side == "both" else (side,)
 
 
 def _distance(

@@ -8,7 +8,8 @@ moments themselves are matched.
 
 import torch
 
-from fedcl.losses.terms import AnchorLoss
+from fedcl.losses.nodes import Nodes
+from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.shapes import PairWeights, PerParticipant, Representation
 
 _VARIANCE_FLOOR = 1e-8
@@ -39,11 +40,42 @@ def feature_moments(vectors: Representation, bias: PerParticipant) -> dict[str, 
     }
 
 
+def feature_moments_of_others(vectors: Representation, others: Nodes) -> dict[str, BatchTerm]:
+    """Return the gap between a batch of one site and the participants of the other sites.
+
+    Not counted: fewer than two of either. The others' moments are those of the last exchange.
+
+    Args:
+        vectors: One per participant and view, all of one site.
+        others: Everybody else; their moments add up to those over all nodes.
+    """
+    counted = torch.tensor(float(len(vectors) >= 2 and float(others.count.sum()) >= 2))
+    counted = counted.to(vectors.device)
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    everybody = vectors.new_ones(1, len(vectors))
+    mean, spread = _moments(vectors, everybody)
+    share = (others.count / others.count.sum().clamp(min=1)).to(vectors.dtype)[:, None]
+    node_means = others.mean.to(vectors.dtype)
+    rest_mean = (share * node_means).sum(dim=0)
+    within = others.covariance.diagonal(dim1=1, dim2=2).to(vectors.dtype)
+    rest_variance = (share * (within + (node_means - rest_mean).square())).sum(dim=0)
+    rest_spread = rest_variance.clamp(min=_VARIANCE_FLOOR).sqrt()
+    gaps = {
+        "mean": mean[0] - rest_mean,
+        "spread": spread[0] - rest_spread,
+    }
+    return {
+        name: BatchTerm(torch.where(counted > 0, gap.square().mean(), 0.0), counted)
+        for name, gap in gaps.items()
+    }
+
+
 def _moments(vectors: Representation, group: PairWeights) -> tuple[Representation, Representation]:
     """Mean and population SD of each feature over the rows that `group` gives each row."""
     with torch.autocast(vectors.device.type, enabled=False):
         share = group / group.sum(dim=1, keepdim=True).clamp(min=1)
-        centred = vectors - vectors.mean(dim=0)  # so that the subtraction below loses nothing
+        everybody = vectors.mean(dim=0)
+        centred = vectors - everybody  # so that the subtraction below loses nothing
         mean = share @ centred
         variance = share @ centred.square() - mean.square()
-    return mean, variance.clamp(min=_VARIANCE_FLOOR).sqrt()
+    return mean + everybody, variance.clamp(min=_VARIANCE_FLOOR).sqrt()

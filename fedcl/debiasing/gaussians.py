@@ -24,15 +24,37 @@ class Gaussian:
     effective: Tensor
 
 
-def fit(similarity: Tensor, weights: Tensor, dim: int | tuple[int, ...]) -> Gaussian:
-    """Return the weighted mean and variance along `dim`; mean 0 where all weights are 0."""
-    total = weights.sum(dim=dim, keepdim=True)
-    share = weights / torch.where(total > 0, total, 1.0)
+def fit(
+    similarity: Tensor,
+    weights: Tensor,
+    dim: int | tuple[int, ...],
+    *,
+    counts: Tensor,
+    spread: Tensor | None = None,
+) -> Gaussian:
+    """Return the weighted mean and variance along `dim`; mean 0 where all weights are 0.
+
+    Args:
+        similarity: Of each partner; the mean of those it stands for.
+        weights: Of one participant, in [0, 1].
+        dim: Along which.
+        counts: How many participants each partner stands for, >= 0.
+        spread: Variance of the similarity within each partner; None: 0.
+    """
+    heaviest = (weights * (counts != 0)).amax(dim=dim, keepdim=True)
+    weights = weights / torch.where(heaviest > 0, heaviest, 1.0)
+    total = (counts * weights).sum(dim=dim, keepdim=True)
+    squares = (counts * weights.square()).sum(dim=dim, keepdim=True)
+    effective = total.square() / torch.where(squares > 0, squares, 1.0)
+    share = counts * weights / torch.where(total > 0, total, 1.0)
     mean = (share * similarity).sum(dim=dim, keepdim=True)
-    variance = (share * (similarity - mean).square()).sum(dim=dim)
-    squares = share.square().sum(dim=dim)
-    effective = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1.0), 0.0)
-    return Gaussian(mean.squeeze(dim), variance.clamp(min=VARIANCE_FLOOR), effective)
+    deviation = (similarity - mean).square()
+    variance = (share * (deviation if spread is None else deviation + spread)).sum(dim=dim)
+    return Gaussian(
+        mean.squeeze(dim),
+        variance.clamp(min=VARIANCE_FLOOR),
+        effective.squeeze(dim),
+    )
 
 
 def kl(first: Gaussian, second: Gaussian) -> Tensor:

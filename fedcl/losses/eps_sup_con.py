@@ -23,14 +23,14 @@ def eps_sup_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
 
     Positives p have positiveness 1, all other candidates are negatives. With epsilon = math.inf a
     positive leaves its own denominator; an anchor without negatives is then not counted, nor is
-    one without positives.
+    one without positives. A positive node meets its own mean similarity in its denominator.
 
     Args:
         pairs: Anchors against candidates.
         epsilon: Margin, >= 0, in units of the similarity divided by the temperature.
     """
     positives = pairs.positives()
-    log_negatives = log_sum(pairs.candidates(pairs.similarity), pairs.allowed & ~positives)
+    log_negatives = log_sum(pairs.candidates(pairs.repulsion()), pairs.allowed & ~positives)
     log_denominator = log_negatives[:, None].expand_as(pairs.similarity)
     if not math.isinf(epsilon):
         margin_of_own = torch.where(positives, pairs.similarity - epsilon, 0.0)
@@ -55,7 +55,7 @@ def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     total = weights.sum(dim=1)
     counted = total > 0
     log_denominator = log_sum(
-        pairs.candidates(pairs.similarity - epsilon * positives), pairs.allowed
+        pairs.candidates(pairs.repulsion() - epsilon * positives), pairs.allowed
     )
     attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
     value = epsilon + log_denominator - attraction

@@ -33,7 +33,7 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     """
     own = pairs.weights(pairs.own_views())
     log_denominators = log_sum_without_each(
-        pairs.similarity,
+        pairs.repulsion(),
         pairs.allowed,
         pairs.own_views().to(own.dtype),
         lost=-math.expm1(-epsilon),  # what the margin takes from the positive's own exponential

@@ -21,7 +21,7 @@ def l_exp(pairs: Pairs) -> AnchorLoss:
     """
     weights = pairs.weights(pairs.positiveness)
     repulsion = log_sum_without_each(
-        pairs.similarity,
+        pairs.repulsion(damped=True),
         pairs.allowed,
         pairs.positiveness,
         damped=True,

@@ -29,9 +29,7 @@ def l_thr(pairs: Pairs) -> AnchorLoss:
     similarity = pairs.similarity.gather(1, order)
     weights = pairs.weights(pairs.positiveness).gather(1, order)
     total = weights.sum(dim=1)
-    exponent = similarity
-    if pairs.log_multiplicity is not None:
-        exponent = similarity + pairs.log_multiplicity[order]
+    exponent = pairs.candidates(pairs.repulsion()).gather(1, order)
     further = torch.searchsorted(key, key)  # how many are strictly further than each
     defined = (weights > 0) & (further > 0)
     log_repulsion = exponent.logcumsumexp(dim=1).gather(1, (further - 1).clamp(min=0))

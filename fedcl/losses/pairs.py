@@ -4,17 +4,19 @@ Every loss of the InfoNCE family is a function of these matrices, so a second vi
 participant or a node that stands for many participants of other sites is just one more column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
+from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.shapes import (
     BetweenParticipants,
     Numbers,
     PairMask,
     PairWeights,
     PerCandidate,
+    ToNodes,
     ViewEmbeddings,
 )
 
@@ -30,6 +32,9 @@ class Pairs:
         participants: Number of each anchor's participant, and of each candidate's; a candidate
             that stands for several participants has a number of its own.
         log_multiplicity: Logarithm of how many participants a candidate stands for; None: one.
+        spread: Variance of the similarity within each of the last candidates, which are nodes (the
+            similarity is then the mean); None: there are none, or theirs is not used.
+        largest: No similarity is above it.
     """
 
     similarity: PairWeights
@@ -37,6 +42,23 @@ class Pairs:
     allowed: PairMask
     participants: tuple[Numbers, Numbers]
     log_multiplicity: PerCandidate | None = None
+    spread: ToNodes | None = None
+    largest: float = float("inf")
+
+    def repulsion(self, *, damped: bool = False) -> PairWeights:
+        """Return the similarity that a denominator sees.
+
+        A candidate's e^{r}, or e^{r (1 - w)} if damped, is the mean exponential of those it stands
+        for; for one participant r is its similarity.
+        """
+        if self.spread is None:
+            return self.similarity
+        nodes = self.spread.shape[1]
+        power = 1 - self.positiveness[:, -nodes:] if damped else 1.0
+        of_nodes = log_mean_exp(
+            self.similarity[:, -nodes:], self.spread, power, largest=self.largest
+        )
+        return torch.cat([self.similarity[:, :-nodes], of_nodes], dim=1)
 
     def candidates(self, exponent: PairWeights) -> PairWeights:
         """Return `exponent` with the logarithm of each candidate's multiplicity added."""
@@ -92,6 +114,47 @@ def pairs_of_views(
         positiveness=between_views(positiveness, views).to(similarity.dtype) * allowed,
         allowed=allowed,
         participants=(number, number),
+        largest=1 / temperature,
+    )
+
+
+def beside_nodes(
+    pairs: Pairs,
+    embeddings: ViewEmbeddings,
+    nodes: Nodes,
+    positiveness: ToNodes,
+    *,
+    temperature: float,
+    order: Literal[1, 2],
+) -> Pairs:
+    """Return the pairs with every node as a further candidate of every anchor.
+
+    A node stands for as many candidates as its participants have views.
+
+    Args:
+        pairs: Of the views in `embeddings`.
+        embeddings: Unit vectors.
+        nodes: Participants who are not among the anchors.
+        positiveness: Between participants and nodes, shape (participant, node).
+        temperature: As of `pairs`.
+        order: 1: a denominator sees a node's mean similarity; 2: its spread too.
+    """
+    participants, views, dim = embeddings.shape
+    rows = embeddings.reshape(participants * views, dim)
+    rows = rows.to(pairs.similarity.dtype)
+    anchors, candidates = pairs.participants
+    own_number = len(rows) + torch.arange(len(nodes), device=rows.device)
+    log_count = (views * nodes.count.to(rows.dtype)).log()
+    of_one = torch.zeros(pairs.similarity.shape[1], dtype=rows.dtype, device=rows.device)
+    weights = positiveness.to(rows.dtype).repeat_interleave(views, dim=0)
+    return replace(
+        pairs,
+        similarity=torch.cat([pairs.similarity, nodes.similarity(rows) / temperature], dim=1),
+        positiveness=torch.cat([pairs.positiveness, weights], dim=1),
+        allowed=torch.cat([pairs.allowed, torch.ones_like(weights, dtype=torch.bool)], dim=1),
+        participants=(anchors, torch.cat([candidates, own_number])),
+        log_multiplicity=torch.cat([of_one, log_count]),
+        spread=nodes.spread(rows) / temperature**2 if order == 2 else None,
     )
 
 

@@ -6,16 +6,35 @@ https://github.com/Duplums/contrastive-decoupled-uniformity
 """
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from fedcl.losses.log_sums import log_sum
+from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.losses.pairs import gram
 from fedcl.losses.terms import BatchTerm
 from fedcl.shapes import PairWeights, Representation, ViewEmbeddings
 
 RELEASED_SCALE = 2.0
 RELEASED_RIDGE = 0.01
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Participants of other sites beside a batch.
+
+    Attributes:
+        nodes: Who they are, of unit embeddings.
+        prior: The kernel between the batch's participants and the nodes, in this order, on both
+            sides, ones on the diagonal; None: without a prior.
+        order: Without a prior, what a distance sees of a node: 1 its mean, 2 its spread too.
+    """
+
+    nodes: Nodes
+    prior: PairWeights | None
+    order: Literal[1, 2]
 
 
 def decoupled_uniformity(
@@ -43,6 +62,48 @@ def decoupled_uniformity(
     return _uniformity(centroids, scale)
 
 
+def decoupled_uniformity_across(
+    embeddings: ViewEmbeddings, remote: Remote, *, ridge: float = 1.0, scale: float = 1.0
+) -> BatchTerm:
+    """Return the same over all pairs with at least one participant of the batch.
+
+    With a prior a node is one point of the regression that weighs as much as its participants, who
+    all have its covariates. Without other sites, and always counted otherwise, it is the above.
+
+    Args:
+        embeddings: Unit vectors of the batch.
+        remote: The other sites.
+        ridge: lambda sqrt(n), n everybody's number.
+        scale: Of the squared distance.
+    """
+    centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
+    nodes = remote.nodes
+    count = nodes.count.to(centroids.dtype)
+    if remote.prior is not None:
+        points = torch.cat([centroids, nodes.mean.to(centroids.dtype)])
+        weights = torch.cat([torch.ones_like(centroids[:, 0]), count])
+        kernel = remote.prior.detach().to(points.dtype)
+        added = ridge * weights.sum().sqrt()
+        with torch.autocast(points.device.type, enabled=False):
+            points = kernel @ torch.linalg.solve(kernel + torch.diag(added / weights), points)
+        centroids, of_nodes = points[: len(centroids)], points[len(centroids) :]
+        to_nodes = -scale * _squared_distance(centroids, of_nodes)
+    else:
+        mean = 2 * scale * nodes.similarity(centroids)
+        if remote.order == 2:
+            spread = (2 * scale) ** 2 * nodes.spread(centroids)
+            mean = log_mean_exp(mean, spread, 1.0, largest=2 * scale)
+        to_nodes = mean - scale * (1 + centroids.square().sum(dim=1, keepdim=True))
+    # A pair of the batch is met from both of its ends, one with a node from one end only.
+    exponent = torch.cat([_exponents(centroids, scale), to_nodes + (2 * count).log()], dim=1)
+    own = ~torch.eye(len(centroids), dtype=torch.bool, device=exponent.device)
+    allowed = torch.cat([own, torch.ones_like(to_nodes, dtype=torch.bool)], dim=1)
+    total = log_sum(exponent.reshape(1, -1), allowed.reshape(1, -1))[0]
+    n = len(centroids)
+    mean_exp = total - (n * (n - 1) + 2 * n * count.sum()).log()
+    return BatchTerm(mean_exp, torch.ones_like(mean_exp))
+
+
 def decoupled_uniformity_released(
     embeddings: ViewEmbeddings, prior: PairWeights | None = None
 ) -> BatchTerm:
@@ -67,10 +128,20 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
     if n < 2:
         nothing = centroids.sum() * 0
         return BatchTerm(nothing, nothing.detach())
-    products = gram(centroids)
-    norm = products.diagonal()
-    distance = norm[:, None] + norm[None, :] - 2 * products
-    others = ~torch.eye(n, dtype=torch.bool, device=distance.device)
-    total = log_sum((-scale * distance).reshape(1, -1), others.reshape(1, -1))[0]
+    others = ~torch.eye(n, dtype=torch.bool, device=centroids.device)
+    total = log_sum(_exponents(centroids, scale).reshape(1, -1), others.reshape(1, -1))[0]
     mean = total - math.log(n * (n - 1))
     return BatchTerm(mean, torch.ones_like(mean))
+
+
+def _squared_distance(some: Representation, others: Representation) -> torch.Tensor:
+    """cdist's gradient is not defined where two vectors are equal."""
+    squares = some.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]
+    return squares - 2 * some @ others.T
+
+
+def _exponents(centroids: Representation, scale: float) -> PairWeights:
+    """Return -scale ||mu_i - mu_j||^2."""
+    products = gram(centroids)
+    norm = products.diagonal()
+    return scale * (2 * products - norm[:, None] - norm[None, :])

@@ -28,7 +28,7 @@ def cross_entropy(pairs: Pairs, weights: PairWeights) -> AnchorLoss:
         pairs: Anchors against candidates.
         weights: q >= 0, 0 where a candidate is not allowed; a row of zeros is not counted.
     """
-    log_partition = log_sum(pairs.candidates(pairs.similarity), pairs.allowed)
+    log_partition = log_sum(pairs.candidates(pairs.repulsion()), pairs.allowed)
     total = weights.sum(dim=1)
     counted = total > 0
     attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)

@@ -42,7 +42,7 @@ def test_fairkl_of_classes(form, side, seed):
     z = embeddings(torch.Generator().manual_seed(seed))
     weights = within_batch({"age": LABELS}, CLASSES).double()
     assert_equal(
-        lambda leaf: fairkl(made(leaf, weights), side=side, form=form)[side].value,
+        lambda leaf: fairkl(made(leaf, weights).groups, side=side, form=form)[side].value,
         lambda leaf: reference.fairkl(
             rows(leaf), spread(weights), BIAS, OWNER, DISTANCES[form], positive=side == "positive"
         ),
@@ -57,11 +57,11 @@ def test_fairkl_of_continuous_labels(form, side, seed, sigma):
     generator = torch.Generator().manual_seed(seed)
     z, y = embeddings(generator), ages(generator)
     weights = within_batch({"age": y}, gaussian(sigma)).double()
-    found = fairkl_regression(made(z, weights), side=side, form=form, min_effective=0)[side]
+    found = fairkl_regression(made(z, weights).groups, side=side, form=form, min_effective=0)[side]
     assert found.counted.all()
     assert_equal(
         lambda leaf: (
-            fairkl_regression(made(leaf, weights), side=side, form=form, min_effective=0)[
+            fairkl_regression(made(leaf, weights).groups, side=side, form=form, min_effective=0)[
                 side
             ].value
         ),

@@ -21,12 +21,12 @@ def numbers(z, y, bias):
     """Every debiasing statistic of a batch, per-anchor ones summed over a participant's views."""
     pairs = bias_pairs(z, within_batch({"age": y}, gaussian(20.0)).double(), bias)
     of_classes = bias_pairs(z, within_batch({"age": y.round(decimals=-1)}, CLASSES).double(), bias)
-    per_anchor = fairkl_regression(pairs, side="both", form="kl").values()
+    per_anchor = fairkl_regression(pairs.groups, side="both", form="kl").values()
     rows, codes = z.flatten(0, 1), bias.repeat_interleave(z.shape[1])
     return torch.stack(
         [
-            *(t.value for t in fairkl(of_classes, side="both", form="kl").values()),
-            *(t.value for t in fairkl(of_classes, side="both", form="squared").values()),
+            *(t.value for t in fairkl(of_classes.groups, side="both", form="kl").values()),
+            *(t.value for t in fairkl(of_classes.groups, side="both", form="squared").values()),
             *(t.value for t in end(pairs, side="both").values()),
             *(t.value.mean() for t in per_anchor),
             *(t.value.mean() for t in feature_moments(rows, codes).values()),

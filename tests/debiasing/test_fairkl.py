@@ -36,11 +36,11 @@ def gaussian_similarities(generator, mean_gap, sd_ratio):
 def test_planted_gaps_give_the_closed_form(generator, mean_gap, sd_ratio):
     pairs = planted(gaussian_similarities(generator, mean_gap, sd_ratio))
     expected = (sd_ratio**2 + (mean_gap / 0.1) ** 2 - math.log(sd_ratio**2) - 1) / 2
-    found = fairkl(pairs, side="positive", form="kl")["positive"].value.item()
+    found = fairkl(pairs.groups, side="positive", form="kl")["positive"].value.item()
     assert found == pytest.approx(expected, abs=0.03)
-    squared = fairkl(pairs, side="positive", form="squared")["positive"].value.item()
+    squared = fairkl(pairs.groups, side="positive", form="squared")["positive"].value.item()
     assert squared == pytest.approx(mean_gap**2 + (0.1 * (sd_ratio - 1)) ** 2, abs=1e-3)
-    per_anchor = fairkl_regression(pairs, side="positive", form="kl")["positive"]
+    per_anchor = fairkl_regression(pairs.groups, side="positive", form="kl")["positive"]
     assert per_anchor.counted.all()
     assert per_anchor.value.mean().item() == pytest.approx(expected, abs=0.1)
 
@@ -63,10 +63,10 @@ def test_negative_pairs_are_compared_with_negative_pairs_only(generator):
     # The gap is planted among positives alone; negatives all follow one distribution.
     noise = 0.3 + 0.1 * torch.randn(N, N, generator=generator, dtype=torch.float64)
     pairs = planted(torch.where(same == 1, similarity, noise), same)
-    terms = fairkl(pairs, side="both", form="kl")
+    terms = fairkl(pairs.groups, side="both", form="kl")
     assert terms["positive"].value > 1
     assert terms["negative"].value < 0.01
-    per_anchor = fairkl_regression(pairs, side="both", form="kl")
+    per_anchor = fairkl_regression(pairs.groups, side="both", form="kl")
     assert per_anchor["positive"].value.mean() > 1
     assert per_anchor["negative"].value.mean() < 0.1
 
@@ -115,7 +115,7 @@ def test_minimising_fairkl_closes_both_gaps_and_matching_means_alone_leaves_the_
     assert ratio == pytest.approx(2.5, abs=0.02)
 
     def of_fairkl(p):
-        return fairkl(p, side="positive", form="kl")["positive"].value
+        return fairkl(p.groups, side="positive", form="kl")["positive"].value
 
     def of_end(p):
         return sum(term.value for term in end(p, side="both").values())
@@ -142,7 +142,7 @@ def test_descending_fairkl_on_embeddings_closes_both_gaps(generator, form):
     before = gaps(bias_pairs(leaf.detach(), ones, bias))
     for _ in range(150):
         pairs = bias_pairs(leaf, ones, bias)
-        value = fairkl(pairs, side="positive", form=form)["positive"].value
+        value = fairkl(pairs.groups, side="positive", form=form)["positive"].value
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

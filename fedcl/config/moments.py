@@ -1,0 +1,63 @@
+"""What sites tell each other of their embeddings: moments at the nodes of a grid."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fedcl.config.section import Count, Positive, Section
+
+
+class SpacedAxis(Section):
+    """Nodes at equal distances along a number; a participant is shared by the two nearest.
+
+    Beyond an end everybody belongs to the last node.
+    """
+
+    kind: Literal["spaced"]
+    covariate: str
+    first: float
+    last: float
+    spacing: Positive
+    """In the covariate's unit (age: years). Interpolating a gaussian kernel of bandwidth s is off by
+    at most (spacing / s)^2 / 8."""
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "SpacedAxis":
+        steps = (self.last - self.first) / self.spacing
+        if steps < 1 or abs(steps - round(steps)) > 1e-9:
+            raise ValueError(
+                f"from {self.first:g} to {self.last:g} is not a whole number of steps of "
+                f"{self.spacing:g}"
+            )
+        return self
+
+
+class ClassAxis(Section):
+    """A node per value; whoever has none of them is at no node."""
+
+    kind: Literal["classes"]
+    covariate: str
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
+    """As the objective knows them; sex: 0 female, 1 male."""
+
+
+Axis = Annotated[SpacedAxis | ClassAxis, Field(discriminator="kind")]
+
+
+class Moments(Section):
+    """Cross-site moments: at every node how many, and the first two moments of their embeddings."""
+
+    grid: Annotated[tuple[Axis, ...], Field(min_length=1)]
+    """One axis for each covariate of the kernels; the nodes are all combinations."""
+    order: Literal[1, 2]
+    """What a contrastive denominator sees of a node: 1 its mean, 2 its spread too."""
+    components: Literal["sum", "sites"]
+    """sum: the sites see the sum of all sites; sites: each site's own moments, which is more exact
+    and reveals more."""
+    min_count: Annotated[float, Field(ge=1)]
+    """Fewest participants of other sites at a node for it to be used."""
+    participants: Count | None
+    """Whom the nodes stand for in a batch: counts scaled to this total; null: everybody."""
+    fresh: bool
+    """true: moments of this round's encoder, asked for before the training; false: those of the
+    round before, which came with its updates."""

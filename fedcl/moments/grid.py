@@ -1,0 +1,53 @@
+"""The nodes that participants are gathered at: a grid over age and other covariates."""
+
+import math
+
+import torch
+
+from fedcl.config.moments import ClassAxis, Moments, SpacedAxis
+from fedcl.losses.kernels import Known
+from fedcl.shapes import NodeShares, PerNode, PerParticipant
+
+
+def node_count(settings: Moments) -> int:
+    """Return how many nodes the grid has."""
+    return math.prod(len(_values(axis)) for axis in settings.grid)
+
+
+def nodes_known(settings: Moments) -> dict[str, PerNode]:
+    """Return the covariates of every node, as kernels take them; the last axis varies fastest."""
+    values = [_values(axis) for axis in settings.grid]
+    combined = torch.cartesian_prod(*values).reshape(-1, len(values))
+    names = [axis.covariate for axis in settings.grid]
+    return {name: combined[:, i].contiguous() for i, name in enumerate(names)}
+
+
+def node_shares(known: Known, settings: Moments) -> NodeShares:
+    """Return how much of each participant is at each node: hat functions along every axis.
+
+    A row adds up to 1, and to 0 for a participant with an unknown covariate or of another class.
+
+    Args:
+        known: The grid's covariates, one value per participant.
+        settings: The grid.
+    """
+    first, *further = [_along(axis, known[axis.covariate].double()) for axis in settings.grid]
+    for along in further:
+        first = (first[:, :, None] * along[:, None, :]).flatten(1)
+    return first
+
+
+def _along(axis: SpacedAxis | ClassAxis, values: PerParticipant) -> NodeShares:
+    points = _values(axis).to(values.device)
+    if isinstance(axis, ClassAxis):
+        return (values[:, None] == points[None, :]).double()
+    inside = values.clamp(axis.first, axis.last)
+    hats = (1 - (inside[:, None] - points[None, :]).abs() / axis.spacing).clamp(min=0.0)
+    return hats.nan_to_num(0.0)
+
+
+def _values(axis: SpacedAxis | ClassAxis) -> PerNode:
+    if isinstance(axis, ClassAxis):
+        return torch.tensor(axis.values, dtype=torch.float64)
+    steps = round((axis.last - axis.first) / axis.spacing)
+    return axis.first + axis.spacing * torch.arange(steps + 1, dtype=torch.float64)

@@ -1,0 +1,93 @@
+"""A site's moments: at every node how many, the sum and the sum of outer products of embeddings.
+
+They add across sites, in any order and grouping, and a site's own share can be taken out again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedcl.shapes import Embedding, NodeShares
+
+
+@dataclass(frozen=True)
+class NodeSums:
+    """Sums over participants k with shares p_g(k) of nodes g.
+
+    Attributes:
+        count: sum_k p_g(k), shape (node,).
+        total: sum_k p_g(k) z_k, shape (node, dim).
+        squares: Upper triangle of sum_k p_g(k) z_k z_k^T, row by row: (node, dim (dim + 1) / 2).
+    """
+
+    count: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+
+    def __add__(self, other: "NodeSums") -> "NodeSums":
+        return NodeSums(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    def __sub__(self, other: "NodeSums") -> "NodeSums":
+        return NodeSums(
+            self.count - other.count, self.total - other.total, self.squares - other.squares
+        )
+
+    def astype(self, kind: type[np.floating]) -> "NodeSums":
+        """Return the sums as float32 (to travel) or float64 (to add)."""
+        return NodeSums(self.count.astype(kind), self.total.astype(kind), self.squares.astype(kind))
+
+    @property
+    def nbytes(self) -> int:
+        """Of the arrays."""
+        return self.count.nbytes + self.total.nbytes + self.squares.nbytes
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name."""
+        return {"count": self.count, "total": self.total, "squares": self.squares}
+
+    @staticmethod
+    def zeros(nodes: int, dim: int) -> "NodeSums":
+        """Return the sums over nobody, float64."""
+        shapes = shapes_of(nodes, dim)
+        return NodeSums(*(np.zeros(shape) for shape in shapes.values()))
+
+    @staticmethod
+    def add_all(sums: Iterable["NodeSums"], nodes: int, dim: int) -> "NodeSums":
+        """Return the sum, in float64."""
+        total = NodeSums.zeros(nodes, dim)
+        for one in sums:
+            total = total + one.astype(np.float64)
+        return total
+
+
+def shapes_of(nodes: int, dim: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each of the arrays."""
+    return {"count": (nodes,), "total": (nodes, dim), "squares": (nodes, dim * (dim + 1) // 2)}
+
+
+def sums_of(embeddings: Embedding, shares: NodeShares) -> NodeSums:
+    """Return the sums over some participants: those of a site are the sum over its batches.
+
+    Args:
+        embeddings: Unit vectors.
+        shares: Of each participant at each node.
+    """
+    z, p = embeddings.double(), shares.double()
+    first, second = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
+    outer = z[:, first] * z[:, second]
+    sums = (p.sum(dim=0), p.T @ z, p.T @ outer)
+    return NodeSums(*(one.cpu().numpy() for one in sums))
+
+
+def unpacked(squares: np.ndarray, dim: int) -> torch.Tensor:
+    """Return symmetric matrices, float64, shape (node, dim, dim), from their upper triangles."""
+    packed = torch.from_numpy(np.ascontiguousarray(squares, dtype=np.float64))
+    first, second = torch.triu_indices(dim, dim)
+    matrices = torch.zeros(len(packed), dim, dim, dtype=torch.float64)
+    matrices[:, first, second] = packed
+    matrices[:, second, first] = packed
+    return matrices

@@ -1,0 +1,62 @@
+"""A site's moments: one pass over its training participants under the encoder received.
+
+No augmentation, so that the moments are those of the participants and of nothing else. The sums are
+formed batch by batch: what they take does not grow with the site.
+"""
+
+import numpy as np
+import torch
+
+from fedcl.config.experiment import Config
+from fedcl.data.cohort import Cohort, Rows
+from fedcl.data.sampling import read_ahead
+from fedcl.local_round import autocast
+from fedcl.models.network import Network
+from fedcl.moments.cross_site import Residents
+from fedcl.moments.grid import node_count, node_shares
+from fedcl.moments.sums import NodeSums, sums_of
+from fedcl.shapes import NodeShares
+
+_BATCH = 64
+
+
+@torch.no_grad()
+def site_moments(
+    network: Network, cohort: Cohort, rows: Rows, config: Config
+) -> tuple[NodeSums, np.ndarray]:
+    """Return the sums as they may travel, float32, and every participant's embedding, which stays.
+
+    The network is left in evaluation mode. The embeddings have the order of `rows`, shape
+    (participant, dim), float32.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    settings = config.objective.moments
+    assert settings is not None
+    shares = resident_shares(cohort, rows, config)
+    sums = NodeSums.zeros(node_count(settings), config.projector.dim)
+    embeddings = []
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    done = 0
+    for batch, arrays in read_ahead(cohort, batches, device=device):
+        with autocast(config.compute, device):
+            embedding = network.project(network.represent(arrays)).float()
+        sums = sums + sums_of(embedding, shares[done : done + len(batch)].to(device))
+        embeddings.append(embedding.cpu().numpy())
+        done += len(batch)
+    return sums.astype(np.float32), np.concatenate(embeddings)
+
+
+def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
+    """Return how much of each of the site's participants is at each node, float64."""
+    settings = config.objective.moments
+    assert settings is not None
+    names = [axis.covariate for axis in settings.grid]
+    known = {name: torch.as_tensor(v) for name, v in cohort.known_of(rows, names).items()}
+    return node_shares(known, settings)
+
+
+def residents(cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray) -> Residents:
+    """Return the site's own participants as its batches see them."""
+    shares = resident_shares(cohort, rows, config).float()
+    return Residents(torch.from_numpy(embeddings), shares)

@@ -1,0 +1,53 @@
+"""Weights that a site holds from the question for its moments to the training of the same round.
+
+They would otherwise travel twice. Sites that share a disk, as in a simulation, share the file.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from fedcl.atomic import read_tensors, write_tensors
+from fedcl.errors import RunError
+from fedcl.release import State
+
+
+class HeldWeights:
+    """A folder with the weights of one round."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, weights: State) -> None:
+        """Hold weights under a name that the server gave them, and drop those held before."""
+        path = self._path(name)
+        if path.exists():
+            return
+        write_tensors(path, weights)
+        for other in self.folder.glob("*.safetensors"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+    def take(self, name: str) -> State:
+        """Return the weights of that name, which stay.
+
+        Raises:
+            RunError: they are not held here, or damaged.
+        """
+        path = self._path(name)
+        if not name or not path.exists():
+            raise RunError("the site no longer holds the weights of this round")
+        try:
+            return _read(path)
+        except Exception as error:  # safetensors raises its own types for a damaged file
+            raise RunError(f"{path}: cannot read the weights held: {error}") from None
+
+    def _path(self, name: str) -> Path:
+        if not name.isalnum():
+            raise RunError("the server names no weights to hold")
+        return self.folder / f"{name}.safetensors"
+
+
+# In a simulation every site of the round takes the same ones.
+@lru_cache(maxsize=1)
+def _read(path: Path) -> State:
+    return read_tensors(path)
