@@ -44,6 +44,12 @@ PerAnchor = Float[Tensor, " anchor"]
 Numbers = Int[Tensor, " row"]
 """A whole number per row, such as which participant it belongs to."""
 
+OfAnchors = Int[Tensor, " anchor"]
+"""A whole number per anchor, such as whose view it is."""
+
+OfCandidates = Int[Tensor, " candidate"]
+"""A whole number per candidate."""
+
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""
 

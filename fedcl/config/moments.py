@@ -18,8 +18,8 @@ class SpacedAxis(Section):
     first: float
     last: float
     spacing: Positive
-    """In the covariate's unit (age: years). Interpolating a gaussian kernel of bandwidth s is off by
-    at most (spacing / s)^2 / 8."""
+    """In the covariate's unit (age: years). A gaussian kernel of bandwidth b, interpolated between
+    nodes s apart, is off by at most (s / b)^2 / 8."""
 
     @model_validator(mode="after")
     def _whole_steps(self) -> "SpacedAxis":

@@ -2,18 +2,20 @@
 
 What a loss needs of a node is how its participants' similarities to an anchor are distributed. The
 mean and the variance of that are exact functions of the node's first two moments; the mean of their
-exponential is approximated from both (second-order cumulant), and can't be more than any
-distribution of this mean, variance and largest value has (Bennett's inequality).
+exponential is approximated from both.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fedcl.shapes import NodeCovariances, NodeMeans, PerNode, Rows, ToNodes
 
-_SMALLEST_SHARE = 1e-6
+_SMALLEST_POWER = 1e-6
+_SMALLEST_SPREAD = 1e-12
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def log_mean_exp(
 ) -> ToNodes:
     """Return (1 / power) log of the approximate mean of e^{power s}, s of this mean and variance.
 
-    The second-order cumulant mean + power spread / 2, but no more than Bennett's bound: the two
-    points `largest` and mean - spread / (largest - mean) of this mean and variance have the largest
-    mean exponential of all distributions below `largest`.
+    Half of the participants at mean + SD, half at mean - SD: mean + log cosh(power SD) / power, but
+    never above `largest`. To second order in the SD this is the cumulant expansion
+    mean + power SD^2 / 2, which grows without end where similarities spread widely.
 
     Args:
         mean: Of s; a similarity divided by the temperature.
@@ -62,16 +64,12 @@ def log_mean_exp(
         power: In [0, 1]: 1, or what damps the exponent.
         largest: No s is above it: 1 / temperature for cosines.
     """
-    power = torch.as_tensor(power, dtype=mean.dtype, device=mean.device).clamp(min=_SMALLEST_SHARE)
-    cumulant = mean + power * spread / 2
-    return torch.minimum(cumulant, _bennett(mean, spread, power, largest))
+    power = torch.as_tensor(power, dtype=mean.dtype, device=mean.device).clamp(min=_SMALLEST_POWER)
+    deviation = spread.clamp(min=_SMALLEST_SPREAD).sqrt()
+    return (mean + _log_cosh(power * deviation) / power).clamp(max=largest)
 
 
-def _bennett(mean: Tensor, spread: Tensor, power: Tensor, largest: float) -> Tensor:
-    """Bennett 1962, https://doi.org/10.1080/01621459.1962.10482149."""
-    above = (largest - mean).clamp(min=_SMALLEST_SHARE * largest)
-    spread = spread.clamp(min=(_SMALLEST_SHARE * largest) ** 2)
-    # Weights of the point at `largest` and of the one below the mean, unnormalised.
-    log_high, log_low = spread.log(), 2 * above.log()
-    log_sum = torch.logaddexp(log_high + power * above, log_low - power * spread / above)
-    return mean + (log_sum - torch.logaddexp(log_high, log_low)) / power
+def _log_cosh(x: Tensor) -> Tensor:
+    """For x >= 0; near 0 its series, since the difference below would lose all digits."""
+    far = x + F.softplus(-2 * x) - math.log(2)
+    return torch.where(x < 0.01, x.square() / 2, far)

@@ -12,7 +12,8 @@ import torch
 from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.shapes import (
     BetweenParticipants,
-    Numbers,
+    OfAnchors,
+    OfCandidates,
     PairMask,
     PairWeights,
     PerCandidate,
@@ -40,7 +41,7 @@ class Pairs:
     similarity: PairWeights
     positiveness: PairWeights
     allowed: PairMask
-    participants: tuple[Numbers, Numbers]
+    participants: tuple[OfAnchors, OfCandidates]
     log_multiplicity: PerCandidate | None = None
     spread: ToNodes | None = None
     largest: float = float("inf")

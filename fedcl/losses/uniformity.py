@@ -15,7 +15,7 @@ from fedcl.losses.log_sums import log_sum
 from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.losses.pairs import gram
 from fedcl.losses.terms import BatchTerm
-from fedcl.shapes import PairWeights, Representation, ViewEmbeddings
+from fedcl.shapes import NodeMeans, PairWeights, Representation, Rows, ToNodes, ViewEmbeddings
 
 RELEASED_SCALE = 2.0
 RELEASED_RIDGE = 0.01
@@ -134,7 +134,7 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
     return BatchTerm(mean, torch.ones_like(mean))
 
 
-def _squared_distance(some: Representation, others: Representation) -> torch.Tensor:
+def _squared_distance(some: Rows, others: NodeMeans) -> ToNodes:
     """cdist's gradient is not defined where two vectors are equal."""
     squares = some.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]
     return squares - 2 * some @ others.T

@@ -22,7 +22,15 @@ from fedcl.losses.pairs import Pairs, beside_nodes
 from fedcl.losses.uniformity import Remote
 from fedcl.moments.grid import node_count, nodes_known
 from fedcl.moments.sums import NodeSums, unpacked
-from fedcl.shapes import Embedding, NodeShares, Numbers, ToNodes, ViewEmbeddings
+from fedcl.shapes import (
+    Embedding,
+    NodeShares,
+    Numbers,
+    OfAnchors,
+    Rows,
+    ToNodes,
+    ViewEmbeddings,
+)
 
 
 @dataclass(frozen=True)
@@ -172,16 +180,19 @@ def bias_groups(
     rows = F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)
     to_grid = positiveness(known, snapshot.grid, kernel).to(rows.dtype)
     to_grid = to_grid.repeat_interleave(views, dim=0)
-    nodes = snapshot.others
-    similarity = nodes.similarity(rows)
-    conflicting = Group(
-        similarity,
-        to_grid[:, snapshot.at],
-        nodes.count.to(rows.dtype).expand_as(similarity),
-        nodes.spread(rows),
-    )
     owner = cross_site.positions.repeat_interleave(views)
-    return BiasGroups(_own_group(rows, to_grid, owner, snapshot.residents), conflicting)
+    return BiasGroups(
+        aligned=_own_group(rows, to_grid, owner, snapshot.residents),
+        conflicting=_group_of_others(rows, to_grid[:, snapshot.at], snapshot.others),
+    )
+
+
+def _group_of_others(rows: Rows, weights: ToNodes, nodes: Nodes) -> Group:
+    if not len(nodes):
+        return _nobody(rows)
+    similarity = nodes.similarity(rows)
+    counts = nodes.count.to(rows.dtype).expand_as(similarity)
+    return Group(similarity, weights, counts, nodes.spread(rows))
 
 
 def _scaled(snapshot: Snapshot) -> Nodes:
@@ -193,13 +204,17 @@ def _scaled(snapshot: Snapshot) -> Nodes:
 
 
 def _own_group(
-    rows: Embedding, to_grid: ToNodes, owner: Numbers, residents: Residents | None
+    rows: Rows, to_grid: ToNodes, owner: OfAnchors, residents: Residents | None
 ) -> Group:
     if residents is None:
-        nobody = rows.new_zeros(len(rows), 1)
-        return Group(nobody, nobody, nobody)
+        return _nobody(rows)
     with torch.autocast(rows.device.type, enabled=False):
         similarity = rows @ residents.embeddings.to(rows.dtype).T
         weights = to_grid @ residents.shares.to(rows.dtype).T
     everybody = torch.arange(len(residents.embeddings), device=rows.device)
     return Group(similarity, weights, (owner[:, None] != everybody[None, :]).to(rows.dtype))
+
+
+def _nobody(rows: Rows) -> Group:
+    nothing = rows.new_zeros(len(rows), 1)
+    return Group(nothing, nothing, nothing)
