@@ -116,6 +116,25 @@ def volume_tree(folder: Path) -> dict:
     return tree
 
 
+MOMENTS = {
+    "grid": [{"kind": "spaced", "covariate": "age", "first": 15, "last": 85, "spacing": 10}],
+    "order": 2,
+    "components": "sum",
+    "min_count": 1,
+    "participants": None,
+    "fresh": True,
+}
+
+FAIRKL = {
+    "name": "fairkl_regression",
+    "weight": 0.1,
+    "against": "site",
+    "vectors": "embedding",
+    "side": "both",
+    "form": "squared",
+}
+
+
 def with_values(tree: dict, **changes) -> dict:
     """Return the tree with `section__key=value` replaced."""
     copy = yaml.safe_load(yaml.safe_dump(tree))

@@ -1,10 +1,14 @@
 """What crosses the wire arrives as it left; anything else is refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, RecordDict
 
-from fedcl.release import FeatureSums, Introduction, Refusal, TermSum, Update, receipt
+from fedcl.moments.shared import Shared
+from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, TermSum, Update, receipt
 from fedcl.wire import (
     Instruction,
     WireError,
@@ -13,6 +17,7 @@ from fedcl.wire import (
     encode_instruction,
     encode_release,
     fresh_copy,
+    moments_bytes,
     payload_bytes,
 )
 
@@ -54,6 +59,58 @@ def test_introductions_and_refusals_arrive():
     assert decode_release(encode_release(plain)) == plain
     refusal = Refusal("a", "the training failed")
     assert decode_release(encode_release(refusal)) == refusal
+
+
+def sums(rng, nodes=3, dim=4):
+    shapes = shapes_of(nodes, dim).values()
+    return NodeSums(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+
+
+def assert_same_sums(received, sent):
+    for name, array in sent.arrays().items():
+        np.testing.assert_array_equal(received.arrays()[name], array)
+
+
+def test_moments_arrive_alone_and_with_an_update(rng):
+    share = MomentShare("a", 3, 13, sums(rng), 0.5)
+    received = decode_release(encode_release(share))
+    assert isinstance(received, MomentShare)
+    assert (received.site, received.round, received.participants) == ("a", 3, 13)
+    assert_same_sums(received.moments, share.moments)
+    both = replace(update(rng), moments=sums(rng))
+    received = decode_release(encode_release(both))
+    assert_same_sums(received.moments, both.moments)
+    assert received.weights.keys() == both.weights.keys()
+    assert decode_release(encode_release(update(rng))).moments is None
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_shared_moments_arrive_with_whose_they_are(rng, parts):
+    shared = Shared(6, ("a", "zürich/3"), tuple(sums(rng) for _ in range(parts)))
+    sent = Instruction(7, "seed: 1\n", {}, held="abc", shared=shared)
+    received = decode_instruction(fresh_copy(encode_instruction(sent)))
+    assert (received.held, received.shared.round, received.shared.sites) == ("abc", 6, shared.sites)
+    assert len(received.shared.parts) == parts
+    for ours, theirs in zip(received.shared.parts, shared.parts, strict=True):
+        assert_same_sums(ours, theirs)
+    assert moments_bytes(encode_instruction(sent)) == sum(part.nbytes for part in shared.parts)
+    assert decode_instruction(encode_instruction(Instruction(7, "x", {}))).shared is None
+
+
+def test_moments_that_are_not_whole_are_refused(rng):
+    record = encode_release(MomentShare("a", 3, 13, sums(rng), 0.5))
+    del record.array_records["moments"]["total"]
+    with pytest.raises(WireError, match="moments lack 'total'"):
+        decode_release(record)
+    record.pop("moments")
+    with pytest.raises(WireError, match="no moments"):
+        decode_release(record)
+
+
+def test_double_precision_moments_may_not_leave(rng):
+    share = MomentShare("a", 3, 13, sums(rng).astype(np.float64), 0.5)
+    with pytest.raises(ValueError, match="moments count: float64 may not leave"):
+        receipt(share, round_number=3)
 
 
 def test_an_altered_configuration_is_noticed():
