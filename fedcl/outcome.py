@@ -67,10 +67,8 @@ def evaluate_run(
     network = build_network(config, cohort.shape, seed=config.seed)
     place(network, choose_device(config.compute))
     curve: tuple[CurvePoint, ...] = ()
-    if kind == "local":
-        found = _evaluate_alone(network, config, cohort, folder)
-    else:
-        found = _evaluate_shared(network, config, cohort, folder)
+    found = evaluate(kind, network, config, cohort, folder, jobs=os.cpu_count() or 1)
+    if kind != "local":
         curve = _curve(network, config, cohort, folder)
     on_step("Evaluating", 1, 3)
     write_json(folder.path / "figures.json", _figures(found, cohort, config))
@@ -101,14 +99,28 @@ def evaluate_run(
     return results
 
 
-def _evaluate_shared(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
+def evaluate(
+    kind: Kind, network: Network, config: Config, cohort: Cohort, folder: RunFolder, *, jobs: int
+) -> Found:
+    """Probe the last checkpoint(s) of a run.
+
+    Args:
+        kind: Who trained together.
+        network: Of the experiment; its weights are replaced.
+        config: The experiment.
+        cohort: Everybody.
+        folder: The run.
+        jobs: Processes for the probes; the result does not depend on it.
+    """
+    if kind == "local":
+        return _evaluate_alone(network, config, cohort, folder)
     both = _features(network, config, cohort, folder, None)
     found = [
         challenge(
             *(_split(cohort, features, split, config) for split in SPLITS),
             bootstrap=config.evaluation.bootstrap,
             seed=config.seed,
-            jobs=os.cpu_count() or 1,
+            jobs=jobs,
         )
         for features in both
     ]

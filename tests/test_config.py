@@ -52,7 +52,7 @@ def test_overrides_reach_any_key_and_change_the_digest():
         ("objective.temperature=0", "objective.temperature: Input should be greater than 0"),
         ("privacy.mode=participant", "privacy.mode: Input should be 'none'"),
         ("encoder={kind: resnet18, width: 8, norm: group}", "cannot read this data; use mlp"),
-        ("federation.rule={kind: fedbn}", "the mlp has none; use fedavg"),
+        ("federation.rule={kind: fedbn}", "this mlp has none; use fedavg"),
         ("views={kind: none}", None),
         ("objective.kernel.bandwidths=[5, 3]", "1 covariates and 2 bandwidths"),
         ("objective.loss=l_ex", "objective.loss: Input should be 'l_exp', 'l_thr'"),

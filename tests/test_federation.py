@@ -346,6 +346,20 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     assert [record["round"] for record in folder.read_log()] == list(range(1, 31))
 
 
+def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
+    tree = with_values(
+        tree, federation__rule={"kind": "fedbn"}, encoder__norm="batch", federation__rounds=3
+    )
+    config = config_of(tree)
+    simulate(config, sites=SITES, resume=False)
+    folder = RunFolder(config.output.path)
+    network = build_network(config, (6,), seed=config.seed)
+    norm = set(travelling(network, keep_norm=False)) - set(travelling(network, keep_norm=True))
+    assert any("running_mean" in name for name in norm)
+    assert not norm & set(folder.load().weights)
+    assert set(SiteMemory(folder.site_path("south")).before(99)[0]) == norm
+
+
 # --- volumes ----------------------------------------------------------------------------------
 
 

@@ -86,10 +86,10 @@ class Config(Section):
                 "objective.moments: a cyclic federation has no common encoder that all sites' "
                 "moments could be of; use another rule, or moments: null"
             )
-        if isinstance(self.federation.rule, FedBN) and self.encoder.kind == "mlp":
+        if isinstance(self.federation.rule, FedBN) and self.encoder.norm == "none":
             raise ValueError(
-                "federation.rule: fedbn keeps normalisation layers at the sites and the mlp has "
-                "none; use fedavg"
+                "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
+                "none; use fedavg, or encoder.norm: batch"
             )
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):

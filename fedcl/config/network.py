@@ -29,6 +29,8 @@ class MLPEncoder(Section):
     kind: Literal["mlp"]
     hidden: tuple[Count, ...]
     """Width of every layer; the last is the representation's."""
+    norm: Literal["none", "batch"] = "none"
+    """Before every rectifier; batch is what fedbn keeps at the sites."""
 
 
 Encoder = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]

@@ -6,6 +6,8 @@ Rectified layers with the initial weights of He et al., "Delving deep into recti
 https://arxiv.org/abs/1502.01852
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ SMALLEST_RELATIVE_SD = 1e-6
 
 
 class MLP(nn.Module):
-    """Standardise, then Linear-ReLU for every width in `hidden`; no batch normalisation.
+    """Standardise, then Linear-ReLU for every width in `hidden`.
 
     The last layer is rectified too, so that a representation is non-negative like that of the
     volume encoders.
@@ -27,12 +29,15 @@ class MLP(nn.Module):
     Args:
         features: Columns of the table, >= 1.
         hidden: Width of every layer, at least one; the last is the representation's.
+        norm: "batch" normalises over the batch before every rectifier.
     """
 
     feature_mean: Tensor
     feature_sd: Tensor
 
-    def __init__(self, features: int, hidden: tuple[int, ...]) -> None:
+    def __init__(
+        self, features: int, hidden: tuple[int, ...], *, norm: Literal["none", "batch"] = "none"
+    ) -> None:
         super().__init__()
         if not hidden:
             raise ValueError("hidden: an MLP needs at least one layer")
@@ -44,7 +49,8 @@ class MLP(nn.Module):
             linear = nn.Linear(inputs, outputs)
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
-            layers += [linear, nn.ReLU()]
+            normalised = [nn.BatchNorm1d(outputs)] if norm == "batch" else []
+            layers += [linear, *normalised, nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     @torch.no_grad()

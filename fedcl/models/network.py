@@ -107,7 +107,7 @@ def _encoder(section: ConvolutionalEncoder | MLPEncoder, shape: tuple[int, ...])
             )
         if not section.hidden:
             raise ConfigError("encoder.hidden: expected at least one layer; found none")
-        return MLP(shape[0], section.hidden)
+        return MLP(shape[0], section.hidden, norm=section.norm)
     if len(shape) != 4:
         raise ConfigError(
             f"encoder.kind: {section.kind} reads volumes, arrays of shape (channel, x, y, z); "

@@ -13,8 +13,8 @@ from torch import nn
 
 Norm = Literal["group", "batch"]
 
-NORMALISATION_LAYERS = (nn.GroupNorm, nn.BatchNorm3d)
-"""Every kind of layer that `normalisation` returns."""
+NORMALISATION_LAYERS = (nn.GroupNorm, nn.BatchNorm3d, nn.BatchNorm1d)
+"""Every kind of layer that normalises."""
 
 MOST_GROUPS = 32
 FEWEST_CHANNELS_PER_GROUP = 8

@@ -56,3 +56,9 @@ def test_a_wrong_scale_is_refused_by_name(mean: list[float], sd: list[float], me
 def test_an_mlp_without_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one layer"):
         MLP(2, ())
+
+
+def test_batch_normalisation_stands_before_every_rectifier():
+    mlp = MLP(3, (7, 5), norm="batch")
+    assert [type(layer).__name__ for layer in mlp.layers] == ["Linear", "BatchNorm1d", "ReLU"] * 2
+    assert MLP(3, (7, 5))(torch.randn(4, 3)).shape == mlp(torch.randn(4, 3)).shape == (4, 5)
