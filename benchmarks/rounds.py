@@ -14,14 +14,17 @@ import time
 from pathlib import Path
 
 ARMS = {
-    "plain loop, one process": 0,
-    "fedcl simulate, 1 worker": 1,
-    "fedcl simulate, 2 workers": 2,
+    "plain loop, one process": (0, None),
+    "fedcl simulate, 1 worker": (1, None),
+    "fedcl simulate, 2 workers": (2, None),
+    "1 worker, moments one round stale": (1, "stale"),
+    "1 worker, moments asked for first": (1, "fresh"),
 }
 SITES = 64
+DIM = 128
 
 
-def experiment(folder: Path, rounds: int, workers: int):
+def experiment(folder: Path, rounds: int, workers: int, moments: str | None):
     """One step of SGD per site and round on three tiny volumes."""
     import yaml
 
@@ -31,6 +34,17 @@ def experiment(folder: Path, rounds: int, workers: int):
     tree["data"] |= {"path": str(folder / "phantom"), "scale": 0.001, "grid": [8, 9, 8]}
     tree["views"] = {"kind": "none"}
     tree["encoder"]["width"] = 64
+    tree["projector"]["dim"] = DIM
+    if moments is not None:
+        axis = {"kind": "spaced", "covariate": "age", "first": 5, "last": 90, "spacing": 5}
+        tree["objective"]["moments"] = {
+            "grid": [axis],
+            "order": 2,
+            "components": "sum",
+            "min_count": 2,
+            "participants": None,
+            "fresh": moments == "fresh",
+        }
     tree["local"] |= {
         "epochs": 1,
         "optimizer": {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 0, "momentum": 0},
@@ -39,7 +53,7 @@ def experiment(folder: Path, rounds: int, workers: int):
     tree["federation"]["rounds"] = rounds
     tree["compute"]["workers"] = max(workers, 1)
     tree["evaluation"] = {"every_rounds": None, "bootstrap": 0}
-    tree["output"]["path"] = str(folder / f"run-{workers}")
+    tree["output"]["path"] = str(folder / f"run-{workers}-{moments}")
     return parse(yaml.safe_dump(tree), source="benchmark")
 
 
@@ -78,42 +92,58 @@ def plain_loop(config) -> list[float]:
     return seconds
 
 
-def federation(config) -> list[float]:
-    """The real apps on the in-process Grid."""
+def federation(config) -> list[dict]:
+    """The real apps on the in-process Grid; return the log."""
     from fedcl.run_folder import RunFolder
     from fedcl.simulation import simulate
 
     simulate(config, sites=SITES, resume=False)
-    return [record["seconds"] for record in RunFolder(config.output.path).read_log()]
+    return RunFolder(config.output.path).read_log()
 
 
 def main() -> None:
     """Print one row per arm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--arm", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm is not None:
-        config = experiment(options.folder, options.rounds, options.arm)
-        seconds = federation(config) if options.arm else plain_loop(config)
+        workers, moments = ARMS[options.arm]
+        config = experiment(options.folder, options.rounds, workers, moments)
+        if workers:
+            log = federation(config)
+            seconds = [record["seconds"] for record in log]
+            # The first round of stale moments has none to send.
+            keys = ("bytes", "sent_bytes", "moments_bytes")
+            traffic = {key: log[-1][key] for key in keys}
+        else:
+            seconds, traffic = plain_loop(config), None
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if options.arm > 1 else 0
-        megabytes = (own + options.arm * worker) / 1024
-        print(json.dumps({"seconds": seconds, "megabytes": megabytes}))
+        worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
+        megabytes = (own + workers * worker) / 1024
+        print(json.dumps({"seconds": seconds, "megabytes": megabytes, "traffic": traffic}))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print("| variant | s/round (median) | ratio | peak memory, GB |\n|---|---|---|---|")
+        print("| variant | s/round (median) | ratio | peak memory, GB | ", end="")
+        print("GB a round, both ways | of them moments |\n|---|---|---|---|---|---|")
         reference = None
-        for name, arm in ARMS.items():
-            command = [sys.executable, __file__, "--arm", str(arm), "--folder", folder]
+        for name in ARMS:
+            command = [sys.executable, __file__, "--arm", name, "--folder", folder]
             command += ["--rounds", str(options.rounds)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             result = json.loads(output.splitlines()[-1])
             median = sorted(result["seconds"])[len(result["seconds"]) // 2]
             reference = reference or median
             row = f"{median:.1f} | {median / reference:.2f}x | {result['megabytes'] / 1024:.2f}"
-            print(f"| {name} | {row} |")
+            traffic = result["traffic"]
+            if traffic:
+                total = traffic["bytes"] + traffic["sent_bytes"]
+                share = traffic["moments_bytes"]
+                row += f" | {total / 1e9:.2f} | {share / 1e6:.0f} MB, {100 * share / total:.2f} %"
+            else:
+                row += " | – | –"
+            print(f"| {name} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fedcl.config.data import Data, OpenBHBData, PhantomData
-from fedcl.config.objective import (
+from fedcl.config.kernels import (
     AnatomicalKernel,
     Kernel,
     MeanKernel,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 
-from fedcl.config.objective import (
+from fedcl.config.kernels import (
     AnatomicalKernel,
     CauchyKernel,
     DiscreteKernel,

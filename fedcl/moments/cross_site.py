@@ -13,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fedcl.config.kernels import Kernel
 from fedcl.config.moments import Moments
-from fedcl.config.objective import Kernel
 from fedcl.debiasing.groups import BiasGroups, Group
 from fedcl.losses.kernels import Known, positiveness, within_batch
 from fedcl.losses.nodes import Nodes

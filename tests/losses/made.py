@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fedcl.config.objective import DiscreteKernel, GaussianKernel, Kernel
+from fedcl.config.kernels import DiscreteKernel, GaussianKernel, Kernel
 from fedcl.losses.kernels import within_batch
 from fedcl.losses.pairs import Pairs, pairs_of_views
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config.objective import (
+from fedcl.config.kernels import (
     AnatomicalKernel,
     CauchyKernel,
     DiscreteKernel,

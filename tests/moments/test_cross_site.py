@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config.objective import DiscreteKernel, ProductKernel
+from fedcl.config.kernels import DiscreteKernel, ProductKernel
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression
 from fedcl.debiasing.feature_moments import feature_moments, feature_moments_of_others
 from fedcl.losses.kernels import positiveness, within_batch
