@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fedcl.config.objective import (
     REGRESSION,
+    ConditionalMeans,
     Coral,
     Debias,
     EnD,
@@ -20,6 +21,7 @@ from fedcl.config.objective import (
     Term,
 )
 from fedcl.debiasing.bias_pairs import bias_pairs
+from fedcl.debiasing.conditional_means import conditional_means, conditional_means_of_others
 from fedcl.debiasing.coral import coral
 from fedcl.debiasing.end import end
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression, fairkl_released
@@ -47,7 +49,7 @@ from fedcl.losses.uniformity import (
 )
 from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
-from fedcl.moments.cross_site import CrossSite, bias_groups, remote_of, with_others
+from fedcl.moments.cross_site import CrossSite, bias_groups, own_before, remote_of, with_others
 from fedcl.shapes import Inputs, ViewAges, ViewEmbeddings, ViewRepresentations
 
 Terms = Mapping[str, AnchorLoss | BatchTerm]
@@ -214,6 +216,8 @@ def _debias(
     rows, codes = vectors.flatten(0, 1), bias.repeat_interleave(vectors.shape[1])
     weights = within_batch(known, task.kernel)
     match debias:
+        case ConditionalMeans():
+            return conditional_means(vectors, weights, bias)
         case FeatureMoments():
             return feature_moments(rows, codes)
         case Coral():
@@ -244,6 +248,9 @@ def _debias_across(
         case FairKLRegression(side=side, form=form):
             groups = bias_groups(vectors, known, cross_site, task.kernel)
             return fairkl_regression(groups, side=side, form=form)
+        case ConditionalMeans():
+            before = own_before(cross_site)
+            return conditional_means_of_others(vectors, cross_site.snapshot.shift, before)
         case FeatureMoments():
             return feature_moments_of_others(vectors.flatten(0, 1), cross_site.snapshot.others)
         case _:

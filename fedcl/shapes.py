@@ -56,6 +56,9 @@ PerCandidate = Float[Tensor, " candidate"]
 Rows = Float[Tensor, "anchor dim"]
 """One vector per anchor."""
 
+Mean = Float[Tensor, " dim"]
+"""One embedding: a mean or a difference of means."""
+
 NodeMeans = Float[Tensor, "node dim"]
 """Mean embedding of the participants at each node."""
 

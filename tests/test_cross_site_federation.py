@@ -136,6 +136,7 @@ def test_workers_and_resuming_do_not_change_a_bit(tree, moments):
         {"objective__loss": "decoupled_uniformity", "objective__ridge": 1.0},
         {"objective__debias": [{**FAIRKL, "form": "kl"}]},
         {"objective__debias": [{"name": "feature_moments", "weight": 1, "against": "site"}]},
+        {"objective__debias": [{"name": "conditional_means", "weight": 1, "against": "site"}]},
     ],
     ids=lambda c: " ".join(str(v if isinstance(v, str) else "") for v in c.values()),
 )

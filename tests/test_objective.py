@@ -49,6 +49,7 @@ DEBIAS = [
     {**FAIRKL, "name": "fairkl", "form": "released"},
     {k: v for k, v in {**FAIRKL, "name": "end"}.items() if k != "form"},
     {"name": "feature_moments", "weight": 1, "against": "site", "vectors": "representation"},
+    {"name": "conditional_means", "weight": 1, "against": "site", "vectors": "embedding"},
     {"name": "coral", "weight": 1, "against": "site", "vectors": "representation"},
 ]
 

@@ -129,6 +129,12 @@ class FeatureMoments(_Debias):
     name: Literal["feature_moments"]
 
 
+class ConditionalMeans(_Debias):
+    """Mean vectors of participants of equal label (age) agree between biases."""
+
+    name: Literal["conditional_means"]
+
+
 class Coral(_Debias):
     """CORAL: covariances of the features agree between biases."""
 
@@ -136,7 +142,8 @@ class Coral(_Debias):
 
 
 Debias = Annotated[
-    FairKL | FairKLRegression | EnD | FeatureMoments | Coral, Field(discriminator="name")
+    FairKL | FairKLRegression | ConditionalMeans | EnD | FeatureMoments | Coral,
+    Field(discriminator="name"),
 ]
 
 
@@ -222,9 +229,9 @@ def require_comparable(task: Objective, *, federated: bool) -> None:
             continue
         raise ConfigError(
             f"objective.debias: {debias.name} against the site compares participants of different "
-            "sites, and here every batch comes from one. In a federation fairkl and "
-            "fairkl_regression (form kl or squared) and feature_moments do, on the embedding and "
-            "with objective.moments; `fedcl pooled` has them all"
+            "sites, and here every batch comes from one. In a federation fairkl, "
+            "fairkl_regression (form kl or squared), conditional_means and feature_moments do, on "
+            "the embedding and with objective.moments; `fedcl pooled` has them all"
         )
 
 
@@ -233,4 +240,5 @@ def _compares_moments(debias: Debias, task: Objective) -> bool:
     if task.moments is None or debias.vectors != "embedding":
         return False
     released = isinstance(debias, FairKL) and debias.form == "released"
-    return isinstance(debias, FairKL | FairKLRegression | FeatureMoments) and not released
+    from_moments = FairKL | FairKLRegression | ConditionalMeans | FeatureMoments
+    return isinstance(debias, from_moments) and not released

@@ -24,6 +24,7 @@ from fedcl.moments.grid import node_count, nodes_known
 from fedcl.moments.sums import NodeSums, unpacked
 from fedcl.shapes import (
     Embedding,
+    Mean,
     NodeShares,
     Numbers,
     OfAnchors,
@@ -31,6 +32,9 @@ from fedcl.shapes import (
     ToNodes,
     ViewEmbeddings,
 )
+
+_MET = 0.5
+"""The least share of a resident at nodes that others are at too, to be compared with them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Snapshot:
         others: Participants of other sites, at the nodes that have enough of them.
         at: Where on the grid each of `others` is.
         residents: None where the site was not asked when the snapshot was taken.
+        shift: How far the residents' mean stands from that of others of their age; None without
+            residents or others.
     """
 
     settings: Moments
@@ -63,6 +69,7 @@ class Snapshot:
     others: Nodes
     at: Numbers
     residents: Residents | None
+    shift: Mean | None
 
     @property
     def participants(self) -> float:
@@ -121,7 +128,32 @@ def snapshot_of(
     }
     if residents is not None:
         residents = Residents(residents.embeddings.to(device), residents.shares.to(device))
-    return Snapshot(settings, grid, nodes, parts[3].to(device), residents)
+    where = parts[3].to(device)
+    return Snapshot(settings, grid, nodes, where, residents, _shift(nodes, where, residents))
+
+
+def _shift(others: Nodes, at: Numbers, residents: Residents | None) -> Mean | None:
+    """Mean over residents of their embedding less the others' mean at their age.
+
+    Residents whose nodes hold nobody else are left out.
+    """
+    if residents is None or not len(others):
+        return None
+    # With a part for each site a node occurs several times: weigh each by whom it holds.
+    everybody = others.count.new_zeros(residents.shares.shape[1]).index_add(0, at, others.count)
+    weights = residents.shares[:, at].to(others.mean.dtype) * (others.count / everybody[at])
+    covered = weights.sum(dim=1)
+    met = covered > _MET
+    if not met.any():
+        return None
+    expected = (weights @ others.mean)[met] / covered[met, None]
+    return (residents.embeddings[met].to(expected.dtype) - expected).mean(dim=0)
+
+
+def own_before(cross_site: CrossSite) -> Embedding | None:
+    """Return the batch's participants as they were in the snapshot."""
+    residents = cross_site.snapshot.residents
+    return None if residents is None else residents.embeddings[cross_site.positions]
 
 
 def with_others(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedcl.config.moments import Moments
 from fedcl.losses.kernels import positiveness
-from fedcl.moments.cross_site import CrossSite, Residents, Snapshot, snapshot_of
+from fedcl.moments.cross_site import CrossSite, Residents, Snapshot, _shift, snapshot_of
 from fedcl.moments.grid import node_shares, nodes_known
 from fedcl.moments.sums import NodeSums, sums_of
 
@@ -87,9 +87,9 @@ def in_float64(snapshot: Snapshot, parts: list[NodeSums], moments: Moments) -> S
         covariance[i, second, first] = torch.from_numpy(p.squares[g]) / count[i]
         covariance[i] -= torch.outer(mean[i], mean[i])
     grid = {name: values.double() for name, values in nodes_known(moments).items()}
-    return replace(
-        snapshot, others=replace(nodes, count=count, mean=mean, covariance=covariance), grid=grid
-    )
+    others = replace(nodes, count=count, mean=mean, covariance=covariance)
+    shift = _shift(others, snapshot.at, snapshot.residents)
+    return replace(snapshot, others=others, grid=grid, shift=shift)
 
 
 def world(
