@@ -1,9 +1,9 @@
 """FairKL where the truth is known: the same people scanned everywhere, so that any site is scanner.
 
 Eight sites hold the same anatomies, each under its own simulated scanner; two more are never seen.
-Whatever a probe recognises of the site is the scanner. For growing weights of FairKL: the site
-accuracy of a federation with cross-site moments and of the sites pooled; a federation of local
-pairs has no bias-conflicting pair to apply it to. Run:
+Whatever a probe recognises of the site is the scanner. For growing weights of FairKL (squared and
+KL form) and of conditional_means: the site accuracy of a federation with cross-site moments and of
+the sites pooled; a federation of local pairs has no bias-conflicting pair to apply them to. Run:
 python benchmarks/scanner_effect.py --out FOLDER [--seeds 3] [--jobs 2]
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 import yaml
 
 SITES, UNSEEN = 8, 2
-PEOPLE = {"train": 36, "internal_test": 12}
+PEOPLE = {"train": 36, "internal_test": 24}
 GRID = (24, 29, 24)
 STRENGTH = 1.0
-WEIGHTS = {"squared": (0.1, 1.0, 10.0), "kl": (0.01, 0.1)}
-ROUNDS, EPOCHS = 15, 2
+WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.01, 0.1), "conditional_means": (1, 10)}
+ROUNDS, EPOCHS = 12, 4
 MOMENTS = {
     "grid": [{"kind": "spaced", "covariate": "age", "first": 20, "last": 80, "spacing": 5}],
     "order": 2,
@@ -79,16 +79,27 @@ def write_cohort(folder: Path, seed: int) -> None:
 
 
 def arms() -> dict[str, tuple[str, str | None, float]]:
-    """Return (who trains together, form, weight) by name."""
+    """Return (who trains together, debiasing, weight) by name."""
     found = {"federated, local pairs": ("local", None, 0.0)}
-    for who in ("moments", "pooled"):
-        found[f"{who}, 0"] = (who, None, 0.0)
-        for form, weights in WEIGHTS.items():
-            found |= {f"{who}, {form} {w:g}": (who, form, w) for w in weights}
+    for who, title in (("moments", "federated, moments"), ("pooled", "pooled")):
+        found[title] = (who, None, 0.0)
+        for name, weights in WEIGHTS.items():
+            found |= {f"{title}, {name} {w:g}": (who, name, w) for w in weights}
     return found
 
 
-def run_arm(out: Path, name: str, seed: int) -> dict:
+def debiasing(name: str | None, weight: float) -> list[dict]:
+    """Return `objective.debias`."""
+    if name is None:
+        return []
+    common = {"weight": weight, "against": "site", "vectors": "embedding"}
+    if name == "conditional_means":
+        return [{"name": name, **common}]
+    form = name.removeprefix("FairKL ")
+    return [{"name": "fairkl_regression", **common, "side": "both", "form": form}]
+
+
+def run_arm(out: Path, arm: str, seed: int) -> dict:
     """Train and probe one arm; a result that is there already is read."""
     from fedcl import pooled
     from fedcl.config.text import parse
@@ -98,8 +109,8 @@ def run_arm(out: Path, name: str, seed: int) -> dict:
     from fedcl.run_folder import RunFolder
     from fedcl.simulation import simulate
 
-    who, form, weight = arms()[name]
-    place = out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    who, name, weight = arms()[arm]
+    place = out / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
     if (place / "found.json").exists():
         return json.loads((place / "found.json").read_text())
     tree = yaml.safe_load((Path(__file__).parents[1] / "configs" / "demo.yaml").read_text())
@@ -111,15 +122,7 @@ def run_arm(out: Path, name: str, seed: int) -> dict:
         "grid": None,
         "intensity": "vbm",
     }
-    fairkl = {
-        "name": "fairkl_regression",
-        "weight": weight,
-        "against": "site",
-        "vectors": "embedding",
-        "side": "both",
-        "form": form,
-    }
-    tree["objective"]["debias"] = [fairkl] if weight else []
+    tree["objective"]["debias"] = debiasing(name, weight)
     tree["objective"]["moments"] = MOMENTS if who == "moments" else None
     tree["local"] |= {"epochs": EPOCHS, "decay": {"factor": 1.0, "every_rounds": 1}}
     tree["federation"]["rounds"] = ROUNDS
@@ -173,7 +176,7 @@ def main() -> None:
             for name in arms()
         }
         print(f"chance {100 / SITES:.1f} %; {STRENGTH=}; {ROUNDS} rounds of {EPOCHS} epochs")
-        print("| who, form and weight of FairKL | site %, embedding | MAE unseen | ", end="")
+        print("| who, debiasing and weight | site %, embedding | MAE unseen | ", end="")
         print("site %, representation | MAE unseen |\n|---|---|---|---|---|")
         for name in arms():
             print(row(name, [waiting[name, seed].result() for seed in seeds]), flush=True)

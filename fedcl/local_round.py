@@ -15,7 +15,8 @@ from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
 from fedcl.models.network import Network
-from fedcl.moments.cross_site import CrossSite, Snapshot
+from fedcl.moments.cross_site import CrossSite
+from fedcl.moments.snapshot import Snapshot
 from fedcl.objective import objective
 from fedcl.release import TermSum
 from fedcl.seeds import derive, numpy_generator

@@ -12,8 +12,8 @@ from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.local_round import autocast
 from fedcl.models.network import Network
-from fedcl.moments.cross_site import Residents
 from fedcl.moments.grid import node_count, node_shares
+from fedcl.moments.snapshot import Residents
 from fedcl.moments.sums import NodeSums, sums_of
 from fedcl.shapes import NodeShares
 

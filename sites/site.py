@@ -16,8 +16,8 @@ from fedcl.errors import ConfigError, RunError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
-from fedcl.moments.cross_site import Snapshot, snapshot_of
 from fedcl.moments.shared import Shared
+from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.pooled import feature_sums

@@ -1,80 +1,23 @@
-"""What a site's batch sees of the other sites: everybody as they were under one encoder.
+"""What a site's batch sees of the other sites: further candidates, and groups for FairKL.
 
 A site with one scanner has no participant of another site at hand. Both what a contrastive loss
 and what FairKL ask of the others is how their similarities to an anchor are distributed, and the
-moments at the nodes give that (docs/moments.md). For FairKL the participants of the site itself are
-taken from the same encoder too: comparing similarities of today with others of the last exchange
-would penalise training itself.
+moments at the nodes give that (docs/moments.md).
 """
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fedcl.config.kernels import Kernel
-from fedcl.config.moments import Moments
 from fedcl.debiasing.groups import BiasGroups, Group
 from fedcl.losses.kernels import Known, positiveness, within_batch
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.pairs import Pairs, beside_nodes
 from fedcl.losses.uniformity import Remote
-from fedcl.moments.grid import node_count, nodes_known
-from fedcl.moments.sums import NodeSums, unpacked
-from fedcl.shapes import (
-    Embedding,
-    Mean,
-    NodeShares,
-    Numbers,
-    OfAnchors,
-    Rows,
-    ToNodes,
-    ViewEmbeddings,
-)
-
-_MET = 0.5
-"""The least share of a resident at nodes that others are at too, to be compared with them."""
-
-
-@dataclass(frozen=True)
-class Residents:
-    """A site's own training participants, in the order of its rows.
-
-    Attributes:
-        embeddings: Under the snapshot's encoder.
-        shares: Of each at every node of the grid.
-    """
-
-    embeddings: Embedding
-    shares: NodeShares
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everybody under one encoder, as one site sees them.
-
-    Attributes:
-        settings: The grid and how the nodes are used.
-        grid: The covariates of every node of the grid.
-        others: Participants of other sites, at the nodes that have enough of them.
-        at: Where on the grid each of `others` is.
-        residents: None where the site was not asked when the snapshot was taken.
-        shift: How far the residents' mean stands from that of others of their age; None without
-            residents or others.
-    """
-
-    settings: Moments
-    grid: Known
-    others: Nodes
-    at: Numbers
-    residents: Residents | None
-    shift: Mean | None
-
-    @property
-    def participants(self) -> float:
-        """How many participants of other sites the nodes hold."""
-        return float(self.others.count.sum())
+from fedcl.moments.snapshot import Residents, Snapshot
+from fedcl.shapes import Embedding, Numbers, OfAnchors, Rows, ToNodes, ViewEmbeddings
 
 
 @dataclass(frozen=True)
@@ -88,66 +31,6 @@ class CrossSite:
 
     snapshot: Snapshot
     positions: Numbers
-
-
-def snapshot_of(
-    others: tuple[NodeSums, ...],
-    residents: Residents | None,
-    settings: Moments,
-    *,
-    dim: int,
-    device: torch.device,
-) -> Snapshot:
-    """Return what a site sees, as float32 on its device.
-
-    Args:
-        others: Sums over the other sites: one, or one per site.
-        residents: The site's own participants under the same encoder.
-        settings: Of the moments.
-        dim: Of an embedding.
-        device: Where the training runs.
-    """
-    enough = NodeSums.add_all(others, node_count(settings), dim).count >= settings.min_count
-    counts, means, covariances, at = [], [], [], []
-    for sums in others:
-        used = np.flatnonzero(enough & (sums.count > 0))
-        count = torch.from_numpy(sums.count[used].astype(np.float64))
-        mean = torch.from_numpy(sums.total[used].astype(np.float64)) / count[:, None]
-        second = unpacked(sums.squares[used], dim) / count[:, None, None]
-        counts.append(count)
-        means.append(mean)
-        # About the mean, here in float64: a variance formed later from float32 would cancel.
-        covariances.append(second - mean[:, :, None] * mean[:, None, :])
-        at.append(torch.from_numpy(used))
-    empty = (torch.zeros(0), torch.zeros(0, dim), torch.zeros(0, dim, dim), torch.zeros(0).long())
-    found = (counts, means, covariances, at)
-    parts = [torch.cat(p) if p else e for p, e in zip(found, empty, strict=True)]
-    nodes = Nodes(*(part.to(device, torch.float32) for part in parts[:3]))
-    grid = {
-        name: values.to(device, torch.float32) for name, values in nodes_known(settings).items()
-    }
-    if residents is not None:
-        residents = Residents(residents.embeddings.to(device), residents.shares.to(device))
-    where = parts[3].to(device)
-    return Snapshot(settings, grid, nodes, where, residents, _shift(nodes, where, residents))
-
-
-def _shift(others: Nodes, at: Numbers, residents: Residents | None) -> Mean | None:
-    """Mean over residents of their embedding less the others' mean at their age.
-
-    Residents whose nodes hold nobody else are left out.
-    """
-    if residents is None or not len(others):
-        return None
-    # With a part for each site a node occurs several times: weigh each by whom it holds.
-    everybody = others.count.new_zeros(residents.shares.shape[1]).index_add(0, at, others.count)
-    weights = residents.shares[:, at].to(others.mean.dtype) * (others.count / everybody[at])
-    covered = weights.sum(dim=1)
-    met = covered > _MET
-    if not met.any():
-        return None
-    expected = (weights @ others.mean)[met] / covered[met, None]
-    return (residents.embeddings[met].to(expected.dtype) - expected).mean(dim=0)
 
 
 def own_before(cross_site: CrossSite) -> Embedding | None:

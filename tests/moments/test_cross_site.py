@@ -186,8 +186,9 @@ def test_without_a_share_of_its_own_a_site_skips_fairkl_and_keeps_the_contrast(g
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_with_nobody_elsewhere_the_loss_is_the_local_one(order, generator):
-    some, moments = world(generator, sizes=(9,)), settings(order=order)
+@pytest.mark.parametrize("components", ["sum", "sites"])
+def test_with_nobody_elsewhere_the_loss_is_the_local_one(components, order, generator):
+    some, moments = world(generator, sizes=(9,)), settings(order=order, components=components)
     known = some.known[0]
     snapshot, rows = some.seen_from(0, moments), list(range(9))
     z = anchors(generator, count=9)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from fedcl.config.moments import Moments
 from fedcl.losses.kernels import positiveness
-from fedcl.moments.cross_site import CrossSite, Residents, Snapshot, _shift, snapshot_of
+from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.grid import node_shares, nodes_known
+from fedcl.moments.snapshot import Residents, Snapshot, _shift, snapshot_of
 from fedcl.moments.sums import NodeSums, sums_of
 
 SETTINGS = {
