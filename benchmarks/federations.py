@@ -35,6 +35,7 @@ class Task:
         batches: (pooled, federated) participants per step.
         ages: (first, last, spacing) of the grid, years.
         fairkl: Weight of FairKL (pooled, with moments).
+        means: Of conditional_means.
         changes: To the experiment, by dotted key.
     """
 
@@ -44,6 +45,7 @@ class Task:
     batches: tuple[int, int]
     ages: tuple[float, float, float]
     fairkl: tuple[float, float]
+    means: tuple[float, float]
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,6 +57,7 @@ TASKS = {
         batches=(256, 16),
         ages=(5, 85, 5),
         fairkl=(1.0, 1.0),
+        means=(10.0, 10.0),
         changes={"encoder.hidden": [512, 128]},
     ),
     "phantom": Task(
@@ -64,6 +67,7 @@ TASKS = {
         batches=(16, 16),
         ages=(5, 90, 5),
         fairkl=(1.0, 1.0),
+        means=(10.0, 10.0),
         changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
     ),
     "scanners": Task(
@@ -73,6 +77,7 @@ TASKS = {
         batches=(16, 16),
         ages=(20, 85, 5),
         fairkl=(1.0, 1.0),
+        means=(10.0, 10.0),
         changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
     ),
 }
@@ -83,6 +88,12 @@ FAIRKL = {
     "vectors": "embedding",
     "side": "both",
     "form": "squared",
+}
+MEANS = {
+    "name": "conditional_means",
+    "against": "site",
+    "vectors": "embedding",
+    "warmup_rounds": 10,
 }
 
 
@@ -110,9 +121,13 @@ def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
     def fairkl(weight: float) -> dict[str, Any]:
         return {"objective.debias": [{**FAIRKL, "weight": weight}]}
 
+    def means(weight: float) -> dict[str, Any]:
+        return {"objective.debias": [{**MEANS, "weight": weight}]}
+
     together = {"local.batch_size": pooled_batch}
     apart = {"local.batch_size": site_batch}
     exchanging = {**apart, "objective.moments": moments}
+    without_contrast = {**apart, "objective.moments": {**moments, "participants": 0}}
     adam = {
         "kind": "fedadam",
         "learning_rate": 0.001,
@@ -132,9 +147,11 @@ def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
         "FedProx L_exp": ("simulate", {**apart, "federation.rule": {"kind": "fedprox", "mu": 0.1}}),
         "FedBN L_exp": ("simulate", apart | norm),
         "FedAdam L_exp": ("simulate", {**apart, "federation.rule": adam}),
-        "FedHarmony-style": ("simulate", {**exchanging, "objective.debias": [harmony]}),
+        "FedHarmony-style": ("simulate", without_contrast | {"objective.debias": [harmony]}),
         "+ moments": ("simulate", exchanging),
         "+ moments + FairKL": ("simulate", exchanging | fairkl(task.fairkl[1])),
+        "+ moments + conditional means": ("simulate", exchanging | means(task.means[1])),
+        "pooled L_exp + conditional means": ("pooled", together | means(task.means[0])),
     }
 
 

@@ -92,7 +92,7 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
     """Return `objective.debias`."""
     if name is None:
         return []
-    common = {"weight": weight, "against": "site", "vectors": "embedding"}
+    common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 3}
     if name == "conditional_means":
         return [{"name": name, **common}]
     form = name.removeprefix("FairKL ")

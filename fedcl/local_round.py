@@ -93,7 +93,14 @@ def local_round(
                     positions = torch.as_tensor(np.searchsorted(rows, batch), device=device)
                     cross_site = CrossSite(snapshot, positions)
                 with autocast(config.compute, device):
-                    loss = objective(network, views, known, config.objective, cross_site)
+                    loss = objective(
+                        network,
+                        views,
+                        known,
+                        config.objective,
+                        cross_site,
+                        round_number=round_number,
+                    )
                 value = loss.value
                 if proximal:
                     value = value + proximal / 2 * _squared_distance(network, received)

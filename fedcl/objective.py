@@ -86,6 +86,8 @@ def objective(
     known: Known,
     task: Objective,
     cross_site: CrossSite | None = None,
+    *,
+    round_number: int = 1,
 ) -> Loss:
     """Encode the views of a batch and return its loss.
 
@@ -95,6 +97,7 @@ def objective(
         known: What is known of the participants, at least `task.names`; age in years.
         task: Which terms, with which weights and parameters.
         cross_site: What the batch sees of other sites; None where it holds them itself.
+        round_number: Counts from 1; debiasing terms may grow with it.
     """
     encoded = _encode(network, views)
     participants = len(encoded.representation)
@@ -106,7 +109,7 @@ def objective(
             ]
         for debias in task.debias:
             found += [
-                (debias.weight, f"{debias.name}.{name}", one)
+                (debias.weight_in(round_number), f"{debias.name}.{name}", one)
                 for name, one in _debias(encoded, known, debias, task, cross_site).items()
             ]
         total = encoded.representation.sum() * 0.0
@@ -150,7 +153,7 @@ def _term(encoded: _Encoded, known: Known, term: Term, cross_site: CrossSite | N
         if term.variant == "released":
             return {term.loss: decoupled_uniformity_released(embedding, prior)}
         ridge = term.ridge or 1.0
-        if cross_site is not None:
+        if cross_site is not None and cross_site.contrasts:
             remote = remote_of(known, cross_site, None if prior is None else term.kernel)
             return {term.loss: decoupled_uniformity_across(embedding, remote, ridge=ridge)}
         return {term.loss: decoupled_uniformity(embedding, prior, ridge=ridge)}

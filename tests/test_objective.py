@@ -134,6 +134,18 @@ def test_every_debiasing_term_reaches_the_encoder(tmp_path, batch, debias):
     assert any(g.abs().sum() > 0 for g in gradients)
 
 
+def test_a_debiasing_weight_grows_over_its_warmup(tmp_path, batch):
+    features, known = batch
+    views = (features, features + 0.1)
+    network, task = network_for(tmp_path, debias=[{**FAIRKL, "warmup_rounds": 3}])
+    found = [objective(network, views, known, task, round_number=n) for n in (1, 2, 4, 9)]
+    term = sum(float(t[0] / t[1]) for n, t in found[0].terms.items() if n.startswith("fairkl"))
+    contrast = float(found[0].terms["l_exp"][0] / found[0].terms["l_exp"][1])
+    for share, loss in zip((0.25, 0.5, 1, 1), found, strict=True):
+        assert loss.value.item() == pytest.approx(contrast + 0.3 * share * term, rel=1e-4)
+    assert task.debias[0].weight_in(1) == pytest.approx(0.3 / 4)
+
+
 def test_terms_add_up_by_weight_and_are_logged_by_name(tmp_path, batch):
     features, known = batch
     views = (features, features + 0.1)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedcl.config.section import Count, Positive, Section
+from fedcl.config.section import Positive, Section
 
 
 class SpacedAxis(Section):
@@ -56,8 +56,9 @@ class Moments(Section):
     and reveals more."""
     min_count: Annotated[float, Field(ge=1)]
     """Fewest participants of other sites at a node for it to be used."""
-    participants: Count | None
-    """Whom the nodes stand for in a batch: counts scaled to this total; null: everybody."""
+    participants: Annotated[int, Field(ge=0)] | None
+    """How many the nodes stand for in a batch's contrast: counts scaled to this total; null: all of
+    them; 0: no contrast with other sites, moments for debiasing alone."""
     fresh: bool
     """true: moments of this round's encoder, asked for before the training; false: those of the
     round before, which came with its updates."""

@@ -91,6 +91,13 @@ class _Debias(Section):
     """Whose influence is removed: site, sex, or a column of the participants table."""
     vectors: Literal["embedding", "representation"]
     """What is compared; the cosine losses take unit vectors of it."""
+    warmup_rounds: Annotated[int, Field(ge=0)] = 0
+    """The weight grows to its value over so many rounds: a strong one from the start holds all
+    embeddings together before they have spread."""
+
+    def weight_in(self, round_number: int) -> float:
+        """Return the weight in a round, which counts from 1."""
+        return self.weight * min(1.0, round_number / (self.warmup_rounds + 1))
 
 
 class FairKL(_Debias):

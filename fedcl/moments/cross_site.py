@@ -32,6 +32,11 @@ class CrossSite:
     snapshot: Snapshot
     positions: Numbers
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether the others are candidates of the contrastive losses."""
+        return len(self.snapshot.others) > 0 and self.snapshot.settings.participants != 0
+
 
 def own_before(cross_site: CrossSite) -> Embedding | None:
     """Return the batch's participants as they were in the snapshot."""
@@ -49,9 +54,9 @@ def with_others(
     temperature: float,
 ) -> Pairs:
     """Return the pairs of a batch with the other sites' nodes as further candidates."""
-    snapshot = cross_site.snapshot
-    if not len(snapshot.others):
+    if not cross_site.contrasts:
         return pairs
+    snapshot = cross_site.snapshot
     return beside_nodes(
         pairs,
         embeddings,
@@ -113,7 +118,7 @@ def _group_of_others(rows: Rows, weights: ToNodes, nodes: Nodes) -> Group:
 def _scaled(snapshot: Snapshot) -> Nodes:
     """The others as a batch meets them: as many as moments.participants says."""
     nodes, wanted = snapshot.others, snapshot.settings.participants
-    if wanted is None or not len(nodes):
+    if wanted is None:
         return nodes
     return replace(nodes, count=nodes.count * (wanted / snapshot.participants))
 

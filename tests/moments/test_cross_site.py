@@ -251,6 +251,16 @@ def test_nodes_of_too_few_are_not_used(generator):
     assert apart.others.count.min() < 2
 
 
+def test_others_can_be_left_out_of_the_contrast_and_kept_for_debiasing(generator):
+    some, z = world(generator), anchors(generator)
+    known, kernel = batch_of(some, SITE, ROWS), gaussian(5.0)
+    pairs = pairs_of_views(z, within_batch(known, kernel), temperature=0.1)
+    at = beside(some.seen_from(SITE, settings(participants=0)), ROWS)
+    assert not at.contrasts
+    assert with_others(pairs, z, known, at, kernel, temperature=0.1) is pairs
+    assert bias_groups(z, known, at, kernel).conflicting.multiplicity.sum() > 0
+
+
 def test_others_can_stand_for_fewer_than_they_are(generator):
     some, z = world(generator), anchors(generator)
     known, kernel = batch_of(some, SITE, ROWS), gaussian(5.0)
