@@ -18,8 +18,8 @@ import yaml
 SITES, UNSEEN = 8, 2
 PEOPLE = {"train": 36, "internal_test": 24}
 GRID = (24, 29, 24)
-STRENGTH = 1.0
-WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.01, 0.1), "conditional_means": (1, 10)}
+STRENGTH = 2.0
+WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.1,), "conditional_means": (1, 10)}
 ROUNDS, EPOCHS = 12, 4
 MOMENTS = {
     "grid": [{"kind": "spaced", "covariate": "age", "first": 20, "last": 80, "spacing": 5}],
