@@ -20,7 +20,7 @@ PEOPLE = {"train": 36, "internal_test": 24}
 GRID = (24, 29, 24)
 STRENGTH = 2.0
 WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.1,), "conditional_means": (1, 10)}
-ROUNDS, EPOCHS = 12, 4
+ROUNDS, EPOCHS = 30, 2
 MOMENTS = {
     "grid": [{"kind": "spaced", "covariate": "age", "first": 20, "last": 80, "spacing": 5}],
     "order": 2,
@@ -92,7 +92,7 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
     """Return `objective.debias`."""
     if name is None:
         return []
-    common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 3}
+    common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 15}
     if name == "conditional_means":
         return [{"name": name, **common}]
     form = name.removeprefix("FairKL ")

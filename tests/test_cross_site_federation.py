@@ -113,8 +113,9 @@ def test_fairkl_counts_anchors_where_no_site_has_two_scanners(tree, moments):
             assert entry["skipped"]["fairkl_regression.negative"] > 0
 
 
-@pytest.mark.parametrize("moments", [MOMENTS, STALE, APART], ids=["fresh", "stale", "apart"])
+@pytest.mark.parametrize("moments", [MOMENTS, STALE], ids=["fresh", "stale"])
 def test_workers_and_resuming_do_not_change_a_bit(tree, moments):
+    """Slow (about 6 s): worker processes start, and three runs resume."""
     tree = moments_tree(tree, moments, federation__rounds=3)
     whole = config_of(tree)
     simulate(whole, sites=SITES, resume=False)
