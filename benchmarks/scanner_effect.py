@@ -1,26 +1,28 @@
 """FairKL where the truth is known: the same people scanned everywhere, so that any site is scanner.
 
 Eight sites hold the same anatomies, each under its own simulated scanner; two more are never seen.
-Whatever a probe recognises of the site is the scanner. For growing weights of FairKL (squared and
-KL form) and of conditional_means: the site accuracy of a federation with cross-site moments and of
-the sites pooled; a federation of local pairs has no bias-conflicting pair to apply them to. Run:
+Everybody is read as 284 regional volumes. Whatever a probe recognises of the site is the scanner.
+For growing weights of FairKL (squared and KL form) and of conditional_means: the site accuracy of
+a federation with cross-site moments and of the sites pooled; a federation of local pairs has no
+bias-conflicting pair to apply them to. Run:
 python benchmarks/scanner_effect.py --out FOLDER [--seeds 3] [--jobs 2]
 """
 
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 SITES, UNSEEN = 8, 2
-PEOPLE = {"train": 36, "internal_test": 24}
+PEOPLE = {"train": 60, "internal_test": 30}
 GRID = (24, 29, 24)
-STRENGTH = 2.0
-WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.1,), "conditional_means": (1, 10)}
-ROUNDS, EPOCHS = 30, 2
+STRENGTH = 1.0
+WEIGHTS = {"FairKL squared": (1, 10), "FairKL kl": (0.1, 1), "conditional_means": (1, 10)}
+ROUNDS, EPOCHS = 30, 4
 MOMENTS = {
     "grid": [{"kind": "spaced", "covariate": "age", "first": 20, "last": 80, "spacing": 5}],
     "order": 2,
@@ -35,7 +37,7 @@ def write_cohort(folder: Path, seed: int) -> None:
     """Write an OpenBHB-shaped folder: every site holds the same people of 20 to 80 years."""
     import pandas as pd
 
-    from fedcl.data.anatomy import draw_anatomy, load_template
+    from fedcl.data.anatomy import draw_anatomy, load_template, region_volumes
     from fedcl.data.phantom import COLUMNS
     from fedcl.data.scanner import draw_scanner, scan
     from fedcl.seeds import derive, numpy_generator
@@ -64,8 +66,14 @@ def write_cohort(folder: Path, seed: int) -> None:
             half = "train" if split == "train" else "val"
             place = folder / half / "derivatives" / f"sub-{name}" / "ses-1"
             place.mkdir(parents=True)
-            grey = scan(anatomy.grey, scanner, seed=derive(seed, "noise", name))
-            np.save(place / f"sub-{name}_preproc-cat12vbm_desc-gm_T1w.npy", grey[None, None])
+            # As the phantom: what the segmentation gives to grey matter it takes from the fluid.
+            opposite = replace(scanner, segmentation_bias=-scanner.segmentation_bias)
+            tissues = (
+                scan(anatomy.grey, scanner, seed=derive(seed, "noise", name)),
+                scan(anatomy.fluid, opposite, seed=derive(seed, "fluid", name)),
+            )
+            regions = np.concatenate([region_volumes(tissue, template) for tissue in tissues])
+            np.save(place / f"sub-{name}_preproc-cat12vbm_desc-gm_ROI.npy", regions[None, None])
             volumes = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
             rows.append(
                 dict.fromkeys(COLUMNS, 1)
@@ -92,7 +100,7 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
     """Return `objective.debias`."""
     if name is None:
         return []
-    common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 15}
+    common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 10}
     if name == "conditional_means":
         return [{"name": name, **common}]
     form = name.removeprefix("FairKL ")
@@ -113,18 +121,21 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
     place = out / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
     if (place / "found.json").exists():
         return json.loads((place / "found.json").read_text())
-    tree = yaml.safe_load((Path(__file__).parents[1] / "configs" / "demo.yaml").read_text())
+    tree = yaml.safe_load(
+        (Path(__file__).parents[1] / "configs" / "freesurfer_table.yaml").read_text()
+    )
     tree["seed"] = seed
     tree["data"] = {
         "kind": "openbhb",
         "path": str(out / f"cohort-{seed}"),
-        "modality": "vbm",
+        "modality": "cat12vbm_roi",
         "grid": None,
-        "intensity": "vbm",
+        "intensity": None,
     }
+    tree["encoder"]["hidden"] = [256, 128]
     tree["objective"]["debias"] = debiasing(name, weight)
     tree["objective"]["moments"] = MOMENTS if who == "moments" else None
-    tree["local"] |= {"epochs": EPOCHS, "decay": {"factor": 1.0, "every_rounds": 1}}
+    tree["local"] |= {"epochs": EPOCHS, "batch_size": 16}
     tree["federation"]["rounds"] = ROUNDS
     tree["compute"] = {"device": "auto", "precision": "bfloat16", "workers": 1, "threads": 1}
     tree["evaluation"] = {"every_rounds": None, "bootstrap": 0}
