@@ -61,7 +61,7 @@ def plain_loop(config) -> list[float]:
     """What any researcher would write: no messages, no checks, no checkpoints."""
     from fedcl.compute import use_threads
     from fedcl.data.cohort import TRAIN
-    from fedcl.data.open import cache_folder, open_cohort
+    from fedcl.data.open import open_experiment
     from fedcl.local_round import local_round
     from fedcl.models.network import build_network
     from fedcl.models.travelling import read_state, travelling, write_state
@@ -69,7 +69,7 @@ def plain_loop(config) -> list[float]:
     from server.rules import weighted_mean
 
     use_threads(config.compute)
-    cohort = open_cohort(config.data, seed=config.seed, cache=cache_folder(config))
+    cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
