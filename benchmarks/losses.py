@@ -70,7 +70,7 @@ def fairkl_both(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
 
 
 def end_both(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
-    return sum(term.value for term in end(bias_pairs(z, w, site).groups, side="both").values())
+    return sum(term.value for term in end(bias_pairs(z, w, site), side="both").values())
 
 
 LOSSES: dict[str, Loss] = {

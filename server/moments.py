@@ -13,8 +13,8 @@ from fedcl.config.experiment import Config
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums
 from fedcl.release import MomentShare
-from fedcl.wire import MOMENTS, Instruction, encode_instruction
-from server.exchange import ask
+from fedcl.wire import MOMENTS, Instruction
+from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import read_answer, share_problem
 from server.roster import Roster
@@ -67,19 +67,9 @@ def ask_for_moments(
     did not is left out of the round. One that goes later leaves its moments behind: they are true.
     """
     order = replace(order, held=uuid4().hex)
-    message = encode_instruction(order)
-    record.sending(message, len(asked))
-    replies = ask(
-        grid,
-        [roster.nodes[label] for label in asked],
-        message,
-        message_type=MOMENTS,
-        round_number=order.round,
-        timeout_s=config.federation.answer_timeout_s,
-    )
+    replies = ask_sites(grid, roster, asked, order, config, record, message_type=MOMENTS)
     collected = Collected(config)
-    for position, reply in replies:
-        label = asked[position]
+    for label, reply in replies:
         answer = read_answer(reply)
         problem = share_problem(answer, roster.introductions[label], order, config)
         if problem is None and isinstance(answer.release, MomentShare):

@@ -18,10 +18,10 @@ from fedcl.models.travelling import read_state, travelling_names
 from fedcl.release import Introduction, State, Update
 from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
-from fedcl.wire import TRAIN, Instruction, encode_instruction
+from fedcl.wire import TRAIN, Instruction
 from server import rules
-from server.exchange import ask
 from server.moments import Collected, ask_for_moments
+from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import read_answer, travelling_moments_problem, update_problem
 from server.roster import Roster
@@ -92,18 +92,11 @@ def updates(
     collected: Collected,
 ) -> Iterator[tuple[State, float]]:
     """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
-    message = encode_instruction(replace(order, weights={}) if order.held else order)
-    record.sending(message, len(asked))
-    replies = ask(
-        grid,
-        [roster.nodes[label] for label in asked],
-        message,
-        message_type=TRAIN,
-        round_number=order.round,
-        timeout_s=config.federation.answer_timeout_s,
-    )
-    for position, reply in replies:
-        update = accept(reply, roster.introductions[asked[position]], order, config, record)
+    # Sites that hold the weights from an earlier message of this round are not sent them again.
+    light = replace(order, weights={}) if order.held else order
+    replies = ask_sites(grid, roster, asked, light, config, record, message_type=TRAIN)
+    for label, reply in replies:
+        update = accept(reply, roster.introductions[label], order, config, record)
         if update is not None:
             if update.moments is not None:
                 collected.add(update.site, update.moments)

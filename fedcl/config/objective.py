@@ -162,7 +162,8 @@ class Objective(Term):
     debias: tuple[Debias, ...]
     """Debiasing terms; they use the main term's kernel."""
     moments: Moments | None
-    """What a batch sees of the other sites; null: nothing. Not used where sites are pooled."""
+    """What a batch sees of the other sites; null: nothing. Used in a
+    federation only: pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
