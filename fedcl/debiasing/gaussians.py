@@ -41,19 +41,18 @@ def fit(
         counts: How many participants each partner stands for, >= 0.
         spread: Variance of the similarity within each partner; None: 0.
     """
-    heaviest = (weights * (counts != 0)).amax(dim=dim, keepdim=True)
-    weights = weights / torch.where(heaviest > 0, heaviest, 1.0)
     total = (counts * weights).sum(dim=dim, keepdim=True)
-    squares = (counts * weights.square()).sum(dim=dim, keepdim=True)
-    effective = total.square() / torch.where(squares > 0, squares, 1.0)
-    share = counts * weights / torch.where(total > 0, total, 1.0)
+    of_one = weights / torch.where(total > 0, total, 1.0)
+    share = counts * of_one
+    squares = (share * of_one).sum(dim=dim)
+    effective = torch.where(squares > 0, 1 / torch.where(squares > 0, squares, 1.0), 0.0)
     mean = (share * similarity).sum(dim=dim, keepdim=True)
     deviation = (similarity - mean).square()
     variance = (share * (deviation if spread is None else deviation + spread)).sum(dim=dim)
     return Gaussian(
         mean.squeeze(dim),
         variance.clamp(min=VARIANCE_FLOOR),
-        effective.squeeze(dim),
+        effective,
     )
 
 
