@@ -115,6 +115,7 @@ def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
         "components": "sum",
         "min_count": 2,
         "participants": None,
+        "momentum": 0,
         "fresh": True,
     }
 

@@ -43,6 +43,7 @@ def experiment(folder: Path, rounds: int, workers: int, moments: str | None):
             "components": "sum",
             "min_count": 2,
             "participants": None,
+            "momentum": 0,
             "fresh": moments == "fresh",
         }
     tree["local"] |= {

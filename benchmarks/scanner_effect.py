@@ -29,6 +29,7 @@ MOMENTS = {
     "components": "sum",
     "min_count": 2,
     "participants": None,
+    "momentum": 0,
     "fresh": True,
 }
 

@@ -255,7 +255,9 @@ def _debias_across(
             before = own_before(cross_site)
             return conditional_means_of_others(vectors, cross_site.snapshot.shift, before)
         case FeatureMoments():
-            return feature_moments_of_others(vectors.flatten(0, 1), cross_site.snapshot.others)
+            return feature_moments_of_others(
+                vectors.flatten(0, 1), cross_site.snapshot.others.nodes
+            )
         case _:
             raise AssertionError(debias)
 

@@ -172,7 +172,7 @@ def _features(
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     layers: dict[str, State] = {}
     for site in sites:
-        layers[site] = SiteMemory(folder.site_path(site)).before(checkpoint.round + 1)[0]
+        layers[site] = SiteMemory(folder.site_path(site)).tensors.before(checkpoint.round + 1)
     present = [state for state in layers.values() if state]
     mean = {name: np.mean([s[name] for s in present], axis=0) for name in present[0]}
     parts: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []

@@ -5,12 +5,12 @@ round that is repeated after a crash starts from the same memory, and gives the 
 """
 
 import json
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fedcl.atomic import read_tensors, write_folder, write_tensors
+from fedcl.atomic import read_tensors, write_tensors
 from fedcl.errors import RunError
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
@@ -18,48 +18,71 @@ from fedcl.release import State
 _KEPT = 2
 
 
+@dataclass(frozen=True)
+class Versions:
+    """Named arrays of some rounds, one file each; the two newest are kept.
+
+    Attributes:
+        folder: Where the files lie.
+    """
+
+    folder: Path
+
+    def write(self, round_number: int, arrays: State) -> None:
+        """Write a round's version and forget those that no resume can need."""
+        write_tensors(self._path(round_number), arrays)
+        for number in self._rounds():
+            if number > round_number or number in self._rounds()[:-_KEPT]:
+                self._path(number).unlink(missing_ok=True)
+
+    def before(self, round_number: int) -> State:
+        """Return the newest version of an earlier round; nothing where there is none.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        earlier = [number for number in self._rounds() if number < round_number]
+        return self.of(max(earlier)) if earlier else {}
+
+    def of(self, round_number: int) -> State:
+        """Return a round's version; nothing where there is none.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        path = self._path(round_number)
+        if not path.exists():
+            return {}
+        try:
+            return read_tensors(path)
+        except Exception as error:  # safetensors raises its own types for a damaged file
+            raise RunError(f"{path}: cannot read the site's memory: {error}") from None
+
+    def _rounds(self) -> list[int]:
+        return sorted(int(path.stem[6:]) for path in self.folder.glob("round-[0-9]*"))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"round-{number:05d}.safetensors"
+
+
 class SiteMemory:
-    """The folder of one site in one run."""
+    """The folder of one site in one run.
+
+    Attributes:
+        tensors: Of the network, those that stay at the site.
+        optimizer: The optimiser's state.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    def before(self, round_number: int) -> tuple[State, State]:
-        """Return (tensors that stay, optimiser state) as of the last round before this one.
-
-        Raises:
-            RunError: the newest version cannot be read.
-        """
-        earlier = [number for number in self._versions() if number < round_number]
-        if not earlier:
-            return {}, {}
-        version = self._version(max(earlier))
-        try:
-            return (
-                read_tensors(version / "tensors.safetensors"),
-                read_tensors(version / "optimizer.safetensors"),
-            )
-        except Exception as error:  # safetensors raises its own types for a damaged file
-            raise RunError(f"{version}: cannot read the site's memory: {error}") from None
-
-    def remember(self, round_number: int, tensors: State, optimizer: State) -> None:
-        """Write this round's version and forget those that no resume can need."""
-
-        def fill(folder: Path) -> None:
-            write_tensors(folder / "tensors.safetensors", tensors)
-            write_tensors(folder / "optimizer.safetensors", optimizer)
-
-        write_folder(self._version(round_number), fill)
-        for number in self._versions():
-            if number > round_number or number in self._versions()[:-_KEPT]:
-                shutil.rmtree(self._version(number), ignore_errors=True)
+        self.tensors = Versions(folder / "tensors")
+        self.optimizer = Versions(folder / "optimizer")
+        self._moments = Versions(folder / "moments")
+        self._others = Versions(folder / "others")
 
     def remember_moments(self, round_number: int, sums: NodeSums, embeddings: np.ndarray) -> None:
         """Keep the moments released in a round, and the embeddings behind them, which stay."""
-        arrays = {**sums.arrays(), "embeddings": embeddings}
-        write_tensors(self._moments(round_number), arrays)
-        for path in sorted((self.folder / "moments").glob("round-[0-9]*"))[:-_KEPT]:
-            path.unlink(missing_ok=True)
+        self._moments.write(round_number, {**sums.arrays(), "embeddings": embeddings})
 
     def moments(self, round_number: int) -> tuple[NodeSums, np.ndarray] | None:
         """Return (moments, embeddings) of a round; None if the site released none then.
@@ -67,15 +90,32 @@ class SiteMemory:
         Raises:
             RunError: they cannot be read.
         """
-        path = self._moments(round_number)
-        if not path.exists():
+        arrays = self._moments.of(round_number)
+        if not arrays:
             return None
-        try:
-            arrays = read_tensors(path)
-            sums = NodeSums(arrays["count"], arrays["total"], arrays["squares"])
-            return sums, arrays["embeddings"]
-        except Exception as error:  # safetensors raises its own types for a damaged file
-            raise RunError(f"{path}: cannot read the site's moments: {error}") from None
+        embeddings = arrays.pop("embeddings")
+        return NodeSums(**arrays), embeddings
+
+    def remember_others(self, round_number: int, others: dict[str, NodeSums]) -> None:
+        """Keep what the site met of the others in a round, by who they are."""
+        arrays = {
+            f"{array}/{who}": values
+            for who, sums in others.items()
+            for array, values in sums.arrays().items()
+        }
+        self._others.write(round_number, arrays)
+
+    def others_before(self, round_number: int) -> dict[str, NodeSums]:
+        """Return what the site met of the others in the last round before this one.
+
+        Raises:
+            RunError: it cannot be read.
+        """
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for name, values in self._others.before(round_number).items():
+            array, _, who = name.partition("/")
+            found.setdefault(who, {})[array] = values
+        return {who: NodeSums(**arrays) for who, arrays in found.items()}
 
     def keep_receipt(self, receipt: dict[str, object]) -> None:
         """Append one line to the site's record of what left it."""
@@ -88,12 +128,3 @@ class SiteMemory:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "failures.log").open("a", encoding="utf-8") as file:
             file.write(text.rstrip() + "\n")
-
-    def _versions(self) -> list[int]:
-        return sorted(int(path.name[6:]) for path in self.folder.glob("round-[0-9]*"))
-
-    def _moments(self, number: int) -> Path:
-        return self.folder / "moments" / f"round-{number:05d}.safetensors"
-
-    def _version(self, number: int) -> Path:
-        return self.folder / f"round-{number:05d}"

@@ -16,7 +16,7 @@ from fedcl.errors import ConfigError, RunError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
-from fedcl.moments.shared import Shared
+from fedcl.moments.shared import mean_over_rounds
 from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
@@ -98,7 +98,7 @@ def train(site: Site, order: Instruction) -> Update:
     config, rule, round_number = site.config, site.config.federation.rule, order.round
     weights = order.weights or held(config).take(order.held)
     network, names, optimizer_memory = _received(site, weights, round_number)
-    snapshot = _snapshot(site, order.shared)
+    snapshot = _snapshot(site, order)
     settings = config.objective.moments
     moments = None
     if settings is not None and not settings.fresh:
@@ -119,9 +119,10 @@ def train(site: Site, order: Instruction) -> Update:
         snapshot=snapshot,
     )
     staying_names = _staying_names(network, config)
-    if staying_names or config.local.keep_optimizer:
-        state = optimizer_state(optimizer) if config.local.keep_optimizer else {}
-        site.memory.remember(round_number, read_state(network, staying_names), state)
+    if staying_names:
+        site.memory.tensors.write(round_number, read_state(network, staying_names))
+    if config.local.keep_optimizer:
+        site.memory.optimizer.write(round_number, optimizer_state(optimizer))
     return Update(
         site=site.label,
         round=round_number,
@@ -144,10 +145,10 @@ def _received(site: Site, weights: State, round_number: int) -> tuple[Network, N
     config = site.config
     use_threads(config.compute)
     network, first_state = _network(config, site.cohort.shape)
-    staying, optimizer_memory = site.memory.before(round_number)
+    staying = site.memory.tensors.before(round_number)
     write_state(network, {**weights, **(staying or first_state)})
     place(network, choose_device(config.compute))
-    return network, travelling_names(network, config), optimizer_memory
+    return network, travelling_names(network, config), site.memory.optimizer.before(round_number)
 
 
 def _remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:
@@ -156,9 +157,9 @@ def _remembered_moments(site: Site, network: Network, round_number: int) -> Node
     return sums
 
 
-def _snapshot(site: Site, shared: Shared | None) -> Snapshot | None:
+def _snapshot(site: Site, order: Instruction) -> Snapshot | None:
     """Return what the batches of this round see of the other sites."""
-    config, settings = site.config, site.config.objective.moments
+    config, settings, shared = site.config, site.config.objective.moments, order.shared
     if shared is None or settings is None:
         return None
     remembered = site.memory.moments(shared.round)
@@ -168,10 +169,17 @@ def _snapshot(site: Site, shared: Shared | None) -> Snapshot | None:
         if len(embeddings) != len(site.rows):
             raise RunError("the site's participants changed since it released its moments")
         own_residents = residents(site.cohort, site.rows, config, embeddings)
+    others = shared.others(site.label, own, summed=settings.components == "sum")
+    candidates = others
+    if settings.momentum:
+        before = site.memory.others_before(order.round)
+        candidates = mean_over_rounds(before, others, settings.momentum)
+        site.memory.remember_others(order.round, candidates)
     return snapshot_of(
-        shared.others(site.label, own, summed=settings.components == "sum"),
+        others.values(),
         own_residents,
         settings,
+        candidates=candidates.values() if settings.momentum else None,
         dim=config.projector.dim,
         device=choose_device(config.compute),
     )

@@ -122,6 +122,7 @@ MOMENTS = {
     "components": "sum",
     "min_count": 1,
     "participants": None,
+    "momentum": 0,
     "fresh": True,
 }
 

@@ -26,6 +26,7 @@ from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, 
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 
 STALE = {**MOMENTS, "fresh": False}
+MOMENTUM = {**MOMENTS, "momentum": 0.75}
 APART = {**MOMENTS, "components": "sites"}
 
 
@@ -84,9 +85,9 @@ def test_a_site_sees_all_the_others_under_one_encoder_and_itself_apart(tree, mom
         )
         count = np.zeros(node_count_of(config))
         total = np.zeros((node_count_of(config), 4))
-        at = snapshot.at.numpy()
-        np.add.at(count, at, snapshot.others.count.numpy())
-        np.add.at(total, at, (snapshot.others.count[:, None] * snapshot.others.mean).numpy())
+        at, nodes = snapshot.others.at.numpy(), snapshot.others.nodes
+        np.add.at(count, at, nodes.count.numpy())
+        np.add.at(total, at, (nodes.count[:, None] * nodes.mean).numpy())
         used = others.count >= 1
         np.testing.assert_allclose(count[used], others.count[used], rtol=1e-5)
         np.testing.assert_allclose(total[used], others.total[used], rtol=1e-4, atol=1e-5)
@@ -113,7 +114,35 @@ def test_fairkl_counts_anchors_where_no_site_has_two_scanners(tree, moments):
             assert entry["skipped"]["fairkl_regression.negative"] > 0
 
 
-@pytest.mark.parametrize("moments", [MOMENTS, STALE], ids=["fresh", "stale"])
+@pytest.mark.parametrize("components", ["sum", "sites"])
+def test_with_momentum_a_contrast_meets_a_mean_over_rounds_and_debiasing_one_encoder(
+    tree, components, monkeypatch
+):
+    snapshots = seen(monkeypatch)
+    moments = {**MOMENTUM, "components": components}
+    config = config_of(moments_tree(tree, moments, federation__rounds=3))
+    simulate(config, sites=SITES, resume=False)
+    nodes = node_count_of(config)
+
+    def on_grid(others):
+        count, total = np.zeros(nodes), np.zeros((nodes, 4))
+        np.add.at(count, others.at.numpy(), others.nodes.count.numpy())
+        sums = (others.nodes.count[:, None] * others.nodes.mean).numpy()
+        np.add.at(total, others.at.numpy(), sums)
+        return np.column_stack([count, total])
+
+    for site in ("south", "12", "north"):
+        mean = on_grid(snapshots[1, site].others)
+        np.testing.assert_array_equal(on_grid(snapshots[1, site].candidates), mean)
+        for number in (2, 3):
+            now = on_grid(snapshots[number, site].others)
+            mean = 0.75 * mean + 0.25 * now
+            found = on_grid(snapshots[number, site].candidates)
+            np.testing.assert_allclose(found, mean, rtol=1e-4, atol=1e-5)
+            assert np.abs(found - now).max() > 1e-3
+
+
+@pytest.mark.parametrize("moments", [MOMENTS, STALE, MOMENTUM], ids=["fresh", "stale", "momentum"])
 def test_workers_and_resuming_do_not_change_a_bit(tree, moments):
     """Slow (about 6 s): worker processes start, and three runs resume."""
     tree = moments_tree(tree, moments, federation__rounds=3)
@@ -258,7 +287,7 @@ def test_a_site_that_fails_before_the_training_is_left_out_of_the_sums(tree, mon
     assert record["sites"]["south"]["rejected"] == "the training failed"
     assert record["sites"]["north"]["rejected"] is None
     assert (1, "south") not in snapshots
-    assert snapshots[1, "north"].participants <= 11 + 1e-4  # those of site 12 alone
+    assert snapshots[1, "north"].others.participants <= 11 + 1e-4  # those of site 12 alone
 
 
 def test_a_site_that_fails_after_its_moments_leaves_them_behind(tree, monkeypatch):
@@ -267,7 +296,7 @@ def test_a_site_that_fails_after_its_moments_leaves_them_behind(tree, monkeypatc
     (record,) = federation(config, at_training=refusing("south"))
     assert record["sites"]["south"]["rejected"] == "the training failed"
     assert record["sites"]["12"]["rejected"] is None
-    assert snapshots[1, "north"].participants > 11 + 1
+    assert snapshots[1, "north"].others.participants > 11 + 1
 
 
 @pytest.mark.parametrize(
@@ -304,11 +333,11 @@ def test_a_site_that_joins_sees_the_others_before_it_has_a_share_of_its_own(tree
     run(grid, config, folder)
     log = folder.read_log()
     assert snapshots[2, "12"].residents is None
-    assert snapshots[2, "12"].participants > 5
+    assert snapshots[2, "12"].others.participants > 5
     assert log[1]["sites"]["12"]["counts"]["fairkl_regression.negative"] == 0
     assert snapshots[3, "12"].residents is not None
     # South's moments of round 2 are still in round 3's sums, and gone from round 4's.
-    assert snapshots[3, "north"].participants > snapshots[4, "north"].participants
+    assert snapshots[3, "north"].others.participants > snapshots[4, "north"].others.participants
 
 
 def test_a_site_that_lost_the_weights_it_held_says_so(tree, monkeypatch):

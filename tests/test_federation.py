@@ -357,7 +357,7 @@ def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
     norm = set(travelling(network, keep_norm=False)) - set(travelling(network, keep_norm=True))
     assert any("running_mean" in name for name in norm)
     assert not norm & set(folder.load().weights)
-    assert set(SiteMemory(folder.site_path("south")).before(99)[0]) == norm
+    assert set(SiteMemory(folder.site_path("south")).tensors.before(99)) == norm
 
 
 # --- volumes ----------------------------------------------------------------------------------
@@ -389,6 +389,5 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
     assert not norm & set(folder.load().weights)
     drawn = {site for record in folder.read_log() for site in record["sites"]}
     for site in drawn:
-        staying, _ = SiteMemory(folder.site_path(site)).before(99)
-        assert set(staying) == norm
+        assert set(SiteMemory(folder.site_path(site)).tensors.before(99)) == norm
     assert results.evaluation.representation.mae_external.value > 0

@@ -59,6 +59,10 @@ class Moments(Section):
     participants: Annotated[int, Field(ge=0)] | None
     """How many the nodes stand for in a batch's contrast: counts scaled to this total; null: all of
     them; 0: no contrast with other sites, moments for debiasing alone."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    """How much of a contrast's candidates is what the site saw in rounds before: an exponential
+    mean over the rounds in which it took part; 0: this round's moments alone. What debiasing
+    compares is always of one encoder."""
     fresh: bool
     """true: moments of this round's encoder, asked for before the training; false: those of the
     round before, which came with its updates."""

@@ -35,7 +35,7 @@ class CrossSite:
     @property
     def contrasts(self) -> bool:
         """Whether the others are candidates of the contrastive losses."""
-        return len(self.snapshot.others) > 0 and self.snapshot.settings.participants != 0
+        return len(self.snapshot.candidates.nodes) > 0 and self.snapshot.settings.participants != 0
 
 
 def own_before(cross_site: CrossSite) -> Embedding | None:
@@ -61,7 +61,7 @@ def with_others(
         pairs,
         embeddings,
         _scaled(snapshot),
-        positiveness(known, snapshot.grid, kernel)[:, snapshot.at],
+        positiveness(known, snapshot.grid, kernel)[:, snapshot.candidates.at],
         temperature=temperature,
         order=snapshot.settings.order,
     )
@@ -73,7 +73,7 @@ def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> Remo
     kernel = None
     if prior is not None:
         points = {
-            name: torch.cat([known[name].to(values.dtype), values[snapshot.at]])
+            name: torch.cat([known[name].to(values.dtype), values[snapshot.candidates.at]])
             for name, values in snapshot.grid.items()
         }
         kernel = within_batch(points, prior)
@@ -103,7 +103,7 @@ def bias_groups(
     owner = cross_site.positions.repeat_interleave(views)
     return BiasGroups(
         aligned=_own_group(rows, to_grid, owner, snapshot.residents),
-        conflicting=_group_of_others(rows, to_grid[:, snapshot.at], snapshot.others),
+        conflicting=_group_of_others(rows, to_grid[:, snapshot.others.at], snapshot.others.nodes),
     )
 
 
@@ -116,11 +116,12 @@ def _group_of_others(rows: Rows, weights: ToNodes, nodes: Nodes) -> Group:
 
 
 def _scaled(snapshot: Snapshot) -> Nodes:
-    """The others as a batch meets them: as many as moments.participants says."""
-    nodes, wanted = snapshot.others, snapshot.settings.participants
+    """The candidates as a batch meets them: as many as moments.participants says."""
+    candidates, wanted = snapshot.candidates, snapshot.settings.participants
+    nodes = candidates.nodes
     if wanted is None:
         return nodes
-    return replace(nodes, count=nodes.count * (wanted / snapshot.participants))
+    return replace(nodes, count=nodes.count * (wanted / candidates.participants))
 
 
 def _own_group(

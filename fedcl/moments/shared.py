@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedcl.errors import RunError
 from fedcl.moments.sums import NodeSums
 
@@ -20,8 +22,8 @@ class Shared:
     sites: tuple[str, ...]
     parts: tuple[NodeSums, ...]
 
-    def others(self, site: str, own: NodeSums | None, *, summed: bool) -> tuple[NodeSums, ...]:
-        """Return the parts without this site's own share.
+    def others(self, site: str, own: NodeSums | None, *, summed: bool) -> dict[str, NodeSums]:
+        """Return the parts without this site's own share, by site, or "all" for the sum.
 
         Args:
             site: Whose share is left out.
@@ -31,12 +33,32 @@ class Shared:
         Raises:
             RunError: the site is in the sum and no longer has its share.
         """
-        if site not in self.sites:
-            return self.parts
         if not summed:
-            return tuple(
-                part for name, part in zip(self.sites, self.parts, strict=True) if name != site
-            )
+            parts = dict(zip(self.sites, self.parts, strict=True))
+            parts.pop(site, None)
+            return parts
+        if site not in self.sites:
+            return {"all": self.parts[0]}
         if own is None:
             raise RunError(f"the site's own moments of round {self.round} are gone")
-        return (self.parts[0] - own,)
+        return {"all": self.parts[0] - own}
+
+
+def mean_over_rounds(
+    before: dict[str, NodeSums], now: dict[str, NodeSums], momentum: float
+) -> dict[str, NodeSums]:
+    """Return momentum * before + (1 - momentum) * now, float32; nobody before: now.
+
+    Who is missing in one of the two counts there as nobody.
+    """
+    if not before:
+        return {name: sums.astype(np.float32) for name, sums in now.items()}
+    weighted = [
+        (name, sums * weight)
+        for parts, weight in ((before, momentum), (now, 1 - momentum))
+        for name, sums in parts.items()
+    ]
+    mean: dict[str, NodeSums] = {}
+    for name, sums in weighted:
+        mean[name] = mean[name] + sums if name in mean else sums
+    return {name: sums.astype(np.float32) for name, sums in mean.items()}

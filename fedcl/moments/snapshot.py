@@ -4,6 +4,7 @@ For FairKL the participants of the site itself are taken from the same encoder a
 comparing similarities of today with others of the last exchange would penalise training itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,14 +36,32 @@ class Residents:
 
 
 @dataclass(frozen=True)
+class Others:
+    """Participants of other sites, at the nodes that have enough of them.
+
+    Attributes:
+        nodes: What is known of them.
+        at: Where on the grid each node is.
+    """
+
+    nodes: Nodes
+    at: Numbers
+
+    @property
+    def participants(self) -> float:
+        """How many there are."""
+        return float(self.nodes.count.sum())
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everybody under one encoder, as one site sees them.
 
     Attributes:
         settings: The grid and how the nodes are used.
         grid: The covariates of every node of the grid.
-        others: Participants of other sites, at the nodes that have enough of them.
-        at: Where on the grid each of `others` is.
+        others: Participants of other sites under that encoder.
+        candidates: The others as contrastive losses meet them: `others`, or a mean over rounds.
         residents: None where the site was not asked when the snapshot was taken.
         shift: How far the residents' mean stands from that of others of their age; None without
             residents or others.
@@ -50,22 +69,18 @@ class Snapshot:
 
     settings: Moments
     grid: Known
-    others: Nodes
-    at: Numbers
+    others: Others
+    candidates: Others
     residents: Residents | None
     shift: Mean | None
 
-    @property
-    def participants(self) -> float:
-        """How many participants of other sites the nodes hold."""
-        return float(self.others.count.sum())
-
 
 def snapshot_of(
-    others: tuple[NodeSums, ...],
+    others: Iterable[NodeSums],
     residents: Residents | None,
     settings: Moments,
     *,
+    candidates: Iterable[NodeSums] | None = None,
     dim: int,
     device: torch.device,
 ) -> Snapshot:
@@ -75,9 +90,22 @@ def snapshot_of(
         others: Sums over the other sites: one, or one per site.
         residents: The site's own participants under the same encoder.
         settings: Of the moments.
+        candidates: Sums over the others as contrastive losses meet them; None: `others`.
         dim: Of an embedding.
         device: Where the training runs.
     """
+    seen = _others(tuple(others), settings, dim, device)
+    met = seen if candidates is None else _others(tuple(candidates), settings, dim, device)
+    points = nodes_known(settings)
+    grid = {name: values.to(device, torch.float32) for name, values in points.items()}
+    if residents is not None:
+        residents = Residents(residents.embeddings.to(device), residents.shares.to(device))
+    return Snapshot(settings, grid, seen, met, residents, _shift(seen, residents))
+
+
+def _others(
+    others: tuple[NodeSums, ...], settings: Moments, dim: int, device: torch.device
+) -> Others:
     everybody = NodeSums.add_all(others, node_count(settings), dim)
     enough = everybody.count >= settings.min_count
     parts = others or (everybody,)  # nobody
@@ -85,12 +113,7 @@ def snapshot_of(
     moments = [_moments(sums, at, dim) for sums, at in zip(parts, used, strict=True)]
     joined = [torch.cat(part) for part in zip(*moments, strict=True)]
     nodes = Nodes(*(part.to(device, torch.float32) for part in joined))
-    at = torch.from_numpy(np.concatenate(used)).to(device)
-    points = nodes_known(settings)
-    grid = {name: values.to(device, torch.float32) for name, values in points.items()}
-    if residents is not None:
-        residents = Residents(residents.embeddings.to(device), residents.shares.to(device))
-    return Snapshot(settings, grid, nodes, at, residents, _shift(nodes, at, residents))
+    return Others(nodes, torch.from_numpy(np.concatenate(used)).to(device))
 
 
 def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,19 +124,20 @@ def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, 
     return count, mean, second - mean[:, :, None] * mean[:, None, :]
 
 
-def _shift(others: Nodes, at: Numbers, residents: Residents | None) -> Mean | None:
+def _shift(others: Others, residents: Residents | None) -> Mean | None:
     """Mean over residents of their embedding less the others' mean at their age.
 
     Residents whose nodes hold nobody else are left out.
     """
-    if residents is None or not len(others):
+    nodes, at = others.nodes, others.at
+    if residents is None or not len(nodes):
         return None
     # With a part for each site a node occurs several times: weigh each by whom it holds.
-    everybody = others.count.new_zeros(residents.shares.shape[1]).index_add(0, at, others.count)
-    weights = residents.shares[:, at].to(others.mean.dtype) * (others.count / everybody[at])
+    everybody = nodes.count.new_zeros(residents.shares.shape[1]).index_add(0, at, nodes.count)
+    weights = residents.shares[:, at].to(nodes.mean.dtype) * (nodes.count / everybody[at])
     covered = weights.sum(dim=1)
     met = covered > _MET
     if not met.any():
         return None
-    expected = (weights @ others.mean)[met] / covered[met, None]
+    expected = (weights @ nodes.mean)[met] / covered[met, None]
     return (residents.embeddings[met].to(expected.dtype) - expected).mean(dim=0)

@@ -36,6 +36,9 @@ class NodeSums:
             self.count - other.count, self.total - other.total, self.squares - other.squares
         )
 
+    def __mul__(self, factor: float) -> "NodeSums":
+        return NodeSums(self.count * factor, self.total * factor, self.squares * factor)
+
     def astype(self, kind: type[np.floating]) -> "NodeSums":
         """Return the sums as float32 (to travel) or float64 (to add)."""
         return NodeSums(self.count.astype(kind), self.total.astype(kind), self.squares.astype(kind))

@@ -182,7 +182,7 @@ def test_without_a_share_of_its_own_a_site_skips_fairkl_and_keeps_the_contrast(g
     assert not any(term.value.any() for term in terms.values())
     pairs = pairs_of_views(z, within_batch(known, gaussian(5.0)), temperature=0.1)
     seen = with_others(pairs, z, known, at, gaussian(5.0), temperature=0.1)
-    assert seen.similarity.shape[1] == pairs.similarity.shape[1] + len(snapshot.others)
+    assert seen.similarity.shape[1] == pairs.similarity.shape[1] + len(snapshot.candidates.nodes)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -243,12 +243,12 @@ def test_nodes_of_too_few_are_not_used(generator):
     some = world(generator, sizes=(8, 12, 9))
     everywhere = some.seen_from(SITE, settings(min_count=1))
     fewer = some.seen_from(SITE, settings(min_count=2))
-    assert 0 < len(fewer.others) < len(everywhere.others)
-    assert (fewer.others.count >= 2).all()
+    assert 0 < len(fewer.others.nodes) < len(everywhere.others.nodes)
+    assert (fewer.others.nodes.count >= 2).all()
     # With components the threshold is on all sites together: none is lost for being small.
     apart = some.seen_from(SITE, settings(min_count=2, components="sites"))
-    assert set(apart.at.tolist()) == set(fewer.at.tolist())
-    assert apart.others.count.min() < 2
+    assert set(apart.others.at.tolist()) == set(fewer.others.at.tolist())
+    assert apart.others.nodes.count.min() < 2
 
 
 def test_others_can_be_left_out_of_the_contrast_and_kept_for_debiasing(generator):
@@ -282,7 +282,7 @@ def test_feature_moments_of_others_are_those_of_a_batch_that_holds_them(generato
     vectors = torch.cat([own, others])
     bias = torch.cat([torch.zeros(len(own)), torch.ones(len(others))]).double()
     pooled = feature_moments(vectors, bias)
-    found = feature_moments_of_others(own, some.seen_from(SITE, moments).others)
+    found = feature_moments_of_others(own, some.seen_from(SITE, moments).others.nodes)
     for name in ("mean", "spread"):
         torch.testing.assert_close(found[name].value, pooled[name].value[0], rtol=1e-7, atol=1e-9)
         assert found[name].counted == 1
@@ -290,6 +290,7 @@ def test_feature_moments_of_others_are_those_of_a_batch_that_holds_them(generato
 
 def test_a_snapshot_is_of_the_type_and_place_the_training_runs_in(generator):
     snapshot = world(generator).seen_from(SITE, settings(), float32=True)
-    tensors = (snapshot.others.count, snapshot.others.mean, snapshot.others.covariance)
+    nodes = snapshot.others.nodes
+    tensors = (nodes.count, nodes.mean, nodes.covariance)
     assert {t.dtype for t in tensors} == {torch.float32}
-    assert np.isfinite(snapshot.participants)
+    assert np.isfinite(snapshot.others.participants)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedcl.errors import RunError
 from fedcl.moments.grid import node_count, node_shares
-from fedcl.moments.shared import Shared
+from fedcl.moments.shared import Shared, mean_over_rounds
 from fedcl.moments.sums import NodeSums, shapes_of, sums_of, unpacked
 from tests.moments.world import settings, world
 
@@ -55,10 +55,10 @@ def test_a_sites_own_share_is_removed_exactly(generator):
     released = [some.sums(i, moments).astype(np.float32) for i in range(3)]
     total = NodeSums.add_all(released, node_count(moments), 6).astype(np.float32)
     shared = Shared(3, ("a", "b", "c"), (total,))
-    (others,) = shared.others("b", released[1], summed=True)
+    others = shared.others("b", released[1], summed=True)["all"]
     expected = NodeSums.add_all([released[0], released[2]], node_count(moments), 6)
     assert_close(others, expected, tolerance=3e-6)
-    alone = Shared(3, ("b",), (released[1],)).others("b", released[1], summed=True)[0]
+    alone = Shared(3, ("b",), (released[1],)).others("b", released[1], summed=True)["all"]
     assert not any(array.any() for array in alone.arrays().values())
 
 
@@ -66,13 +66,28 @@ def test_with_components_a_site_drops_its_own(generator):
     some, moments = world(generator), settings()
     parts = tuple(some.sums(i, moments) for i in range(3))
     shared = Shared(3, ("a", "b", "c"), parts)
-    assert shared.others("b", None, summed=False) == (parts[0], parts[2])
-    assert shared.others("new", None, summed=False) == parts
+    assert shared.others("b", None, summed=False) == {"a": parts[0], "c": parts[2]}
+    assert shared.others("new", None, summed=False) == dict(zip("abc", parts, strict=True))
+
+
+def test_the_mean_over_rounds_counts_who_is_missing_as_nobody(generator):
+    some, moments = world(generator), settings()
+    a, b, c = (some.sums(i, moments) for i in range(3))
+    assert mean_over_rounds({}, {"b": b}, 0.9)["b"].arrays().keys() == b.arrays().keys()
+    assert_close(mean_over_rounds({}, {"b": b}, 0.9)["b"], b, tolerance=1e-6)
+    apart = mean_over_rounds({"a": a, "b": b}, {"b": c, "c": a}, 0.75)
+    assert list(apart) == ["a", "b", "c"]
+    assert_close(apart["a"], a * 0.75, tolerance=1e-6)
+    assert_close(apart["b"], b * 0.75 + c * 0.25, tolerance=1e-6)
+    assert_close(apart["c"], a * 0.25, tolerance=1e-6)
+    together = mean_over_rounds({"all": a + b}, {"all": c + a}, 0.75)["all"]
+    nodes = node_count(moments)
+    assert_close(NodeSums.add_all(apart.values(), nodes, 6), together, tolerance=1e-5)
 
 
 def test_a_site_that_is_not_in_the_sum_takes_nothing_out(generator):
     total = world(generator).sums(0, settings())
-    assert Shared(3, ("a",), (total,)).others("new", None, summed=True) == (total,)
+    assert Shared(3, ("a",), (total,)).others("new", None, summed=True) == {"all": total}
 
 
 def test_a_site_that_lost_its_share_says_so(generator):

@@ -19,6 +19,7 @@ SETTINGS = {
     "components": "sum",
     "min_count": 1,
     "participants": None,
+    "momentum": 0,
     "fresh": True,
 }
 
@@ -70,14 +71,14 @@ class World:
 def in_float64(snapshot: Snapshot, parts: list[NodeSums], moments: Moments) -> Snapshot:
     """The same nodes, their moments formed again without the cast to float32."""
     rows = []
-    at = snapshot.at.tolist()
+    at = snapshot.others.at.tolist()
     place = 0
     for part in parts:
         for node in np.flatnonzero(part.count > 0):
             if place < len(at) and at[place] == node:
                 rows.append((part, node))
                 place += 1
-    nodes = snapshot.others
+    nodes = snapshot.others.nodes
     count = torch.tensor([p.count[g] for p, g in rows], dtype=torch.float64)
     dim = nodes.mean.shape[1]
     mean = torch.tensor(np.array([p.total[g] for p, g in rows]).reshape(-1, dim)) / count[:, None]
@@ -88,9 +89,10 @@ def in_float64(snapshot: Snapshot, parts: list[NodeSums], moments: Moments) -> S
         covariance[i, second, first] = torch.from_numpy(p.squares[g]) / count[i]
         covariance[i] -= torch.outer(mean[i], mean[i])
     grid = {name: values.double() for name, values in nodes_known(moments).items()}
-    others = replace(nodes, count=count, mean=mean, covariance=covariance)
-    shift = _shift(others, snapshot.at, snapshot.residents)
-    return replace(snapshot, others=others, grid=grid, shift=shift)
+    nodes = replace(nodes, count=count, mean=mean, covariance=covariance)
+    others = replace(snapshot.others, nodes=nodes)
+    shift = _shift(others, snapshot.residents)
+    return replace(snapshot, others=others, candidates=others, grid=grid, shift=shift)
 
 
 def world(
