@@ -33,9 +33,10 @@ class Task:
         passes: Over every training participant, in each arm.
         epochs: Of a round of a federation.
         batches: (pooled, federated) participants per step.
+        rates: (pooled, federated) learning rate.
+        server_rate: Of FedAdam's server.
         ages: (first, last, spacing) of the grid, years.
         fairkl: Weight of FairKL (pooled, with moments).
-        means: Of conditional_means.
         changes: To the experiment, by dotted key.
     """
 
@@ -43,41 +44,45 @@ class Task:
     passes: int
     epochs: int
     batches: tuple[int, int]
+    rates: tuple[float, float]
+    server_rate: float
     ages: tuple[float, float, float]
     fairkl: tuple[float, float]
-    means: tuple[float, float]
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
     "freesurfer": Task(
         "freesurfer_table.yaml",
-        passes=200,
+        passes=60,
         epochs=4,
         batches=(256, 16),
+        rates=(3e-3, 3e-3),
+        server_rate=0.01,
         ages=(5, 85, 5),
-        fairkl=(1.0, 1.0),
-        means=(10.0, 10.0),
+        fairkl=(0.1, 10.0),
         changes={"encoder.hidden": [512, 128]},
     ),
     "phantom": Task(
         "demo.yaml",
-        passes=40,
+        passes=24,
         epochs=4,
         batches=(16, 16),
+        rates=(1e-3, 1e-3),
+        server_rate=0.01,
         ages=(5, 90, 5),
-        fairkl=(1.0, 1.0),
-        means=(10.0, 10.0),
+        fairkl=(0.1, 10.0),
         changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
     ),
     "scanners": Task(
         "nifti_scanners.yaml",
-        passes=40,
-        epochs=2,
+        passes=24,
+        epochs=4,
         batches=(16, 16),
+        rates=(1e-3, 1e-3),
+        server_rate=0.01,
         ages=(20, 85, 5),
-        fairkl=(1.0, 1.0),
-        means=(10.0, 10.0),
+        fairkl=(0.1, 10.0),
         changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
     ),
 }
@@ -88,18 +93,12 @@ FAIRKL = {
     "vectors": "embedding",
     "side": "both",
     "form": "squared",
-}
-MEANS = {
-    "name": "conditional_means",
-    "against": "site",
-    "vectors": "embedding",
-    "warmup_rounds": 10,
+    "warmup_rounds": 3,
 }
 
 
 def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return (who trains together, what changes) by the arm's name."""
-    pooled_batch, site_batch = task.batches
     first, last, spacing = task.ages
     moments = {
         "grid": [
@@ -115,23 +114,23 @@ def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
         "components": "sum",
         "min_count": 2,
         "participants": None,
-        "momentum": 0,
+        "momentum": 0.5,
         "fresh": True,
     }
 
     def fairkl(weight: float) -> dict[str, Any]:
         return {"objective.debias": [{**FAIRKL, "weight": weight}]}
 
-    def means(weight: float) -> dict[str, Any]:
-        return {"objective.debias": [{**MEANS, "weight": weight}]}
-
-    together = {"local.batch_size": pooled_batch}
-    apart = {"local.batch_size": site_batch}
+    together, apart = (
+        {"local.batch_size": batch, "local.optimizer.learning_rate": rate}
+        for batch, rate in zip(task.batches, task.rates, strict=True)
+    )
     exchanging = {**apart, "objective.moments": moments}
+    one_round = {**moments, "momentum": 0}
     without_contrast = {**apart, "objective.moments": {**moments, "participants": 0}}
     adam = {
         "kind": "fedadam",
-        "learning_rate": 0.001,
+        "learning_rate": task.server_rate,
         "beta_1": 0.9,
         "beta_2": 0.99,
         "tau": 0.001,
@@ -149,10 +148,9 @@ def arms(task: Task) -> dict[str, tuple[str, dict[str, Any]]]:
         "FedBN L_exp": ("simulate", apart | norm),
         "FedAdam L_exp": ("simulate", {**apart, "federation.rule": adam}),
         "FedHarmony-style": ("simulate", without_contrast | {"objective.debias": [harmony]}),
+        "+ moments, no momentum": ("simulate", apart | {"objective.moments": one_round}),
         "+ moments": ("simulate", exchanging),
         "+ moments + FairKL": ("simulate", exchanging | fairkl(task.fairkl[1])),
-        "+ moments + conditional means": ("simulate", exchanging | means(task.means[1])),
-        "pooled L_exp + conditional means": ("pooled", together | means(task.means[0])),
     }
 
 
