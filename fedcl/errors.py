@@ -23,6 +23,12 @@ class RunError(FedclError):
     """A run folder that cannot be written, resumed or read."""
 
 
+class PrivacyError(FedclError):
+    """A release that the privacy budget does not allow, or a ledger that cannot be trusted."""
+
+    exit_code = 4
+
+
 class RoundError(FedclError):
     """A round that cannot be completed: too few sites, no valid update."""
 

@@ -14,7 +14,7 @@ from fedcl.config.experiment import Config
 from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort
 from fedcl.data.open import open_experiment
-from fedcl.errors import DataError, RunError
+from fedcl.errors import ConfigError, DataError, RunError
 from fedcl.outcome import Kind, OnStep, evaluate_run, skipped_sites
 from fedcl.report.results import Results, read_results
 from fedcl.run_folder import RunFolder
@@ -49,6 +49,11 @@ def run_experiment(
     config = _in_its_folder(kind, config)
     if kind != "pooled":
         require_comparable(config.objective, federated=kind == "simulate")
+    if kind != "simulate" and config.privacy.mode != "none":
+        raise ConfigError(
+            f"privacy.mode: {config.privacy.mode} is about what leaves a site, and `fedcl {kind}` "
+            "lets nothing leave; set privacy: {mode: none}, or use fedcl simulate"
+        )
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
     if restart:

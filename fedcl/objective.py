@@ -20,6 +20,7 @@ from fedcl.config.objective import (
     Objective,
     Term,
 )
+from fedcl.config.prototypes import Prototypes
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.conditional_means import conditional_means, conditional_means_of_others
 from fedcl.debiasing.coral import coral
@@ -38,6 +39,7 @@ from fedcl.losses.kernels import Known, within_batch
 from fedcl.losses.l_exp import l_exp, l_exp_released
 from fedcl.losses.l_thr import l_thr, l_thr_released
 from fedcl.losses.pairs import Pairs, pairs_of_views
+from fedcl.losses.prototypes import pairs_with_prototypes
 from fedcl.losses.regression import l1, l2
 from fedcl.losses.soft_targets import euclidean, soft_sup_con, x_clr
 from fedcl.losses.sup_con import sup_con
@@ -50,7 +52,7 @@ from fedcl.losses.uniformity import (
 from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite, bias_groups, own_before, remote_of, with_others
-from fedcl.shapes import Inputs, ViewAges, ViewEmbeddings, ViewRepresentations
+from fedcl.shapes import Inputs, PerParticipant, ViewAges, ViewEmbeddings, ViewRepresentations
 
 Terms = Mapping[str, AnchorLoss | BatchTerm]
 """What a loss returns, by name."""
@@ -104,9 +106,8 @@ def objective(
     found: list[tuple[float, str, AnchorLoss | BatchTerm]] = []
     with torch.autocast(encoded.representation.device.type, enabled=False):
         for weight, term in task.terms:
-            found += [
-                (weight, name, one) for name, one in _term(encoded, known, term, cross_site).items()
-            ]
+            values = _term(encoded, known, term, cross_site, task.prototypes)
+            found += [(weight, name, one) for name, one in values.items()]
         for debias in task.debias:
             found += [
                 (debias.weight_in(round_number), f"{debias.name}.{name}", one)
@@ -124,6 +125,30 @@ def objective(
     return Loss(total, {"loss": everybody, **sums})
 
 
+def participant_losses(
+    network: Network, views: tuple[Inputs, Inputs], known: Known, task: Objective
+) -> PerParticipant:
+    """Return one loss per participant: each term's mean over that participant's counted views.
+
+    Args:
+        network: Encoder with the heads that the terms need, without batch normalisation.
+        views: As of `objective`.
+        known: As of `objective`.
+        task: One that decomposes.
+    """
+    assert task.decomposes
+    encoded = _encode(network, views)
+    participants = len(encoded.representation)
+    total = encoded.representation.flatten(1).sum(dim=1) * 0.0
+    with torch.autocast(total.device.type, enabled=False):
+        for weight, term in task.terms:
+            for one in _term(encoded, known, term, None, task.prototypes).values():
+                assert isinstance(one, AnchorLoss)
+                counted = one.counted.view(participants, -1).sum(dim=1).clamp(min=1)
+                total = total + weight * one.value.view(participants, -1).sum(dim=1) / counted
+    return total
+
+
 def _encode(network: Network, views: tuple[Inputs, Inputs]) -> _Encoded:
     first, second = views
 
@@ -139,7 +164,13 @@ def _encode(network: Network, views: tuple[Inputs, Inputs]) -> _Encoded:
     )
 
 
-def _term(encoded: _Encoded, known: Known, term: Term, cross_site: CrossSite | None) -> Terms:
+def _term(
+    encoded: _Encoded,
+    known: Known,
+    term: Term,
+    cross_site: CrossSite | None,
+    prototypes: Prototypes | None,
+) -> Terms:
     if term.loss in REGRESSION:
         assert encoded.predicted is not None
         predicted = encoded.predicted.flatten().float()
@@ -147,6 +178,11 @@ def _term(encoded: _Encoded, known: Known, term: Term, cross_site: CrossSite | N
         return {term.loss: l1(predicted, ages) if term.loss == "l1" else l2(predicted, ages)}
     assert encoded.embedding is not None
     embedding = encoded.embedding
+    if prototypes is not None:
+        pairs = pairs_with_prototypes(
+            embedding, known, prototypes, term.kernel, temperature=term.temperature
+        )
+        return {term.loss: _contrastive(pairs, term)}
     weights = within_batch(known, term.kernel)
     if term.loss == "decoupled_uniformity":
         prior = None if term.ridge is None else weights

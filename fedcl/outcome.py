@@ -23,6 +23,7 @@ from fedcl.evaluation.own_site import SiteFeatures, own_site
 from fedcl.evaluation.represent import represent
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import travelling, write_state
+from fedcl.privacy.statement import statement
 from fedcl.release import State
 from fedcl.report.page import write_report
 from fedcl.report.results import (
@@ -83,7 +84,7 @@ def evaluate_run(
             fedcl_version=fedcl.__version__,
             config_digest=digest(config),
             data_digest=cohort.digest,
-            privacy="none: the weights and this report may tell about the participants behind them",
+            privacy=statement(config.privacy, cohort.sites),
         ),
         cohort=_cohort_info(cohort, config),
         training=_training_info(kind, config, network, folder),

@@ -11,9 +11,11 @@ import numpy as np
 
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
+from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
+from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.release import FeatureSums, terms_as_json
@@ -98,6 +100,10 @@ def train_rounds(
 def start_network(config: Config, cohort: Cohort, rows: Rows) -> Network:
     """Return the experiment's first network; a table encoder standardises by `rows`."""
     network = build_network(config, cohort.shape, seed=config.seed)
-    if config.is_table:
-        network.set_feature_scale(*feature_sums(cohort, rows).scale())
+    if isinstance(config.encoder, MLPEncoder):
+        path = config.encoder.public_scale
+        if path is not None:
+            network.set_feature_scale(*read_public_scale(path, cohort.shape[0]))
+        else:
+            network.set_feature_scale(*feature_sums(cohort, rows).scale())
     return network

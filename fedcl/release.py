@@ -101,7 +101,7 @@ class Update:
         round: The round it answers.
         participants: Training participants behind the update.
         weights: The travelling tensors after training.
-        terms: Of the loss and of every term of the objective.
+        terms: Of the loss and of every term of the objective; none where the weights are private.
         steps: Optimiser steps taken.
         seconds: Wall-clock time of the training.
         moments: Of the training participants under the weights received, where they travel with
@@ -156,6 +156,7 @@ REFUSALS = (
     "the configuration text does not match its hash",
     "its memory of earlier rounds cannot be read",
     "the training failed",
+    "its privacy ledger allows no further round or cannot be used",
 )
 
 Release = Introduction | MomentShare | Update | Refusal

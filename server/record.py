@@ -63,14 +63,16 @@ class RoundRecord:
         return " ".join(f"{why}: site {', '.join(sites)}." for why, sites in groups.items())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the round's line; its loss is the mean over all sites' participants."""
+        """Return the round's line; its loss is the mean over all participants, None if private."""
         valid = [entry for entry in self._sites.values() if entry["rejected"] is None]
-        everybody = sum(entry["counts"]["loss"] for entry in valid)
+        told = [entry for entry in valid if entry["terms"]]
+        everybody = sum(entry["counts"]["loss"] for entry in told)
         return {
             "round": self.number,
             "seconds": round(time.perf_counter() - self._started, 3),
-            "loss": sum(e["terms"]["loss"] * e["counts"]["loss"] for e in valid)
-            / max(everybody, 1),
+            "loss": sum(e["terms"]["loss"] * e["counts"]["loss"] for e in told) / everybody
+            if everybody
+            else None,
             "bytes": self._earlier_bytes + sum(entry["bytes"] for entry in self._sites.values()),
             "sent_bytes": self._sent_bytes,
             "moments_bytes": self._moments_bytes,

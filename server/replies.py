@@ -124,7 +124,9 @@ def _answers_otherwise(
     return None
 
 
-def update_problem(answer: Answer, introduction: Introduction, order: Instruction) -> str | None:
+def update_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, config: Config
+) -> str | None:
     """Return why an update cannot be aggregated, or None.
 
     Flower's own strategies average NaN and broadcastable shapes in; here every tensor must have
@@ -138,7 +140,10 @@ def update_problem(answer: Answer, introduction: Introduction, order: Instructio
     other = _answers_otherwise(update, introduction, order)
     if other is not None:
         return other
-    if "loss" not in update.terms:
+    private = config.privacy.mode != "none"
+    if private and update.terms:
+        return "it says its losses, which are not private"
+    if not private and "loss" not in update.terms:
         return "it does not say its loss"
     for name, term in update.terms.items():
         if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:

@@ -6,14 +6,17 @@ One answer is in memory at a time, but for the rules that need them all (median,
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
 from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean
+from fedcl.config.network import MLPEncoder
 from fedcl.config.text import resolved
 from fedcl.errors import RoundError
 from fedcl.models.network import build_network
+from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
 from fedcl.release import Introduction, State, Update
 from fedcl.run_folder import Checkpoint, RunFolder
@@ -41,9 +44,9 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
 
     checkpoint = folder.load()
     if checkpoint is None:
-        sums = roster.feature_sums()
-        if sums is not None:
-            network.set_feature_scale(*sums.scale())
+        scale = _feature_scale(roster, config)
+        if scale is not None:
+            network.set_feature_scale(*scale)
         start = read_state(network, travelling_names(network, config))
         checkpoint = Checkpoint(0, start, {}, {})
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
@@ -70,6 +73,15 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         shared = collected.shared(number)
         checkpoint = Checkpoint(number, weights, server, record.as_json(), shared)
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+
+
+def _feature_scale(roster: Roster, config: Config) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what a ROI table is standardised by; None for volumes."""
+    encoder = config.encoder
+    if isinstance(encoder, MLPEncoder) and encoder.public_scale is not None:
+        return read_public_scale(encoder.public_scale, roster.common_shape()[0])
+    sums = roster.feature_sums()
+    return None if sums is None else sums.scale()
 
 
 def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> tuple[str, ...]:
@@ -125,7 +137,7 @@ def accept(
 ) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
     answer = read_answer(reply)
-    problem = update_problem(answer, introduction, order)
+    problem = update_problem(answer, introduction, order, config)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
     if update is not None:
         problem = travelling_moments_problem(update, config)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from fedcl.errors import ConfigError, DataError, FedclError, RunError
+from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
 from fedcl.release import REFUSALS, Refusal, Release, receipt
 from fedcl.wire import (
     INTRODUCE,
@@ -70,7 +70,7 @@ def _answer(message: Message, context: Context, work: Work) -> Message:
 
 def _category(error: Exception) -> str:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training = REFUSALS
+    data, configuration, altered, memory, training, privacy = REFUSALS
     match error:
         case DataError():
             return data
@@ -80,5 +80,7 @@ def _category(error: Exception) -> str:
             return configuration
         case RunError():
             return memory
+        case PrivacyError():
+            return privacy
         case FedclError() | _:
             return training

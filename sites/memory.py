@@ -71,12 +71,14 @@ class SiteMemory:
     Attributes:
         tensors: Of the network, those that stay at the site.
         optimizer: The optimiser's state.
+        charges: How many lines the privacy ledger had.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tensors = Versions(folder / "tensors")
         self.optimizer = Versions(folder / "optimizer")
+        self.charges = Versions(folder / "charges")
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")
 

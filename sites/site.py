@@ -9,10 +9,12 @@ import numpy as np
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.federation import FedProx
+from fedcl.config.network import MLPEncoder
+from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.config.text import parse
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
-from fedcl.errors import ConfigError, RunError
+from fedcl.errors import ConfigError, PrivacyError, RunError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
@@ -21,6 +23,9 @@ from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.pooled import feature_sums
+from fedcl.privacy.entropy import Entropy
+from fedcl.privacy.ledger import Charge, Ledger
+from fedcl.privacy.private_round import plan, private_round
 from fedcl.release import Introduction, MomentShare, State, Update
 from fedcl.run_folder import RunFolder
 from fedcl.site_moments import residents, site_moments
@@ -70,7 +75,8 @@ def open_site(config_text: str, partition: int) -> Site:
 
 def introduce(site: Site) -> Introduction:
     """Say who this site is, and for a ROI table the sums that standardise it."""
-    wanted = site.config.is_table and len(site.rows)
+    encoder = site.config.encoder
+    wanted = isinstance(encoder, MLPEncoder) and encoder.public_scale is None and len(site.rows)
     sums = feature_sums(site.cohort, site.rows) if wanted else None
     return Introduction(site.label, len(site.rows), site.cohort.shape, sums)
 
@@ -107,17 +113,31 @@ def train(site: Site, order: Instruction) -> Update:
     optimizer = build_optimizer(network, config.local, round_number=round_number)
     if optimizer_memory:
         restore_optimizer(optimizer, optimizer_memory)
-    trained = local_round(
-        network,
-        optimizer,
-        site.cohort,
-        site.rows,
-        config,
-        round_number=round_number,
-        site=site.label,
-        proximal=rule.mu if isinstance(rule, FedProx) else 0.0,
-        snapshot=snapshot,
-    )
+    proximal = rule.mu if isinstance(rule, FedProx) else 0.0
+    if isinstance(config.privacy, ParticipantPrivacy):
+        entropy = _pay(site, config.privacy, round_number)
+        trained = private_round(
+            network,
+            optimizer,
+            site.cohort,
+            site.rows,
+            config,
+            entropy,
+            round_number=round_number,
+            proximal=proximal,
+        )
+    else:
+        trained = local_round(
+            network,
+            optimizer,
+            site.cohort,
+            site.rows,
+            config,
+            round_number=round_number,
+            site=site.label,
+            proximal=proximal,
+            snapshot=snapshot,
+        )
     staying_names = _staying_names(network, config)
     if staying_names:
         site.memory.tensors.write(round_number, read_state(network, staying_names))
@@ -149,6 +169,21 @@ def _received(site: Site, weights: State, round_number: int) -> tuple[Network, N
     write_state(network, {**weights, **(staying or first_state)})
     place(network, choose_device(config.compute))
     return network, travelling_names(network, config), site.memory.optimizer.before(round_number)
+
+
+def _pay(site: Site, privacy: ParticipantPrivacy, round_number: int) -> Entropy:
+    """Charge the site's ledger for a round before any scan is read; return the round's entropy."""
+    ledger = Ledger.of(privacy.ledger, site.label)
+    known = site.memory.charges.before(round_number).get("charges", np.array(0))
+    if len(ledger.charges()) < known:
+        raise PrivacyError(f"{ledger.path}: lines are gone that this run has paid; restore it")
+    cost = plan(site.config, len(site.rows)).cost
+    charge = Charge("training", site.config.name, round_number, cost)
+    ledger.charge(charge, delta=privacy.delta, budget=privacy.budget)
+    site.memory.charges.write(round_number, {"charges": np.array(len(ledger.charges()))})
+    if privacy.test_seed is not None:
+        return Entropy.not_private(privacy.test_seed, site.label, round_number)
+    return Entropy.from_system()
 
 
 def _remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:

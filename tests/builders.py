@@ -126,6 +126,31 @@ MOMENTS = {
     "fresh": True,
 }
 
+PROTOTYPES = {"first": 20, "last": 80, "spacing": 10, "bandwidth": 15, "multiplicity": 2}
+
+
+def private_tree(folder: Path, **changes) -> dict:
+    """Like `table_tree`, against prototypes, with participant privacy."""
+    scale = folder / "scale.tsv"
+    scale.write_text("mean\tsd\n" + "50\t20\n" * 6)
+    tree = table_tree(folder)
+    tree["objective"]["prototypes"] = PROTOTYPES
+    tree["encoder"]["public_scale"] = str(scale)
+    tree["privacy"] = {
+        "mode": "participant",
+        "clip_norm": 1.0,
+        "noise_multiplier": 2.0,
+        "target_epsilon": None,
+        "delta": 1e-5,
+        "budget": 50.0,
+        "ledger": str(folder / "ledgers"),
+        "gradients": "loop",
+        "test_seed": None,
+        **changes,
+    }
+    return tree
+
+
 FAIRKL = {
     "name": "fairkl_regression",
     "weight": 0.1,

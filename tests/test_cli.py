@@ -12,7 +12,7 @@ import yaml
 
 from fedcl.report.results import read_results
 from fedcl.run_folder import RunFolder
-from tests.builders import table_tree, volume_tree, with_values, write_table
+from tests.builders import private_tree, table_tree, volume_tree, with_values, write_table
 
 FAIRKL = (
     "{name: fairkl_regression, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
@@ -182,3 +182,28 @@ def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
     done = fedcl("simulate", file)
     assert done.returncode == 0, done.stderr
     assert "58 of 64 sites" in done.stdout
+
+
+def test_ledgers_are_shown_and_verified(tmp_path):
+    write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
+    file = tmp_path / "private.yaml"
+    file.write_text(yaml.safe_dump(private_tree(tmp_path)))
+    done = fedcl("simulate", file)
+    assert done.returncode == 0, done.stderr
+    shown = fedcl("ledger", "show", tmp_path / "ledgers")
+    assert shown.returncode == 0, shown.stderr
+    assert "epsilon at 1e-05" in shown.stdout
+    assert "tiny" in shown.stdout
+    whole = fedcl("ledger", "verify", tmp_path / "ledgers")
+    assert whole.returncode == 0, whole.stderr
+    assert "3 ledgers are whole" in whole.stdout
+    ledger = tmp_path / "ledgers" / "a.jsonl"
+    ledger.write_text(ledger.read_text().replace("2.0", "9.0", 1))
+    for command in ("show", "verify"):
+        refused = fedcl("ledger", command, tmp_path / "ledgers")
+        assert refused.returncode == 4
+        assert "restore" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    missing = fedcl("ledger", "show", tmp_path / "nowhere")
+    assert missing.returncode == 4
+    assert "no ledger in it" in missing.stderr

@@ -39,6 +39,12 @@ def test_overrides_reach_any_key_and_change_the_digest():
     assert digest(before) != digest(after)
 
 
+PRIVATE = (
+    "{mode: participant, clip_norm: 1, noise_multiplier: 1, delta: 1.0e-5, budget: 8, "
+    "ledger: ledgers, gradients: loop, test_seed: null, target_epsilon: null}"
+)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -50,7 +56,10 @@ def test_overrides_reach_any_key_and_change_the_digest():
         ("seed=-1", "seed: Input should be greater than or equal to 0; found -1"),
         ("seed", "write it as section.key=value"),
         ("objective.temperature=0", "objective.temperature: Input should be greater than 0"),
-        ("privacy.mode=participant", "privacy.mode: Input should be 'none'"),
+        ("privacy.mode=participent", "privacy: Input tag 'participent' found using 'mode'"),
+        ("privacy.mode=participant", "privacy.participant.clip_norm: missing"),
+        (f"privacy={PRIVATE}", "one of them changes everybody's gradient"),
+        (f"privacy={PRIVATE.replace('multiplier: 1', 'multiplier: null')}", "give noise_mult"),
         ("encoder={kind: resnet18, width: 8, norm: group}", "cannot read this data; use mlp"),
         ("federation.rule={kind: fedbn}", "this mlp has none; use fedavg"),
         ("views={kind: none}", None),

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from fedcl import __version__
+from fedcl.cli.ledger import app as ledger_app
 from fedcl.errors import FedclError
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ def phantom(
             on_progress=lambda done, total: bars.at("Writing participants", done, total),
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
+
+
+app.add_typer(ledger_app, name="ledger")
 
 
 @app.command("flower-config")

@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 
 from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
-from fedcl.config.network import Encoder, Projector
+from fedcl.config.network import Encoder, MLPEncoder, Projector
 from fedcl.config.objective import Objective
+from fedcl.config.privacy import ParticipantPrivacy, Privacy
 from fedcl.config.section import Count, Section
 from fedcl.config.views import Views
 
@@ -23,10 +24,6 @@ class Compute(Section):
     """Processes that train sites side by side; auto: one per core on a CPU, one on a GPU."""
     threads: Count
     """Threads per process. Another number may change the last bits; the workers never do."""
-
-
-class Privacy(Section):
-    mode: Literal["none"]
 
 
 class Evaluation(Section):
@@ -91,6 +88,8 @@ class Config(Section):
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
                 "none; use fedavg, or encoder.norm: batch"
             )
+        if isinstance(self.privacy, ParticipantPrivacy):
+            self._require_privacy_is_true()
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):
                 if self.is_table and getattr(self.data, key) is not None:
@@ -98,3 +97,24 @@ class Config(Section):
             if not self.is_table and self.data.intensity is None:
                 raise ValueError("data.intensity: vbm or zscore for volumes")
         return self
+
+    def _require_privacy_is_true(self) -> None:
+        """Refuse what would make the epsilon of participant privacy a wrong number."""
+        if not self.objective.decomposes:
+            raise ValueError(
+                "privacy.mode: participant bounds what one participant changes, and this objective "
+                "compares participants with each other: one of them changes everybody's gradient, "
+                "which clipping each does not bound. Use objective.prototypes (fixed points along "
+                "age) or loss: l1, with debias: [] and moments: null"
+            )
+        if self.encoder.norm == "batch":
+            raise ValueError(
+                "encoder.norm: batch lets every participant change every other's output; with "
+                "privacy.mode: participant use group (or none for an mlp)"
+            )
+        if isinstance(self.encoder, MLPEncoder) and self.encoder.public_scale is None:
+            raise ValueError(
+                "encoder.public_scale: a table is standardised by the sites' sums, which are not "
+                "private; with privacy.mode: participant name a file with a published mean and "
+                "standard deviation of every feature"
+            )

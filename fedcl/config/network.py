@@ -1,5 +1,6 @@
 """The network: an encoder and its projector."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,6 +32,9 @@ class MLPEncoder(Section):
     """Width of every layer; the last is the representation's."""
     norm: Literal["none", "batch"] = "none"
     """Before every rectifier; batch is what fedbn keeps at the sites."""
+    public_scale: Path | None = None
+    """A table with the columns mean and sd, a row for each feature in the order of the features
+    file, from published values; null: from the federation's sums."""
 
 
 Encoder = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from fedcl.config.kernels import Kernel, compared_by, is_binary
 from fedcl.config.moments import Moments
+from fedcl.config.prototypes import Prototypes
 from fedcl.config.section import NonNegative, Positive, Section
 from fedcl.errors import ConfigError
 
@@ -16,6 +17,7 @@ _CLASSES = ("sup_con", "eps_sup_info_nce", "eps_sup_con")
 _MARGIN = ("eps_info_nce", "eps_sup_info_nce", "eps_sup_con")
 _SOFT = ("x_clr", "soft_sup_con", "euclidean")
 _WITHOUT_NODES = ("euclidean", "conditional_alignment_uniformity")
+_NEEDS_BATCH = ("euclidean", "conditional_alignment_uniformity", "decoupled_uniformity")
 _RELEASED = ("l_exp", "l_thr", "y_aware", "eps_sup_info_nce", "eps_sup_con", "decoupled_uniformity")
 
 
@@ -165,6 +167,16 @@ class Objective(Term):
     """What a batch sees of the other sites; null: nothing. Used in a
     federation only: pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
+    prototypes: Prototypes | None = None
+    """Fixed points along age to compare participants with, instead of each other; null: each
+    other. A loss against prototypes is what participant-level privacy needs."""
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether each participant's loss is a function of that participant alone."""
+        alone = all(t.loss in REGRESSION or self.prototypes is not None for _, t in self.terms)
+        return alone and not self.debias and self.moments is None
+
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
         """Every term with its weight."""
@@ -195,6 +207,30 @@ class Objective(Term):
                 raise ValueError(
                     "debias: fairkl needs classes (a discrete objective.kernel); for continuous "
                     "labels use fairkl_regression"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _against_prototypes(self) -> "Objective":
+        if self.prototypes is None:
+            return self
+        if self.moments is not None:
+            raise ValueError(
+                "prototypes: participants are compared with prototypes or with each other; set "
+                "moments or prototypes to null"
+            )
+        for _, term in self.terms:
+            if term.loss in REGRESSION:
+                continue
+            if term.loss in _NEEDS_BATCH or term.variant == "released":
+                raise ValueError(
+                    f"prototypes: {term.loss} ({term.variant}) compares participants of a batch; "
+                    "use l_exp, y_aware, l_thr, info_nce, x_clr or soft_sup_con, published"
+                )
+            if compared_by(term.kernel) - {"age"}:
+                raise ValueError(
+                    f"prototypes: the kernel of {term.loss} compares more than the age, which is "
+                    "all that a prototype has"
                 )
         return self
 

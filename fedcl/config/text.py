@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fedcl.config.experiment import Config
+from fedcl.config.network import MLPEncoder
+from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import ConfigError
 
 
@@ -54,8 +56,17 @@ def resolved(config: Config) -> str:
 def absolute(config: Config) -> Config:
     """Return the same experiment with absolute paths, for processes that start elsewhere."""
     data = config.data.model_copy(update={"path": config.data.path.absolute()})
-    output = config.output.model_copy(update={"path": config.output.path.absolute()})
-    return config.model_copy(update={"data": data, "output": output})
+    changes: dict[str, Any] = {
+        "data": data,
+        "output": config.output.model_copy(update={"path": config.output.path.absolute()}),
+    }
+    if isinstance(config.privacy, ParticipantPrivacy):
+        ledger = config.privacy.ledger.absolute()
+        changes["privacy"] = config.privacy.model_copy(update={"ledger": ledger})
+    if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is not None:
+        scale = config.encoder.public_scale.absolute()
+        changes["encoder"] = config.encoder.model_copy(update={"public_scale": scale})
+    return config.model_copy(update=changes)
 
 
 def digest(config: Config) -> str:

@@ -1,0 +1,56 @@
+"""`fedcl ledger show | verify`: what the participants of this machine's sites have paid."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedcl.errors import PrivacyError
+
+app = typer.Typer(help="Show or verify privacy ledgers.", no_args_is_help=True)
+console = Console()
+
+Folder = Annotated[Path, typer.Argument(metavar="LEDGERS", help="privacy.ledger of experiments.")]
+
+
+@app.command()
+def show(
+    folder: Folder, delta: Annotated[float, typer.Option(help="Of the epsilon, in (0, 1).")] = 1e-5
+) -> None:
+    """Print what each site's participants have paid, and for what."""
+    from fedcl.privacy.ledger import ledgers
+
+    if not 0 < delta < 1:
+        raise PrivacyError(f"--delta: expected a number between 0 and 1, got {delta:g}")
+    table = Table()
+    table.add_column("site")
+    table.add_column("runs")
+    for name in ("charges", "noisy sums", f"epsilon at {delta:g}"):
+        table.add_column(name, justify="right")
+    for ledger in ledgers(folder):
+        charges = ledger.charges()
+        steps = sum(charge.cost.steps for charge in charges)
+        runs = ", ".join(sorted({charge.run for charge in charges}))
+        spent = f"{ledger.epsilon(delta=delta):.3f}"
+        table.add_row(ledger.path.stem, runs, str(len(charges)), str(steps), spent)
+    console.print(table)
+
+
+@app.command()
+def verify(folder: Folder) -> None:
+    """Check that no ledger lost or changed a line; the exit code is 4 where one did."""
+    from fedcl.privacy.ledger import ledgers
+
+    problems, found = [], ledgers(folder)
+    for ledger in found:
+        try:
+            count = len(ledger.charges())
+        except PrivacyError as error:
+            problems.append(str(error))
+        else:
+            console.print(f"{ledger.path}: {count} charges, whole", soft_wrap=True)
+    if problems:
+        raise PrivacyError("\n".join(problems))
+    console.print(f"{len(found)} ledgers are whole.")

@@ -1,0 +1,93 @@
+"""Participants against fixed points along age: a contrast that knows of nobody else.
+
+What a participant adds to such a loss depends on that participant alone, which is what differential
+privacy by clipping needs; a contrast within a batch moves with everybody in it. The curve of points
+is that of random Fourier features (Rahimi and Recht, "Random features for large-scale kernel
+machines", NeurIPS 2007, https://papers.nips.cc/paper/3182). Unlike the paper its frequencies are
+quantiles of the normal distribution, so that nothing is drawn.
+"""
+
+import math
+from statistics import NormalDist
+
+import torch
+
+from fedcl.config.kernels import Kernel
+from fedcl.config.prototypes import Prototypes
+from fedcl.losses.kernels import Known, positiveness
+from fedcl.losses.pairs import Pairs
+from fedcl.shapes import PerNode, Rows, ViewEmbeddings
+
+
+def prototype_ages(settings: Prototypes) -> PerNode:
+    """Return the prototypes' ages in years, float32."""
+    count = round((settings.last - settings.first) / settings.spacing) + 1
+    return settings.first + settings.spacing * torch.arange(count, dtype=torch.float32)
+
+
+def age_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> Rows:
+    """Return a unit vector for each age, shape (age, dim).
+
+    <p(a), p(b)> approximates exp(-(a - b)^2 / (2 bandwidth^2)), the better the larger `dim`.
+
+    Args:
+        ages: Years.
+        dim: Of the vectors, >= 2; the last number of an odd one is 0.
+        bandwidth_years: > 0.
+    """
+    if dim < 2:
+        raise ValueError(f"a curve of unit vectors needs at least 2 dimensions, got {dim}")
+    half = dim // 2
+    # The upper half of the quantiles: cosine and sine of -w are those of w up to sign.
+    quantiles = [NormalDist().inv_cdf(0.5 + (i + 0.5) / (2 * half)) for i in range(half)]
+    frequency = torch.tensor(quantiles, dtype=torch.float64) / bandwidth_years
+    phase = ages.double()[:, None] * frequency
+    curve = torch.cat([phase.cos(), phase.sin()], dim=1) / math.sqrt(half)
+    return torch.nn.functional.pad(curve, (0, dim - 2 * half)).to(ages.dtype)
+
+
+def pairs_with_prototypes(
+    embeddings: ViewEmbeddings,
+    known: Known,
+    settings: Prototypes,
+    kernel: Kernel,
+    *,
+    temperature: float,
+) -> Pairs:
+    """Return every view against the participant's other views and the prototypes.
+
+    Row by row: nothing of one participant is computed from another, not even times zero.
+
+    Args:
+        embeddings: Unit vectors.
+        known: Of the participants; age in years.
+        settings: Where the prototypes are.
+        kernel: Compares ages alone.
+        temperature: Divides the cosine similarity, > 0.
+    """
+    participants, views, dim = embeddings.shape
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    embeddings = embeddings.to(wide)
+    ages = prototype_ages(settings).to(embeddings.device)
+    points = age_curve(ages, dim, bandwidth_years=settings.bandwidth).to(wide)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        own = (embeddings[:, :, None, :] * embeddings[:, None, :, :]).sum(dim=3)
+        to_points = embeddings @ points.T
+    similarity = torch.cat([own, to_points], dim=2).flatten(0, 1) / temperature
+
+    known_age = {"age": known["age"].to(wide)}
+    weights = positiveness(known_age, {"age": ages.to(wide)}, kernel).repeat_interleave(views, 0)
+    other_view = ~torch.eye(views, dtype=torch.bool, device=ages.device).repeat(participants, 1)
+    allowed = torch.cat([other_view, torch.ones_like(weights, dtype=torch.bool)], dim=1)
+    one_each = torch.zeros(views, dtype=wide, device=ages.device)
+    stands_for = torch.full((len(ages),), settings.multiplicity, dtype=wide, device=ages.device)
+    own_number = torch.zeros(views, dtype=torch.long, device=ages.device)
+    numbers = torch.arange(1, len(ages) + 1, device=ages.device)
+    return Pairs(
+        similarity=similarity,
+        positiveness=torch.cat([other_view.to(wide), weights], dim=1),
+        allowed=allowed,
+        participants=(own_number[:1].expand(len(similarity)), torch.cat([own_number, numbers])),
+        log_multiplicity=torch.cat([one_each, stands_for.log()]),
+        largest=1 / temperature,
+    )

@@ -1,0 +1,136 @@
+"""What a sequence of noisy sums has cost a participant: epsilon at a delta.
+
+The privacy loss distribution (Koskela et al. 2020, https://arxiv.org/abs/1906.03049) by Google's
+dp-accounting, pessimistic in its discretisation; Renyi accounting (Mironov 2017,
+https://arxiv.org/abs/1702.07476) is looser, and must never be below it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from fedcl.errors import PrivacyError
+
+_ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
+_FARTHEST_NOISE = 1e6
+_MEANINGLESS = 100.0
+"""An epsilon beyond which nothing is promised, and the exact one takes gigabytes to compute."""
+
+_LOOSENESS = 3.0
+"""Where the Renyi bound is more than so many budgets, the exact epsilon is not asked for either: to
+refuse too much is safe."""
+
+
+@dataclass(frozen=True, order=True)
+class NoisySums:
+    """Gaussian noise on sums over Poisson samples of a site's participants.
+
+    Attributes:
+        noise_multiplier: SD of the noise over the most that one participant moves the sum.
+        sampling_rate: The chance of each participant to be in a sum, in (0, 1].
+        steps: How many sums.
+    """
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+
+def epsilon(spent: Iterable[NoisySums], *, delta: float) -> float:
+    """Return the epsilon of all of them together, participants added or removed.
+
+    Beyond 100 it is the Renyi bound, which is above the exact value.
+
+    Args:
+        spent: In any order; splitting one into several costs the same.
+        delta: In (0, 1).
+    """
+    gathered = _gathered(spent)
+    bound = _renyi(gathered, delta)
+    return bound if bound > _MEANINGLESS else _epsilon(gathered, delta)
+
+
+def renyi_epsilon(spent: Iterable[NoisySums], *, delta: float) -> float:
+    """Return an upper bound on the same, quick to compute."""
+    return _renyi(_gathered(spent), delta)
+
+
+def within(spent: Iterable[NoisySums], *, delta: float, budget: float) -> bool:
+    """Return whether the epsilon is at most `budget`."""
+    spent = tuple(spent)
+    bound = renyi_epsilon(spent, delta=delta)
+    if bound <= budget or bound > _LOOSENESS * budget:
+        return bound <= budget
+    return epsilon(spent, delta=delta) <= budget
+
+
+@lru_cache(maxsize=1024)
+def calibrate(*, target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+    """Return the least noise multiplier, to 2 %, whose epsilon is at most the target.
+
+    Raises:
+        PrivacyError: no noise in reach is enough.
+    """
+
+    def cost(noise: float) -> tuple[NoisySums, ...]:
+        return (NoisySums(noise, sampling_rate, steps),)
+
+    def surely(noise: float) -> bool:
+        return renyi_epsilon(cost(noise), delta=delta) <= target_epsilon
+
+    def enough(noise: float) -> bool:
+        return within(cost(noise), delta=delta, budget=target_epsilon)
+
+    if not surely(_FARTHEST_NOISE):
+        raise PrivacyError(
+            f"privacy.target_epsilon: {target_epsilon:g} cannot be reached with {steps} steps "
+            f"at sampling rate {sampling_rate:g}; plan fewer rounds or a larger epsilon"
+        )
+    # The quick bound says where to look, so that the slow accountant is asked a few times only.
+    above = _least(surely, 0.05, _FARTHEST_NOISE)
+    return _least(enough, above / 2, above)
+
+
+def _least(enough: Callable[[float], bool], low: float, high: float) -> float:
+    """Bisect, to 2 %, for the least number that is enough; `high` is."""
+    while high / low > 1.02:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _gathered(spent: Iterable[NoisySums]) -> tuple[NoisySums, ...]:
+    steps: Counter[tuple[float, float]] = Counter()
+    for one in spent:
+        steps[one.noise_multiplier, one.sampling_rate] += one.steps
+    return tuple(sorted(NoisySums(*kind, count) for kind, count in steps.items() if count))
+
+
+@lru_cache(maxsize=1024)
+def _epsilon(spent: tuple[NoisySums, ...], delta: float) -> float:
+    # Importing it takes a second and a half, which no other command need pay.
+    from dp_accounting.pld import PLDAccountant
+
+    return _composed(PLDAccountant(), spent, delta)
+
+
+@lru_cache(maxsize=4096)
+def _renyi(spent: tuple[NoisySums, ...], delta: float) -> float:
+    from dp_accounting.rdp import RdpAccountant
+
+    return _composed(RdpAccountant(_ORDERS), spent, delta)
+
+
+def _composed(accountant: Any, spent: tuple[NoisySums, ...], delta: float) -> float:
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+
+    if not spent:
+        return 0.0
+    for one in spent:
+        event = GaussianDpEvent(one.noise_multiplier)
+        if one.sampling_rate < 1:
+            event = PoissonSampledDpEvent(one.sampling_rate, event)
+        accountant.compose(SelfComposedDpEvent(event, one.steps))
+    return float(accountant.get_epsilon(delta))

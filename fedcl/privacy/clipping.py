@@ -1,0 +1,115 @@
+"""The sum of participants' gradients, each no longer than the clipping norm.
+
+Abadi et al., "Deep learning with differential privacy", CCS 2016, https://arxiv.org/abs/1607.00133.
+The unit is the participant: both views are added up before clipping. Adding or removing anybody,
+whatever their scan holds, moves the sum by at most the norm.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from opacus import GradSampleModule
+from torch import Tensor, nn
+
+from fedcl.shapes import PerParticipant
+
+Gradients = list[Tensor]
+"""One tensor for each trainable parameter, in the network's order."""
+
+Losses = Callable[[Sequence[int]], PerParticipant]
+"""The losses of the participants at these positions of a batch, each a function of its own only."""
+
+
+Sum = Callable[[Losses, int], Gradients]
+"""The clipped sum over a batch of so many participants, which may be none."""
+
+
+@contextmanager
+def clipped_sums(
+    network: nn.Module, *, gradients: Literal["hooks", "loop"], clip_norm: float
+) -> Iterator[Sum]:
+    """Yield what forms the clipped sum of each batch.
+
+    Args:
+        network: Without batch normalisation.
+        gradients: hooks: one pass through Opacus' hooks for all of a batch. The rows of every
+            layer, called once, are views: those of participant i at i, n + i, ... loop: a pass for
+            each participant, in the memory of one.
+        clip_norm: > 0, in the unit of the gradient.
+    """
+    if gradients == "loop":
+        yield lambda losses, count: _one_by_one(network, losses, count, clip_norm=clip_norm)
+        return
+    # The loss is a sum over participants, so that the hooks scale nothing.
+    wrapped = GradSampleModule(network, loss_reduction="sum")
+    try:
+        yield lambda losses, count: _by_hooks(network, losses, count, clip_norm=clip_norm)
+    finally:
+        wrapped.remove_hooks()
+        _forget_samples(network)
+
+
+def _by_hooks(
+    network: nn.Module, losses: Losses, participants: int, *, clip_norm: float
+) -> Gradients:
+    parameters = trainable(network)
+    if participants == 0:
+        return [torch.zeros_like(p) for p in parameters]
+    _forget_samples(network)
+    with warnings.catch_warnings():
+        # Scans need no gradient; that is what torch remarks on, and right here.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        losses(range(participants)).sum().backward()  # type: ignore[no-untyped-call]
+    samples = [_of_participants(p, participants) for p in parameters]
+    _forget_samples(network)
+    factor = _factors(samples, clip_norm=clip_norm)
+    held = factor > 0
+    return [torch.einsum("i,i...->...", factor[held].to(s.dtype), s[held]) for s in samples]
+
+
+def _one_by_one(
+    network: nn.Module, losses: Losses, participants: int, *, clip_norm: float
+) -> Gradients:
+    parameters = trainable(network)
+    total = [torch.zeros_like(p) for p in parameters]
+    for position in range(participants):
+        found = torch.autograd.grad(
+            losses([position]).sum(), parameters, allow_unused=True, materialize_grads=True
+        )
+        factor = _factors([g[None] for g in found], clip_norm=clip_norm)[0]
+        if factor > 0:
+            for held, one in zip(total, found, strict=True):
+                held.add_(one * factor.to(one.dtype))
+    return total
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are trained."""
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def _forget_samples(network: nn.Module) -> None:
+    for p in trainable(network):
+        p.grad = None
+        if hasattr(p, "grad_sample"):
+            p.grad_sample = None
+
+
+def _of_participants(parameter: nn.Parameter, participants: int) -> Tensor:
+    """Gradient of each participant: the sum over the rows of their views."""
+    sample = getattr(parameter, "grad_sample", None)
+    if sample is None:  # the loss does not reach this parameter
+        return parameter.new_zeros(participants, *parameter.shape)
+    return sample.detach().view(-1, participants, *parameter.shape).sum(dim=0)
+
+
+def _factors(samples: Gradients, *, clip_norm: float) -> PerParticipant:
+    """min(1, clip_norm / norm) of each participant; 0 where anything is not finite."""
+    # float64: the square of 1e30 is finite there, and rounding adds nothing to the bound.
+    squares = [s.flatten(1).double().square().sum(dim=1) for s in samples]
+    norm = torch.stack(squares).sum(dim=0).sqrt()
+    factor = (clip_norm / norm.clamp(min=1e-300)).clamp(max=1.0)
+    return torch.where(torch.isfinite(norm), factor, 0.0)

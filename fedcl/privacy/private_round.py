@@ -1,0 +1,145 @@
+"""A local round whose weights tell next to nothing about anybody: sample, clip, add noise, step.
+
+Abadi et al., "Deep learning with differential privacy", CCS 2016, https://arxiv.org/abs/1607.00133
+(the step); Mironov et al. 2019, https://arxiv.org/abs/1908.10530 (each participant is drawn by a
+coin of their own, as the accounting assumes).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedcl.config.experiment import Config
+from fedcl.config.privacy import ParticipantPrivacy
+from fedcl.data.cohort import Cohort, Rows
+from fedcl.data.views import two_views
+from fedcl.local_round import Trained
+from fedcl.models.network import Network
+from fedcl.objective import participant_losses
+from fedcl.privacy.accounting import NoisySums, calibrate
+from fedcl.privacy.clipping import clipped_sums, trainable
+from fedcl.privacy.entropy import Entropy
+from fedcl.seeds import derive
+from fedcl.shapes import PerParticipant
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a site does in a round; a function of its size and of nothing else of its data.
+
+    Attributes:
+        expected: Participants per step, in the mean.
+        cost: The sums of a round.
+    """
+
+    expected: int
+    cost: NoisySums
+
+
+def plan(config: Config, participants: int) -> Plan:
+    """Return what a site of so many participants does in each round.
+
+    As many steps as shuffled batches would take, but each participant is in each with the same
+    chance, on their own.
+
+    Raises:
+        PrivacyError: the target epsilon cannot be reached.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, ParticipantPrivacy)
+    expected = min(config.local.batch_size, participants)
+    rate = expected / participants
+    steps = config.local.epochs * -(-participants // expected)
+    noise = privacy.noise_multiplier
+    if noise is None:
+        assert privacy.target_epsilon is not None
+        noise = calibrate(
+            target_epsilon=privacy.target_epsilon,
+            delta=privacy.delta,
+            sampling_rate=rate,
+            steps=steps * config.federation.rounds,
+        )
+    return Plan(expected, NoisySums(noise, rate, steps))
+
+
+def private_round(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    cohort: Cohort,
+    rows: Rows,
+    config: Config,
+    entropy: Entropy,
+    *,
+    round_number: int,
+    proximal: float = 0.0,
+) -> Trained:
+    """Train `network` in place; the weights are then private as the plan's cost says.
+
+    No term of the objective is reported: a loss is a function of the participants' scans.
+
+    Args:
+        network: Holds the weights received; trained in place, on its device.
+        optimizer: Over the network's parameters; what it does with a noisy gradient costs nothing.
+        cohort: The participants.
+        rows: Those to train on.
+        config: The experiment, its objective one that decomposes.
+        entropy: Of the draws and the noise.
+        round_number: Names the augmentations, which need no secret.
+        proximal: mu of FedProx, >= 0.
+    """
+    started = time.perf_counter()
+    privacy, todo = config.privacy, plan(config, len(rows))
+    assert isinstance(privacy, ParticipantPrivacy)
+    received = [p.detach().clone() for p in trainable(network)]
+    noise_sd = todo.cost.noise_multiplier * privacy.clip_norm
+    network.train()
+    with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
+        for step in range(todo.cost.steps):
+            drawn = rows[entropy.uniform(len(rows)) < todo.cost.sampling_rate]
+            batch = _Batch(network, cohort, drawn, config, round_number, step)
+            gradients = total(batch.losses, len(drawn))
+            for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
+                noise = noise_sd * entropy.normal(one.numel()).view_as(one)
+                noisy = (one + noise.to(one)) / todo.expected
+                parameter.grad = noisy + proximal * (parameter.detach() - start)
+            optimizer.step()
+    return Trained(len(rows), todo.cost.steps, {}, time.perf_counter() - started)
+
+
+class _Batch:
+    """The participants drawn for a step, read once."""
+
+    def __init__(
+        self,
+        network: Network,
+        cohort: Cohort,
+        drawn: Rows,
+        config: Config,
+        round_number: int,
+        step: int,
+    ) -> None:
+        self._network, self._config = network, config
+        if not len(drawn):
+            return
+        device = next(network.parameters()).device
+        identifiers = cohort.table["participant_id"].to_numpy()[drawn]
+        seeds = [derive(config.seed, "view", i, round_number, step) for i in identifiers]
+        arrays = torch.from_numpy(cohort.load(drawn)).to(device)
+        scale = network.feature_scale()
+        self._views = two_views(arrays, config.views, seeds=seeds, scale=scale)
+        self._known = {
+            name: torch.as_tensor(values, device=device)
+            for name, values in cohort.known_of(drawn, config.objective.names).items()
+        }
+
+    def losses(self, positions: Sequence[int]) -> PerParticipant:
+        """Return the losses of the participants at these positions."""
+        at = torch.as_tensor(np.asarray(positions))
+        first, second = self._views
+        one = first[at]
+        views = (one, one if second is first else second[at])
+        known = {name: values[at.to(values.device)] for name, values in self._known.items()}
+        return participant_losses(self._network, views, known, self._config.objective)
