@@ -21,8 +21,7 @@ from fedcl.shapes import PerNode, Rows, ViewEmbeddings
 
 def prototype_ages(settings: Prototypes) -> PerNode:
     """Return the prototypes' ages in years, float32."""
-    count = round((settings.last - settings.first) / settings.spacing) + 1
-    return settings.first + settings.spacing * torch.arange(count, dtype=torch.float32)
+    return settings.first + settings.spacing * torch.arange(settings.count, dtype=torch.float32)
 
 
 def age_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> Rows:

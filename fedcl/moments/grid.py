@@ -49,5 +49,4 @@ def _along(axis: SpacedAxis | ClassAxis, values: PerParticipant) -> NodeShares:
 def _values(axis: SpacedAxis | ClassAxis) -> PerNode:
     if isinstance(axis, ClassAxis):
         return torch.tensor(axis.values, dtype=torch.float64)
-    steps = round((axis.last - axis.first) / axis.spacing)
-    return axis.first + axis.spacing * torch.arange(steps + 1, dtype=torch.float64)
+    return axis.first + axis.spacing * torch.arange(axis.count, dtype=torch.float64)
