@@ -140,7 +140,7 @@ def update_problem(
     other = _answers_otherwise(update, introduction, order)
     if other is not None:
         return other
-    private = config.privacy.mode != "none"
+    private = config.privacy.mode == "participant"
     if private and update.terms:
         return "it says its losses, which are not private"
     if not private and "loss" not in update.terms:

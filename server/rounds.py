@@ -18,12 +18,14 @@ from fedcl.errors import RoundError
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
+from fedcl.privacy.entropy import Entropy
 from fedcl.release import Introduction, State, Update
 from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.wire import TRAIN, Instruction
 from server import rules
 from server.moments import Collected, ask_for_moments
+from server.private_sum import noisy_mean, pay_for_round
 from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import read_answer, travelling_moments_problem, update_problem
@@ -60,6 +62,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         roster.refresh(grid, config, text)
         asked = choose_sites(roster.labels(), config, number)
         record = RoundRecord(number, asked)
+        entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
         order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
         if moments is not None and moments.fresh:
             asked, order = ask_for_moments(grid, roster, asked, order, config, record)
@@ -68,7 +71,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             weights, server = tour(grid, roster, order, config, record), no_memory
         else:
             valid = updates(grid, roster, asked, order, config, record, collected)
-            weights, server = combine(valid, checkpoint, config, trainable)
+            weights, server = combine(valid, checkpoint, config, trainable, entropy)
         _require_quorum(record, config)
         shared = collected.shared(number)
         checkpoint = Checkpoint(number, weights, server, record.as_json(), shared)
@@ -151,12 +154,13 @@ def combine(
     checkpoint: Checkpoint,
     config: Config,
     trainable: set[str],
+    entropy: Entropy | None = None,
 ) -> tuple[State, State]:
     """Apply the aggregation rule; return (next weights, the rule's own memory).
 
     Without any valid update both are empty, and the quorum stops the round.
     Server optimisers step on trainable tensors only; running statistics and feature scales take
-    the mean.
+    the mean. With entropy the mean is that of clipped changes, noised.
     """
     rule = config.federation.rule
     match rule:
@@ -164,7 +168,10 @@ def combine(
             return rules.trimmed_mean(valid, rule.fraction), {}
         case Median():
             return rules.median(valid), {}
-    mean = rules.weighted_mean(valid)
+    if entropy is None:
+        mean = rules.weighted_mean(valid)
+    else:
+        mean = noisy_mean(valid, checkpoint.weights, config, trainable, entropy)
     current = {name: checkpoint.weights[name] for name in mean if name in trainable}
     match rule:
         case FedAvgM():

@@ -131,24 +131,39 @@ PROTOTYPES = {"first": 20, "last": 80, "spacing": 10, "bandwidth": 15, "multipli
 
 def private_tree(folder: Path, **changes) -> dict:
     """Like `table_tree`, against prototypes, with participant privacy."""
+    tree = _on_a_public_scale(folder)
+    tree["objective"]["prototypes"] = PROTOTYPES
+    tree["privacy"] = _promise(folder, mode="participant", gradients="loop", **changes)
+    return tree
+
+
+def site_private_tree(folder: Path, **changes) -> dict:
+    """Like `table_tree`, with privacy of whole sites."""
+    tree = _on_a_public_scale(folder)
+    tree["federation"]["weighting"] = "uniform"
+    tree["privacy"] = _promise(folder, mode="site", **{"sites": 3, **changes})
+    return tree
+
+
+def _on_a_public_scale(folder: Path) -> dict:
     scale = folder / "scale.tsv"
     scale.write_text("mean\tsd\n" + "50\t20\n" * 6)
     tree = table_tree(folder)
-    tree["objective"]["prototypes"] = PROTOTYPES
     tree["encoder"]["public_scale"] = str(scale)
-    tree["privacy"] = {
-        "mode": "participant",
+    return tree
+
+
+def _promise(folder: Path, **changes) -> dict:
+    return {
         "clip_norm": 1.0,
         "noise_multiplier": 2.0,
         "target_epsilon": None,
         "delta": 1e-5,
         "budget": 50.0,
         "ledger": str(folder / "ledgers"),
-        "gradients": "loop",
         "test_seed": None,
         **changes,
     }
-    return tree
 
 
 FAIRKL = {

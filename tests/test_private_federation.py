@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from fedcl.config.experiment import Config
-from fedcl.errors import ConfigError, RoundError
+from fedcl.errors import ConfigError, PrivacyError, RoundError
 from fedcl.experiment import run_experiment
 from fedcl.privacy.accounting import NoisySums, epsilon
+from fedcl.privacy.ledger import SITES as SITES_LEDGER
 from fedcl.privacy.ledger import Charge, Ledger
 from fedcl.privacy.private_round import plan
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import simulate
 from sites.memory import SiteMemory
-from tests.builders import config_of, private_tree, with_values, write_table
-from tests.test_federation import SITES, another_folder, assert_identical, final_weights
+from tests.builders import config_of, private_tree, site_private_tree, with_values, write_table
+from tests.test_federation import RULES, SITES, another_folder, assert_identical, final_weights
 
 TRAINING = {"north": 3, "south": 6, "12": 11}
 
@@ -217,3 +218,39 @@ def test_the_log_is_plain_json_without_a_loss(tree):
     for line in (RunFolder(config.output.path).path / "rounds.jsonl").read_text().splitlines():
         assert "NaN" not in line
         assert json.loads(line)["loss"] is None
+
+
+# --- whole sites ----------------------------------------------------------------------------------
+
+
+def test_a_federation_private_for_sites_pays_once_a_round_and_says_so(tmp_path):
+    write_table(tmp_path / "data")
+    config = config_of(site_private_tree(tmp_path))
+    results, _ = evaluated(config)
+    ledger = ledger_of(config, SITES_LEDGER)
+    assert [c.round for c in ledger.charges()] == [1, 2]
+    assert {c.cost for c in ledger.charges()} == {NoisySums(2.0, 1.0, 1)}
+    spent = ledger.epsilon(delta=1e-5)
+    assert results.run.privacy.startswith(f"site: epsilon {spent:.2f}")
+    assert not ledger_of(config, "south").path.exists()
+    assert RunFolder(config.output.path).read_log()[0]["loss"] is not None
+
+
+@pytest.mark.parametrize("kind", ["fedavgm", "fedadam"])
+def test_a_server_optimiser_steps_on_the_noisy_mean(tmp_path, kind):
+    write_table(tmp_path / "data")
+    rule = next(rule for rule in RULES if rule["kind"] == kind)
+    tree = with_values(site_private_tree(tmp_path, test_seed=3), federation__rule=rule)
+    first, second = config_of(tree), config_of(another_folder(tree, "-again"))
+    for config in (first, second):
+        simulate(config, sites=SITES, resume=False)
+    assert_identical(final_weights(first), final_weights(second))
+
+
+def test_a_spent_budget_of_sites_ends_the_federation_with_a_message(tmp_path):
+    write_table(tmp_path / "data")
+    one = epsilon([NoisySums(2.0, 1.0, 1)], delta=1e-5)
+    config = config_of(site_private_tree(tmp_path, budget=one))
+    with pytest.raises(PrivacyError, match="aggregation of round 2 would cost"):
+        simulate(config, sites=SITES, resume=False)
+    assert RunFolder(config.output.path).load().round == 1

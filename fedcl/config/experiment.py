@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
-from fedcl.config.federation import Cyclic, FedBN, Federation, Local
+from fedcl.config.federation import Cyclic, FedBN, Federation, Local, Median, TrimmedMean
 from fedcl.config.network import Encoder, MLPEncoder, Projector
 from fedcl.config.objective import Objective
-from fedcl.config.privacy import ParticipantPrivacy, Privacy
+from fedcl.config.privacy import NoPrivacy, ParticipantPrivacy, Privacy, SitePrivacy
 from fedcl.config.section import Count, Section
 from fedcl.config.views import Views
 
@@ -88,8 +88,8 @@ class Config(Section):
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
                 "none; use fedavg, or encoder.norm: batch"
             )
-        if isinstance(self.privacy, ParticipantPrivacy):
-            self._require_privacy_is_true()
+        if not isinstance(self.privacy, NoPrivacy):
+            self._require_privacy_is_true(self.privacy)
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):
                 if self.is_table and getattr(self.data, key) is not None:
@@ -98,23 +98,48 @@ class Config(Section):
                 raise ValueError("data.intensity: vbm or zscore for volumes")
         return self
 
-    def _require_privacy_is_true(self) -> None:
-        """Refuse what would make the epsilon of participant privacy a wrong number."""
-        if not self.objective.decomposes:
+    def _require_privacy_is_true(self, privacy: ParticipantPrivacy | SitePrivacy) -> None:
+        """Refuse what would make the epsilon a wrong number."""
+        if self.encoder.norm == "batch":
+            raise ValueError(
+                "encoder.norm: batch lets every participant change every other's output, and its "
+                f"statistics leave the site; with privacy.mode: {privacy.mode} use group (or none "
+                "for an mlp)"
+            )
+        if isinstance(self.encoder, MLPEncoder) and self.encoder.public_scale is None:
+            raise ValueError(
+                "encoder.public_scale: a table is standardised by the sites' sums, which are not "
+                f"private; with privacy.mode: {privacy.mode} name a file with a published mean and "
+                "standard deviation of every feature"
+            )
+        if isinstance(privacy, SitePrivacy):
+            self._require_site_privacy_is_true()
+        elif not self.objective.decomposes:
             raise ValueError(
                 "privacy.mode: participant bounds what one participant changes, and this objective "
                 "compares participants with each other: one of them changes everybody's gradient, "
                 "which clipping each does not bound. Use objective.prototypes (fixed points along "
                 "age) or loss: l1, with debias: [] and moments: null"
             )
-        if self.encoder.norm == "batch":
+
+    def _require_site_privacy_is_true(self) -> None:
+        if self.objective.moments is not None:
             raise ValueError(
-                "encoder.norm: batch lets every participant change every other's output; with "
-                "privacy.mode: participant use group (or none for an mlp)"
+                "objective.moments: every site is told exact sums over the others; with "
+                "privacy.mode: site set moments: null"
             )
-        if isinstance(self.encoder, MLPEncoder) and self.encoder.public_scale is None:
+        if self.federation.weighting != "uniform":
             raise ValueError(
-                "encoder.public_scale: a table is standardised by the sites' sums, which are not "
-                "private; with privacy.mode: participant name a file with a published mean and "
-                "standard deviation of every feature"
+                f"federation.weighting: {self.federation.weighting} lets a large site weigh more "
+                "than clip_norm; with privacy.mode: site use uniform"
+            )
+        if self.federation.sites_per_round is not None:
+            raise ValueError(
+                "federation.sites_per_round: a site that joins would change who else is asked; "
+                "with privacy.mode: site ask all (null)"
+            )
+        if isinstance(self.federation.rule, FedBN | TrimmedMean | Median | Cyclic):
+            raise ValueError(
+                f"federation.rule: {self.federation.rule.kind} is no sum over sites that noise "
+                "could be added to; with privacy.mode: site use fedavg, fedprox, fedavgm or fedadam"
             )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
-from fedcl.config.privacy import ParticipantPrivacy
+from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import ConfigError
 
 
@@ -60,7 +60,7 @@ def absolute(config: Config) -> Config:
         "data": data,
         "output": config.output.model_copy(update={"path": config.output.path.absolute()}),
     }
-    if isinstance(config.privacy, ParticipantPrivacy):
+    if not isinstance(config.privacy, NoPrivacy):
         ledger = config.privacy.ledger.absolute()
         changes["privacy"] = config.privacy.model_copy(update={"ledger": ledger})
     if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is not None:

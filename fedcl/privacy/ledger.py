@@ -18,6 +18,9 @@ from fedcl.atomic import write_file
 from fedcl.errors import PrivacyError
 from fedcl.privacy.accounting import NoisySums, epsilon, within
 
+SITES = "sites"
+"""The name of the server's ledger, whose units are whole sites."""
+
 _START = "0" * 64
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from fedcl.config.privacy import ParticipantPrivacy, Privacy
+from fedcl.config.privacy import NoPrivacy, ParticipantPrivacy, Privacy, SitePrivacy
 from fedcl.privacy.accounting import renyi_epsilon
-from fedcl.privacy.ledger import Ledger
+from fedcl.privacy.ledger import SITES, Ledger
 
 _NONE = "none: the weights and this report may tell about the participants behind them"
 
@@ -15,11 +15,18 @@ def statement(privacy: Privacy, sites: Sequence[str]) -> str:
     Raises:
         PrivacyError: a ledger cannot be used.
     """
-    if not isinstance(privacy, ParticipantPrivacy):
+    if isinstance(privacy, NoPrivacy):
         return _NONE
+    promise = _of_sites(privacy) if isinstance(privacy, SitePrivacy) else _of(privacy, sites)
+    if privacy.test_seed is not None:
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {promise}"
+    return promise
+
+
+def _of(privacy: ParticipantPrivacy, sites: Sequence[str]) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)
-    promise = (
+    return (
         f"participant: epsilon {most:.2f} at delta {privacy.delta:g} at the site that has paid "
         "most, all runs in its ledger together, for adding or removing one participant with all "
         "their views (privacy loss distribution, dp-accounting). Holds against the server, other "
@@ -27,9 +34,18 @@ def statement(privacy: Privacy, sites: Sequence[str]) -> str:
         "configuration. Not covered: this report's measures and figures, time, and choices made "
         "by looking at them"
     )
-    if privacy.test_seed is not None:
-        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {promise}"
-    return promise
+
+
+def _of_sites(privacy: SitePrivacy) -> str:
+    spent = Ledger.of(privacy.ledger, SITES).epsilon(delta=privacy.delta)
+    return (
+        f"site: epsilon {spent:.2f} at delta {privacy.delta:g}, all runs in the server's ledger "
+        "together, for adding or removing one whole site (privacy loss distribution, "
+        "dp-accounting). Holds against other sites and whoever sees the weights, not against the "
+        "server, which sees every update. Taken as public: about how many sites there are, the "
+        "configuration. Not covered: the server's log, this report's measures and figures, and "
+        "choices made by looking at them"
+    )
 
 
 def _most(ledgers: Sequence[Ledger], *, delta: float) -> float:
