@@ -66,24 +66,31 @@ TASKS = {
     "phantom": Task(
         "demo.yaml",
         passes=24,
-        epochs=4,
+        epochs=2,
         batches=(16, 16),
         rates=(1e-3, 1e-3),
         server_rate=0.03,
         ages=(5, 90, 5),
         fairkl=(0.1, 10.0),
-        changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
+        changes={
+            "data.grid": [16, 19, 16],
+            "local.decay": {"factor": 1.0, "every_rounds": 1},
+        },
     ),
     "scanners": Task(
         "nifti_scanners.yaml",
         passes=24,
-        epochs=4,
+        epochs=2,
         batches=(16, 16),
         rates=(1e-3, 1e-3),
         server_rate=0.03,
         ages=(20, 85, 5),
         fairkl=(0.1, 10.0),
-        changes={"local.decay": {"factor": 1.0, "every_rounds": 1}},
+        changes={
+            "data.grid": [18, 22, 18],
+            "data.spacing_mm": [10.0, 10.0, 10.0],
+            "local.decay": {"factor": 1.0, "every_rounds": 1},
+        },
     ),
 }
 
@@ -159,7 +166,9 @@ def experiment(task: Task, data: Path | None, changes: dict[str, Any], seed: int
     from fedcl.config.text import parse
 
     tree = yaml.safe_load((CONFIGS / task.config).read_text())
-    budget = {
+    budget: dict[str, Any] = {
+        "objective.debias": [],
+        "objective.moments": None,
         "seed": seed,
         "local.epochs": task.epochs,
         "federation.rounds": task.passes // task.epochs,

@@ -137,6 +137,7 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
     tree["objective"]["debias"] = debiasing(name, weight)
     tree["objective"]["moments"] = MOMENTS if who == "moments" else None
     tree["local"] |= {"epochs": EPOCHS, "batch_size": 16}
+    tree["local"]["optimizer"]["learning_rate"] = 1e-3
     tree["federation"]["rounds"] = ROUNDS
     tree["compute"] = {"device": "auto", "precision": "bfloat16", "workers": 1, "threads": 1}
     tree["evaluation"] = {"every_rounds": None, "bootstrap": 0}
