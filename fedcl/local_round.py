@@ -4,6 +4,7 @@ The same function runs at a site of the federation, on all sites pooled, and at 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from fedcl.seeds import derive, numpy_generator
 class Trained:
     """What a local round says of itself; every quantity is a sum that adds across sites.
 
+    Two parts of one round add up too.
+
     Attributes:
         participants: Training participants seen in each epoch.
         steps: Optimiser steps taken.
@@ -37,6 +40,13 @@ class Trained:
     steps: int
     terms: dict[str, TermSum]
     seconds: float
+
+    def __add__(self, other: "Trained") -> "Trained":
+        terms = dict(self.terms)
+        for name, term in other.terms.items():
+            terms[name] = terms[name] + term if name in terms else term
+        steps, seconds = self.steps + other.steps, self.seconds + other.seconds
+        return Trained(other.participants, steps, terms, seconds)
 
 
 def local_round(
@@ -50,8 +60,10 @@ def local_round(
     site: str,
     proximal: float = 0.0,
     snapshot: Snapshot | None = None,
+    epochs: range | None = None,
+    received: Sequence[torch.Tensor] | None = None,
 ) -> Trained:
-    """Train `network` in place on the participants in `rows` for the configured epochs.
+    """Train `network` in place on the participants in `rows`.
 
     Every draw is named by (seed, purpose, site or participant, round, epoch), so the result does
     not depend on what ran before in this process.
@@ -66,10 +78,14 @@ def local_round(
         site: Names the draws: a label, or what stands for several sites.
         proximal: mu of FedProx, >= 0; 0 leaves the term out.
         snapshot: What batches see of the other sites; None: nothing.
+        epochs: Which of the round's epochs, from 0; None: all.
+        received: The parameters that the round began from; None: as they are now.
     """
     started = time.perf_counter()
     device = next(network.parameters()).device
-    received = [p.detach().clone() for p in network.parameters()] if proximal else []
+    if received is None:
+        received = [p.detach().clone() for p in network.parameters()] if proximal else []
+    epochs = epochs or range(config.local.epochs)
     seed = config.seed
     identifiers = cohort.table["participant_id"].to_numpy()
     steps = 0
@@ -77,8 +93,9 @@ def local_round(
 
     network.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive(seed, "network", site, round_number))
-        for epoch in range(config.local.epochs):
+        later = (epochs.start,) if epochs.start else ()
+        torch.manual_seed(derive(seed, "network", site, round_number, *later))
+        for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
             batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
             for batch, arrays in read_ahead(cohort, batches, device=device):
@@ -125,7 +142,7 @@ def autocast(compute: Compute, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
-def _squared_distance(network: nn.Module, received: list[torch.Tensor]) -> torch.Tensor:
+def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:
     """||w - w_global||^2: the proximal term of Li et al. 2020, https://arxiv.org/abs/1812.06127."""
     parameters = zip(network.parameters(), received, strict=True)
     return torch.stack([(p - start).square().sum() for p, start in parameters]).sum()

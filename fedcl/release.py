@@ -86,6 +86,11 @@ class TermSum:
         """Return the sum from three numbers as a tensor holds them."""
         return TermSum(total, int(count), int(skipped))
 
+    def __add__(self, other: "TermSum") -> "TermSum":
+        return TermSum(
+            self.total + other.total, self.count + other.count, self.skipped + other.skipped
+        )
+
     @property
     def mean(self) -> float:
         """The total over the count; 0 without any."""

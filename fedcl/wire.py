@@ -55,6 +55,7 @@ class Instruction:
         weights: The travelling tensors; empty for the introduction, and where the site holds them.
         held: Names the weights that a site holds from the question for its moments to the training
             of the same round, so that they travel once; "" where it need not.
+        stretch: Which part of the local round to train, from 1; 0: none, for the moments before it.
         shared: All sites' moments; None without.
     """
 
@@ -62,6 +63,7 @@ class Instruction:
     config_text: str
     weights: State
     held: str = ""
+    stretch: int = 0
     shared: Shared | None = None
 
 
@@ -72,6 +74,7 @@ def encode_instruction(instruction: Instruction) -> RecordDict:
         "config": instruction.config_text,
         "digest": text_digest(instruction.config_text),
         "held": instruction.held,
+        "stretch": instruction.stretch,
     }
     shared = instruction.shared
     if shared is None:
@@ -108,6 +111,7 @@ def decode_instruction(record: RecordDict) -> Instruction:
         text,
         _arrays(record),
         _get(header, "held", str),
+        _get(header, "stretch", int),
         _shared(record, header),
     )
 

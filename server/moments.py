@@ -61,13 +61,16 @@ def ask_for_moments(
     config: Config,
     record: RoundRecord,
 ) -> tuple[tuple[str, ...], Instruction]:
-    """Ask the sites of a round for their moments.
+    """Ask the sites of a round for their moments, before the training or after a stretch of it.
 
     Return those that answered, who hold the weights now, and the order to train them. A site that
     did not is left out of the round. One that goes later leaves its moments behind: they are true.
     """
-    order = replace(order, held=uuid4().hex)
-    replies = ask_sites(grid, roster, asked, order, config, record, message_type=MOMENTS)
+    if order.stretch == 0:
+        order = question = replace(order, held=uuid4().hex)
+    else:
+        question = replace(order, weights={})  # the sites hold them
+    replies = ask_sites(grid, roster, asked, question, config, record, message_type=MOMENTS)
     collected = Collected(config)
     for label, reply in replies:
         answer = read_answer(reply)

@@ -65,7 +65,10 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
         order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
         if moments is not None and moments.fresh:
-            asked, order = ask_for_moments(grid, roster, asked, order, config, record)
+            for stretch in range(moments.stretches(config.local.epochs)):
+                order = replace(order, stretch=stretch)
+                asked, order = ask_for_moments(grid, roster, asked, order, config, record)
+            order = replace(order, stretch=order.stretch + 1)
         collected = Collected(config)
         if isinstance(config.federation.rule, Cyclic):
             weights, server = tour(grid, roster, order, config, record), no_memory

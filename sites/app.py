@@ -21,7 +21,8 @@ from fedcl.wire import (
     decode_instruction,
     encode_release,
 )
-from sites.site import Site, introduce, open_site, share_moments, train
+from sites.site import Site, introduce, open_site
+from sites.training import share_moments, train
 
 app = ClientApp()
 

@@ -71,6 +71,8 @@ class SiteMemory:
     Attributes:
         tensors: Of the network, those that stay at the site.
         optimizer: The optimiser's state.
+        midway: The network inside a round whose moments are refreshed, and what was done so far.
+        midway_optimizer: The optimiser's state there.
         charges: How many lines the privacy ledger had.
     """
 
@@ -78,6 +80,8 @@ class SiteMemory:
         self.folder = folder
         self.tensors = Versions(folder / "tensors")
         self.optimizer = Versions(folder / "optimizer")
+        self.midway = Versions(folder / "midway")
+        self.midway_optimizer = Versions(folder / "midway-optimizer")
         self.charges = Versions(folder / "charges")
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")

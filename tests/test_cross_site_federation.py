@@ -26,6 +26,7 @@ from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, 
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 
 STALE = {**MOMENTS, "fresh": False}
+REFRESHED = {**MOMENTS, "refresh_epochs": 2}
 MOMENTUM = {**MOMENTS, "momentum": 0.75}
 APART = {**MOMENTS, "components": "sites"}
 
@@ -44,15 +45,15 @@ def moments_tree(tree, moments, **changes):
 
 def seen(monkeypatch):
     """Collect what every local round is given, by (round, site)."""
-    import sites.site
+    import sites.training
 
-    snapshots, real = {}, sites.site.local_round
+    snapshots, real = {}, sites.training.local_round
 
     def local_round(*args, round_number, site, snapshot, **kwargs):
         snapshots[round_number, site] = snapshot
         return real(*args, round_number=round_number, site=site, snapshot=snapshot, **kwargs)
 
-    monkeypatch.setattr("sites.site.local_round", local_round)
+    monkeypatch.setattr("sites.training.local_round", local_round)
     return snapshots
 
 
@@ -142,7 +143,90 @@ def test_with_momentum_a_contrast_meets_a_mean_over_rounds_and_debiasing_one_enc
             assert np.abs(found - now).max() > 1e-3
 
 
-@pytest.mark.parametrize("moments", [MOMENTS, STALE, MOMENTUM], ids=["fresh", "stale", "momentum"])
+@pytest.mark.parametrize("rule", [{"kind": "fedavg"}, {"kind": "fedprox", "mu": 0.5}])
+def test_a_round_in_stretches_is_the_same_round(tree, rule):
+    """Where no term looks at the moments, exchanging them midway changes nothing."""
+    unused = {**MOMENTS, "participants": 0}
+    tree = with_values(tree, objective__debias=[], local__epochs=5, federation__rule=rule)
+    whole = config_of(moments_tree(tree, unused))
+    simulate(whole, sites=SITES, resume=False)
+    tree = moments_tree(tree, {**unused, "refresh_epochs": 2})
+    parts = config_of(another_folder(tree, "-parts"))
+    simulate(parts, sites=SITES, resume=False)
+    assert_identical(final_weights(whole), final_weights(parts))
+    logs = [RunFolder(config.output.path).read_log() for config in (whole, parts)]
+    for one, other in zip(*logs, strict=True):
+        assert other["moments_bytes"] > 2.5 * one["moments_bytes"]
+        for site, entry in one["sites"].items():
+            assert other["sites"][site]["steps"] == entry["steps"]
+            assert other["sites"][site]["counts"] == entry["counts"]
+            assert other["sites"][site]["terms"]["loss"] == pytest.approx(entry["terms"]["loss"])
+
+
+def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatch):
+    import sites.training
+
+    stretches, real = {}, sites.training.local_round
+
+    def local_round(network, *args, site, epochs, snapshot, **kwargs):
+        stretches.setdefault(site, []).append((epochs, snapshot))
+        return real(network, *args, site=site, epochs=epochs, snapshot=snapshot, **kwargs)
+
+    monkeypatch.setattr("sites.training.local_round", local_round)
+    wide = {"kind": "spaced", "covariate": "age", "first": 15, "last": 85, "spacing": 70}
+    moments = {**REFRESHED, "grid": [wide]}  # nobody at a node of too few
+    tree = moments_tree(tree, moments, local__epochs=5, federation__rounds=1)
+    config = config_of(tree)
+    simulate(config, sites=SITES, resume=False)
+    for parts in stretches.values():
+        assert [epochs for epochs, _ in parts] == [range(2), range(2, 4), range(4, 5)]
+        residents = [snapshot.residents.embeddings for _, snapshot in parts]
+        means = [snapshot.others.nodes.mean for _, snapshot in parts]
+        for before, after in ((0, 1), (1, 2)):
+            assert (residents[before] - residents[after]).abs().max() > 1e-4
+            assert (means[before] - means[after]).abs().max() > 1e-4
+    # What a site meets of the others is what the others then have, each under its own weights.
+    everybody = [np.asarray(stretches[site][1][1].residents.embeddings) for site in ("12", "north")]
+    others = stretches["south"][1][1].others.nodes
+    total = (others.count[:, None] * others.mean).sum(dim=0).numpy()
+    np.testing.assert_allclose(total, np.concatenate(everybody).sum(axis=0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
+    import sites.training
+
+    real = sites.training.local_round
+
+    def local_round(*args, site, epochs, **kwargs):
+        if site == "12" and epochs.start == 2:
+            raise RuntimeError("out of memory at /home/somebody")
+        return real(*args, site=site, epochs=epochs, **kwargs)
+
+    monkeypatch.setattr("sites.training.local_round", local_round)
+    config = config_of(moments_tree(tree, REFRESHED, local__epochs=5, federation__rounds=1))
+    simulate(config, sites=SITES, resume=False)
+    (record,) = RunFolder(config.output.path).read_log()
+    assert record["sites"]["12"]["rejected"] == "the training failed"
+    assert record["sites"]["south"]["rejected"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({**REFRESHED, "fresh": False}, "refresh"),
+        ({**MOMENTS, "refresh_epochs": 2}, "no less than the 2 local.epochs"),
+    ],
+)
+def test_a_refresh_that_cannot_be_is_refused(tree, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        config_of(moments_tree(tree, changes))
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [MOMENTS, STALE, MOMENTUM, {**MOMENTUM, "refresh_epochs": 1}],
+    ids=["fresh", "stale", "momentum", "refreshed"],
+)
 def test_workers_and_resuming_do_not_change_a_bit(tree, moments):
     """Slow (about 6 s): worker processes start, and three runs resume."""
     tree = moments_tree(tree, moments, federation__rounds=3)

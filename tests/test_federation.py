@@ -245,7 +245,7 @@ def test_a_site_that_fails_leaves_only_a_category_and_keeps_the_details(tree, mo
     def fail(*_args, **_kwargs):
         raise RuntimeError("north00 has a broken scan in /secret/path")
 
-    monkeypatch.setattr("sites.site.local_round", fail)
+    monkeypatch.setattr("sites.training.local_round", fail)
     config = config_of(tree)
     with pytest.raises(RoundError) as caught:
         simulate(config, sites=SITES, resume=False)

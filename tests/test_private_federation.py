@@ -123,7 +123,7 @@ def test_a_spent_budget_stops_the_site_before_it_opens_a_scan(tree, monkeypatch)
         )
     spent = max(ledger_of(config, site).epsilon(delta=1e-5) for site in TRAINING)
     poor = config_of(with_values(tree, privacy__budget=spent))
-    monkeypatch.setattr("sites.site.private_round", None)  # nobody gets so far
+    monkeypatch.setattr("sites.training.private_round", None)  # nobody gets so far
     with pytest.raises(RoundError, match="its privacy ledger allows no further round"):
         simulate(poor, sites=SITES, resume=False)
     log = (RunFolder(poor.output.path).site_path("south") / "failures.log").read_text()

@@ -83,6 +83,12 @@ class Config(Section):
                 "objective.moments: a cyclic federation has no common encoder that all sites' "
                 "moments could be of; use another rule, or moments: null"
             )
+        refresh = self.objective.moments and self.objective.moments.refresh_epochs
+        if refresh and refresh >= self.local.epochs:
+            raise ValueError(
+                f"moments.refresh_epochs: {refresh} is no less than the {self.local.epochs} "
+                "local.epochs of a round; use fewer, or null"
+            )
         if isinstance(self.federation.rule, FedBN) and self.encoder.norm == "none":
             raise ValueError(
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fedcl.config.section import Section
+from fedcl.config.section import Count, Section
 from fedcl.config.spaced import Spaced
 
 
@@ -54,3 +54,18 @@ class Moments(Section):
     fresh: bool
     """true: moments of this round's encoder, asked for before the training; false: those of the
     round before, which came with its updates."""
+    refresh_epochs: Count | None = None
+    """Inside a round, after so many local epochs, sites exchange the moments of what each has
+    trained so far; null: once a round."""
+
+    def stretches(self, epochs: int) -> int:
+        """Return into how many parts the exchanges cut a local round of so many epochs."""
+        return 1 if self.refresh_epochs is None else -(-epochs // self.refresh_epochs)
+
+    @model_validator(mode="after")
+    def _refreshed_when_fresh(self) -> "Moments":
+        if self.refresh_epochs is not None and not self.fresh:
+            raise ValueError(
+                "refresh_epochs: moments one round stale are not refreshed; fresh: true"
+            )
+        return self
