@@ -65,7 +65,7 @@ TASKS = {
     ),
     "phantom": Task(
         "demo.yaml",
-        passes=24,
+        passes=16,
         epochs=2,
         batches=(16, 16),
         rates=(1e-3, 1e-3),
@@ -275,12 +275,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
+    from fedcl.data.open import open_experiment
+
     task = TASKS[given.cohort]
-    data = given.data or given.out / "phantom"
     seeds = range(FIRST_SEED, FIRST_SEED + given.seeds)
+    places = {seed: given.data or given.out / f"phantom-{seed}" for seed in seeds}
+    for seed, data in places.items():  # written and read once, before the jobs share them
+        open_experiment(experiment(task, data, {}, seed, given.out / "unused"))
     with ProcessPoolExecutor(given.jobs) as pool:
         waiting = {
-            (arm, seed): pool.submit(run_arm, given.cohort, data, given.out, arm, seed)
+            (arm, seed): pool.submit(run_arm, given.cohort, places[seed], given.out, arm, seed)
             for seed in seeds
             for arm in arms(task)
         }
