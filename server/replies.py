@@ -125,12 +125,13 @@ def _answers_otherwise(
 
 
 def update_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, config: Config
+    answer: Answer, introduction: Introduction, order: Instruction, *, private: bool
 ) -> str | None:
     """Return why an update cannot be aggregated, or None.
 
     Flower's own strategies average NaN and broadcastable shapes in; here every tensor must have
-    exactly the name, shape and type that was sent, and finite values.
+    exactly the name, shape and type that was sent, and finite values. Where the weights are private
+    nothing is said beside them.
     """
     update = answer.release
     if answer.problem is not None:
@@ -140,7 +141,6 @@ def update_problem(
     other = _answers_otherwise(update, introduction, order)
     if other is not None:
         return other
-    private = config.privacy.mode == "participant"
     if private and update.terms:
         return "it says its losses, which are not private"
     if not private and "loss" not in update.terms:

@@ -143,7 +143,8 @@ def accept(
 ) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
     answer = read_answer(reply)
-    problem = update_problem(answer, introduction, order, config)
+    private = config.privacy.mode == "participant"
+    problem = update_problem(answer, introduction, order, private=private)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
     if update is not None:
         problem = travelling_moments_problem(update, config)

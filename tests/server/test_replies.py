@@ -30,7 +30,13 @@ def weights(**changes):
 
 
 def test_a_good_update_has_no_problem():
-    assert update_problem(answer(), KNOWN, ORDER) is None
+    assert update_problem(answer(), KNOWN, ORDER, private=False) is None
+    assert update_problem(answer(terms={}), KNOWN, ORDER, private=True) is None
+
+
+def test_a_private_update_may_not_say_its_loss():
+    found = update_problem(answer(), KNOWN, ORDER, private=True)
+    assert found == "it says its losses, which are not private"
 
 
 @pytest.mark.parametrize(
@@ -52,12 +58,12 @@ def test_a_good_update_has_no_problem():
     ],
 )
 def test_a_bad_update_is_named(changes, message):
-    assert message in update_problem(answer(**changes), KNOWN, ORDER)
+    assert message in update_problem(answer(**changes), KNOWN, ORDER, private=False)
 
 
 def test_a_refusal_keeps_its_reason():
     refused = Answer(Refusal("a", "the training failed"), 10, "the training failed")
-    assert update_problem(refused, KNOWN, ORDER) == "the training failed"
+    assert update_problem(refused, KNOWN, ORDER, private=False) == "the training failed"
 
 
 @pytest.mark.parametrize(
