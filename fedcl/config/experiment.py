@@ -106,6 +106,13 @@ class Config(Section):
 
     def _require_privacy_is_true(self, privacy: ParticipantPrivacy | SitePrivacy) -> None:
         """Refuse what would make the epsilon a wrong number."""
+        if isinstance(privacy, ParticipantPrivacy) and not self.objective.decomposes:
+            raise ValueError(
+                "privacy.mode: participant bounds what one participant changes, and this objective "
+                "compares participants with each other: one of them changes everybody's gradient, "
+                "which clipping each does not bound. Use objective.prototypes (fixed points along "
+                "age) or loss: l1, with debias: [] and moments: null"
+            )
         if self.encoder.norm == "batch":
             raise ValueError(
                 "encoder.norm: batch lets every participant change every other's output, and its "
@@ -120,13 +127,6 @@ class Config(Section):
             )
         if isinstance(privacy, SitePrivacy):
             self._require_site_privacy_is_true()
-        elif not self.objective.decomposes:
-            raise ValueError(
-                "privacy.mode: participant bounds what one participant changes, and this objective "
-                "compares participants with each other: one of them changes everybody's gradient, "
-                "which clipping each does not bound. Use objective.prototypes (fixed points along "
-                "age) or loss: l1, with debias: [] and moments: null"
-            )
 
     def _require_site_privacy_is_true(self) -> None:
         if self.objective.moments is not None:
