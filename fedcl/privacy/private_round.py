@@ -6,24 +6,19 @@ coin of their own, as the accounting assumes).
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.data.cohort import Cohort, Rows
-from fedcl.data.views import two_views
 from fedcl.local_round import Trained
 from fedcl.models.network import Network
-from fedcl.objective import participant_losses
 from fedcl.privacy.accounting import NoisySums, calibrate
 from fedcl.privacy.clipping import clipped_sums, trainable
+from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
-from fedcl.seeds import derive
-from fedcl.shapes import PerParticipant
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def private_round(
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         for step in range(todo.cost.steps):
             drawn = rows[entropy.uniform(len(rows)) < todo.cost.sampling_rate]
-            batch = _Batch(network, cohort, drawn, config, round_number, step)
+            batch = Drawn(network, cohort, drawn, config, round_number, step)
             gradients = total(batch.losses, len(drawn))
             for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
                 noise = noise_sd * entropy.normal(one.numel()).view_as(one)
@@ -107,39 +102,3 @@ def private_round(
                 parameter.grad = noisy + proximal * (parameter.detach() - start)
             optimizer.step()
     return Trained(len(rows), todo.cost.steps, {}, time.perf_counter() - started)
-
-
-class _Batch:
-    """The participants drawn for a step, read once."""
-
-    def __init__(
-        self,
-        network: Network,
-        cohort: Cohort,
-        drawn: Rows,
-        config: Config,
-        round_number: int,
-        step: int,
-    ) -> None:
-        self._network, self._config = network, config
-        if not len(drawn):
-            return
-        device = next(network.parameters()).device
-        identifiers = cohort.table["participant_id"].to_numpy()[drawn]
-        seeds = [derive(config.seed, "view", i, round_number, step) for i in identifiers]
-        arrays = torch.from_numpy(cohort.load(drawn)).to(device)
-        scale = network.feature_scale()
-        self._views = two_views(arrays, config.views, seeds=seeds, scale=scale)
-        self._known = {
-            name: torch.as_tensor(values, device=device)
-            for name, values in cohort.known_of(drawn, config.objective.names).items()
-        }
-
-    def losses(self, positions: Sequence[int]) -> PerParticipant:
-        """Return the losses of the participants at these positions."""
-        at = torch.as_tensor(np.asarray(positions))
-        first, second = self._views
-        one = first[at]
-        views = (one, one if second is first else second[at])
-        known = {name: values[at.to(values.device)] for name, values in self._known.items()}
-        return participant_losses(self._network, views, known, self._config.objective)
