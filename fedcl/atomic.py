@@ -1,6 +1,7 @@
 """Nothing half-written: files and folders appear whole under their name, or not at all."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +12,43 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 
-def write_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary neighbour of `path`, then give it its name."""
+def write_file(path: Path, write: Callable[[Path], None], *, durable: bool = False) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then give it its name.
+
+    Args:
+        path: The file.
+        write: Fills the file it is given.
+        durable: Whether to wait until it is on the disk, name and all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)
     try:
         write(temporary)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
-    write_file(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a text file whole; `durable` as of `write_file`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_file(path, write, durable=durable)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -32,11 +56,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, state: dict[str, np.ndarray]) -> None:
-    """Write named arrays as one safetensors file."""
+def write_tensors(path: Path, state: dict[str, np.ndarray], *, durable: bool = False) -> None:
+    """Write named arrays as one safetensors file; `durable` as of `write_file`."""
     # safetensors copies raw memory: a non-contiguous view would be written in the wrong order.
     whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.items()}
-    write_file(path, lambda temporary: save_file(whole, temporary))
+    write_file(path, lambda temporary: save_file(whole, temporary), durable=durable)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -61,7 +85,3 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 def _neighbour(path: Path) -> Path:
     """A hidden name beside `path` that no other process or thread writes to."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
-
-
-def _discard(_: object) -> None:
-    return None

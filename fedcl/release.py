@@ -1,4 +1,4 @@
-"""Everything that may leave a site: four kinds of release, each with a receipt.
+"""Everything that may leave a site: five kinds of release, each with a receipt.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.
@@ -143,6 +143,27 @@ class MomentShare:
 
 
 @dataclass(frozen=True)
+class GradientShare:
+    """What leaves a site at each step that all sites take together.
+
+    Attributes:
+        site: Its label.
+        round: The round it answers.
+        step: The step of the round, from 1.
+        participants: Training participants of the site, drawn or not.
+        gradients: Clipped, summed and noised, by parameter; float32.
+        seconds: Wall-clock time of the step.
+    """
+
+    site: str
+    round: int
+    step: int
+    participants: int
+    gradients: State
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Refusal:
     """A site cannot answer. The reason is a category; details stay in the site's own log.
 
@@ -164,7 +185,7 @@ REFUSALS = (
     "its privacy ledger allows no further round or cannot be used",
 )
 
-Release = Introduction | MomentShare | Update | Refusal
+Release = Introduction | MomentShare | GradientShare | Update | Refusal
 
 
 def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
@@ -181,6 +202,8 @@ def arrays_of(release: Release) -> State:
     match release:
         case Update():
             return release.weights
+        case GradientShare():
+            return release.gradients
         case Introduction(feature_sums=FeatureSums() as sums):
             return {"feature_total": sums.total, "feature_squares": sums.squares}
         case _:

@@ -15,6 +15,7 @@ from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums
 from fedcl.release import (
     FeatureSums,
+    GradientShare,
     Introduction,
     MomentShare,
     Refusal,
@@ -31,6 +32,7 @@ T = TypeVar("T", str, int, float)
 INTRODUCE = "query.introduce"
 MOMENTS = "query.moments"
 TRAIN = "train"
+GRADIENT = "train.gradient"
 
 _HEADER = "fedcl"
 _ARRAYS = "arrays"
@@ -55,7 +57,8 @@ class Instruction:
         weights: The travelling tensors; empty for the introduction, and where the site holds them.
         held: Names the weights that a site holds from the question for its moments to the training
             of the same round, so that they travel once; "" where it need not.
-        stretch: Which part of the local round to train, from 1; 0: none, for the moments before it.
+        stretch: Which part of the local round to train, or which step that all sites take together,
+            from 1; 0: none, for the moments before it.
         shared: All sites' moments; None without.
     """
 
@@ -136,6 +139,15 @@ def encode_release(release: Release) -> RecordDict:
                 "participants": release.participants,
                 "seconds": release.seconds,
             }
+        case GradientShare():
+            header = {
+                "kind": "gradient",
+                "site": release.site,
+                "round": release.round,
+                "step": release.step,
+                "participants": release.participants,
+                "seconds": release.seconds,
+            }
         case Update():
             header = {
                 "kind": "update",
@@ -193,6 +205,15 @@ def decode_release(record: RecordDict) -> Release:
                 round=_get(header, "round", int),
                 participants=_get(header, "participants", int),
                 moments=moments,
+                seconds=_get(header, "seconds", float),
+            )
+        case "gradient":
+            return GradientShare(
+                site=site,
+                round=_get(header, "round", int),
+                step=_get(header, "step", int),
+                participants=_get(header, "participants", int),
+                gradients=_arrays(record),
                 seconds=_get(header, "seconds", float),
             )
         case "update":

@@ -5,7 +5,9 @@ from typing import Any
 
 from flwr.app import RecordDict
 
-from fedcl.release import MomentShare, Update, terms_as_json
+from fedcl.config.experiment import Config
+from fedcl.errors import RoundError
+from fedcl.release import GradientShare, MomentShare, Update, terms_as_json
 from fedcl.wire import moments_bytes, payload_bytes
 
 _SILENT = "no answer in time"
@@ -50,12 +52,40 @@ class RoundRecord:
         self._sent_bytes += sites * payload_bytes(message)
         self._moments_bytes += sites * moments_bytes(message)
 
-    def accepted(self) -> int:
-        """Return how many valid updates the round has."""
-        return sum(entry["rejected"] is None for entry in self._sites.values())
+    def begin_step(self) -> None:
+        """A step that all sites take together begins; each is silent until it answers."""
+        for entry in self._sites.values():
+            entry["rejected"] = _SILENT
 
-    def reasons(self) -> str:
-        """Return the sites that failed, grouped by why."""
+    def enter_step(
+        self, site: str, share: GradientShare | None, *, received_bytes: int, rejected: str | None
+    ) -> None:
+        """Note a site's answer to a step; bytes, seconds and steps add up over the round."""
+        entry = self._sites[site]
+        entry["bytes"] += received_bytes
+        entry["rejected"] = rejected
+        if share is not None:
+            entry["participants"] = share.participants
+            entry["seconds"] = round((entry["seconds"] or 0.0) + share.seconds, 3)
+            entry["steps"] = entry.get("steps", 0) + 1
+
+    def require_quorum(self, config: Config, *, step: int | None = None) -> None:
+        """Stop a round, or one step of it, with too few valid answers.
+
+        Raises:
+            RoundError: how many there are, and why the others are not.
+        """
+        needed = max(config.federation.min_sites, config.federation.quorum * len(self.asked))
+        valid = sum(entry["rejected"] is None for entry in self._sites.values())
+        if valid < needed:
+            where = f"round {self.number}" + (f", step {step}" if step else "")
+            raise RoundError(
+                f"{where}: {valid} valid updates from {len(self.asked)} sites, {needed:g} needed "
+                f"(federation.quorum, federation.min_sites). {self._reasons()} The run can be "
+                "resumed from the round before."
+            )
+
+    def _reasons(self) -> str:
         groups: dict[str, list[str]] = {}
         for site, entry in self._sites.items():
             if entry["rejected"] is not None:

@@ -9,7 +9,15 @@ from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
 from fedcl.moments.grid import node_count
 from fedcl.moments.sums import NodeSums, shapes_of
-from fedcl.release import Introduction, MomentShare, Refusal, Release, Update
+from fedcl.release import (
+    GradientShare,
+    Introduction,
+    MomentShare,
+    Refusal,
+    Release,
+    State,
+    Update,
+)
 from fedcl.wire import Instruction, decode_release, payload_bytes
 
 MOST_PARTICIPANTS = 1_000_000
@@ -113,7 +121,7 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
 
 
 def _answers_otherwise(
-    said: Update | MomentShare, introduction: Introduction, order: Instruction
+    said: Update | MomentShare | GradientShare, introduction: Introduction, order: Instruction
 ) -> str | None:
     if said.site != introduction.site:
         return f"answers as site {said.site}"
@@ -148,12 +156,41 @@ def update_problem(
     for name, term in update.terms.items():
         if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
             return f"its {name} is not finite"
-    missing = order.weights.keys() - update.weights.keys()
-    unknown = update.weights.keys() - order.weights.keys()
+    return _tensors_problem(update.weights, order.weights)
+
+
+def gradient_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, trainable: set[str]
+) -> str | None:
+    """Return why a site's gradients cannot be added, or None.
+
+    Args:
+        answer: The reply.
+        introduction: Of the site.
+        order: What was asked; its weights have the gradients' shapes.
+        trainable: Names of the parameters.
+    """
+    share = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(share, GradientShare):
+        return f"expected gradients, found {type(share).__name__}"
+    other = _answers_otherwise(share, introduction, order)
+    if other is not None:
+        return other
+    if share.step != order.stretch:
+        return f"answers step {share.step}"
+    wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
+    return _tensors_problem(share.gradients, wanted)
+
+
+def _tensors_problem(found: State, wanted: State) -> str | None:
+    missing = wanted.keys() - found.keys()
+    unknown = found.keys() - wanted.keys()
     if missing or unknown:
         return f"tensors missing: {_few(missing)}; unknown: {_few(unknown)}"
-    for name, sent in order.weights.items():
-        array = update.weights[name]
+    for name, sent in wanted.items():
+        array = found[name]
         if array.dtype != sent.dtype:
             return f"{name}: {array.dtype}, expected {sent.dtype}"
         if array.shape != sent.shape:

@@ -13,8 +13,8 @@ from flwr.serverapp import Grid
 from fedcl.config.experiment import Config
 from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean
 from fedcl.config.network import MLPEncoder
+from fedcl.config.privacy import CentralPrivacy
 from fedcl.config.text import resolved
-from fedcl.errors import RoundError
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
@@ -24,6 +24,7 @@ from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.wire import TRAIN, Instruction
 from server import rules
+from server.central import steps_together
 from server.moments import Collected, ask_for_moments
 from server.private_sum import noisy_mean, pay_for_round
 from server.question import ask_sites
@@ -70,12 +71,14 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
                 asked, order = ask_for_moments(grid, roster, asked, order, config, record)
             order = replace(order, stretch=order.stretch + 1)
         collected = Collected(config)
-        if isinstance(config.federation.rule, Cyclic):
+        if isinstance(config.privacy, CentralPrivacy):
+            weights, server = steps_together(grid, roster, order, config, record, checkpoint)
+        elif isinstance(config.federation.rule, Cyclic):
             weights, server = tour(grid, roster, order, config, record), no_memory
         else:
             valid = updates(grid, roster, asked, order, config, record, collected)
             weights, server = combine(valid, checkpoint, config, trainable, entropy)
-        _require_quorum(record, config)
+        record.require_quorum(config)
         shared = collected.shared(number)
         checkpoint = Checkpoint(number, weights, server, record.as_json(), shared)
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
@@ -185,13 +188,3 @@ def combine(
         case _:
             return mean, {}
     return {name: stepped.get(name, mean[name]) for name in mean}, memory
-
-
-def _require_quorum(record: RoundRecord, config: Config) -> None:
-    needed = max(config.federation.min_sites, config.federation.quorum * len(record.asked))
-    if record.accepted() < needed:
-        raise RoundError(
-            f"round {record.number}: {record.accepted()} valid updates from {len(record.asked)} "
-            f"sites, {needed:g} needed (federation.quorum, federation.min_sites). "
-            f"{record.reasons()} The run can be resumed from the round before."
-        )

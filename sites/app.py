@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
 from fedcl.release import REFUSALS, Refusal, Release, receipt
 from fedcl.wire import (
+    GRADIENT,
     INTRODUCE,
     MOMENTS,
     TRAIN,
@@ -21,6 +22,7 @@ from fedcl.wire import (
     decode_instruction,
     encode_release,
 )
+from sites.gradient import share_gradient
 from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
 
@@ -39,6 +41,12 @@ def on_introduce(message: Message, context: Context) -> Message:
 def on_moments(message: Message, context: Context) -> Message:
     """Say the moments under the encoder of the round that begins."""
     return _answer(message, context, share_moments)
+
+
+@app.train(GRADIENT.split(".")[1])
+def on_gradient(message: Message, context: Context) -> Message:
+    """Say the gradients of a step that all sites take together."""
+    return _answer(message, context, share_gradient)
 
 
 @app.train(*TRAIN.split(".")[1:])

@@ -28,9 +28,15 @@ class Versions:
 
     folder: Path
 
-    def write(self, round_number: int, arrays: State) -> None:
-        """Write a round's version and forget those that no resume can need."""
-        write_tensors(self._path(round_number), arrays)
+    def write(self, round_number: int, arrays: State, *, durable: bool = False) -> None:
+        """Write a round's version and forget those that no resume can need.
+
+        Args:
+            round_number: Of the version.
+            arrays: By name.
+            durable: Whether it must outlive a power cut too.
+        """
+        write_tensors(self._path(round_number), arrays, durable=durable)
         for number in self._rounds():
             if number > round_number or number in self._rounds()[:-_KEPT]:
                 self._path(number).unlink(missing_ok=True)
@@ -73,7 +79,7 @@ class SiteMemory:
         optimizer: The optimiser's state.
         midway: The network inside a round whose moments are refreshed, and what was done so far.
         midway_optimizer: The optimiser's state there.
-        charges: How many lines the privacy ledger had.
+        charges: How many lines the privacy ledger had, and the last step taken.
     """
 
     def __init__(self, folder: Path) -> None:

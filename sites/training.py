@@ -54,7 +54,7 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
     started = time.perf_counter()
     if order.stretch == 0:
         held(site.config).put(order.held, order.weights)
-        network = _received(site, order.weights, order.round)
+        network = received_network(site, order.weights, order.round)
     else:
         work, done = _train_stretch(site, order)
         network = work.network
@@ -73,8 +73,8 @@ def train(site: Site, order: Instruction) -> Update:
     config, settings = site.config, site.config.objective.moments
     moments = None
     if settings is not None and not settings.fresh:
-        received = _received(site, order.weights, order.round)
-        moments = remembered_moments(site, received, order.round)
+        network = received_network(site, order.weights, order.round)
+        moments = remembered_moments(site, network, order.round)
     work, trained = _train_stretch(site, order)
     staying = staying_names(work.network, config)
     if staying:
@@ -138,7 +138,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trained
 
 def _begin(site: Site, order: Instruction) -> _InTraining:
     """The network as received, and a new optimiser or the one that stayed."""
-    network = _received(site, _weights(site, order), order.round)
+    network = received_network(site, _weights(site, order), order.round)
     optimizer = build_optimizer(network, site.config.local, round_number=order.round)
     memory = site.memory.optimizer.before(order.round)
     if memory:
@@ -177,7 +177,7 @@ def _weights(site: Site, order: Instruction) -> State:
     return order.weights or held(site.config).take(order.held)
 
 
-def _received(site: Site, weights: State, round_number: int) -> Network:
+def received_network(site: Site, weights: State, round_number: int) -> Network:
     """Return the network with the weights received and the tensors that stay at the site."""
     config = site.config
     use_threads(config.compute)

@@ -137,6 +137,14 @@ def private_tree(folder: Path, **changes) -> dict:
     return tree
 
 
+def central_private_tree(folder: Path, **changes) -> dict:
+    """Like `private_tree`, with steps that all sites take together."""
+    tree = private_tree(folder)
+    promise = {"mode": "participant_central", "gradients": "loop", "participants": 20, **changes}
+    tree["privacy"] = _promise(folder, **promise)
+    return tree
+
+
 def site_private_tree(folder: Path, **changes) -> dict:
     """Like `table_tree`, with privacy of whole sites."""
     tree = _on_a_public_scale(folder)

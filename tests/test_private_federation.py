@@ -12,7 +12,7 @@ from fedcl.experiment import run_experiment
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.privacy.ledger import SITES as SITES_LEDGER
 from fedcl.privacy.ledger import Charge, Ledger
-from fedcl.privacy.private_round import plan
+from fedcl.privacy.plan import plan
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import simulate
 from sites.memory import SiteMemory

@@ -6,10 +6,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
-from fedcl.config.federation import Cyclic, FedBN, Federation, Local, Median, TrimmedMean
+from fedcl.config.federation import Cyclic, FedAvg, FedBN, Federation, Local, Median, TrimmedMean
 from fedcl.config.network import Encoder, MLPEncoder, Projector
 from fedcl.config.objective import Objective
-from fedcl.config.privacy import NoPrivacy, ParticipantPrivacy, Privacy, SitePrivacy
+from fedcl.config.privacy import (
+    CentralPrivacy,
+    NoPrivacy,
+    ParticipantPrivacy,
+    Privacy,
+    SitePrivacy,
+)
 from fedcl.config.section import Count, Section
 from fedcl.config.views import Views
 
@@ -104,14 +110,16 @@ class Config(Section):
                 raise ValueError("data.intensity: vbm or zscore for volumes")
         return self
 
-    def _require_privacy_is_true(self, privacy: ParticipantPrivacy | SitePrivacy) -> None:
+    def _require_privacy_is_true(
+        self, privacy: ParticipantPrivacy | CentralPrivacy | SitePrivacy
+    ) -> None:
         """Refuse what would make the epsilon a wrong number."""
-        if isinstance(privacy, ParticipantPrivacy) and not self.objective.decomposes:
+        if not isinstance(privacy, SitePrivacy) and not self.objective.decomposes:
             raise ValueError(
-                "privacy.mode: participant bounds what one participant changes, and this objective "
-                "compares participants with each other: one of them changes everybody's gradient, "
-                "which clipping each does not bound. Use objective.prototypes (fixed points along "
-                "age) or loss: l1, with debias: [] and moments: null"
+                f"privacy.mode: {privacy.mode} bounds what one participant changes, and this "
+                "objective compares participants with each other: one of them changes everybody's "
+                "gradient, which clipping each does not bound. Use objective.prototypes (fixed "
+                "points along age) or loss: l1, with debias: [] and moments: null"
             )
         if self.encoder.norm == "batch":
             raise ValueError(
@@ -127,6 +135,26 @@ class Config(Section):
             )
         if isinstance(privacy, SitePrivacy):
             self._require_site_privacy_is_true()
+        if isinstance(privacy, CentralPrivacy):
+            self._require_central_privacy_is_true(privacy)
+
+    def _require_central_privacy_is_true(self, privacy: CentralPrivacy) -> None:
+        if not isinstance(self.federation.rule, FedAvg):
+            raise ValueError(
+                f"federation.rule: {self.federation.rule.kind} combines weights, and with "
+                "privacy.mode: participant_central sites send gradients that the server adds up; "
+                "use fedavg"
+            )
+        if self.federation.sites_per_round is not None:
+            raise ValueError(
+                "federation.sites_per_round: every participant must have the same chance to be in "
+                "every step; with privacy.mode: participant_central ask all sites (null)"
+            )
+        if self.local.batch_size > privacy.participants:
+            raise ValueError(
+                f"local.batch_size: {self.local.batch_size} is more than the privacy.participants: "
+                f"{privacy.participants} of all sites together, of whom it is drawn"
+            )
 
     def _require_site_privacy_is_true(self) -> None:
         if self.objective.moments is not None:

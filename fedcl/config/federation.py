@@ -35,7 +35,8 @@ class Local(Section):
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    """Participants per step; each gives two views."""
+    """Participants per step; each gives two views. Of one site, but with privacy.mode
+    participant_central of all sites together."""
     optimizer: Optimizer
     decay: Decay
     keep_optimizer: bool

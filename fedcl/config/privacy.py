@@ -57,6 +57,20 @@ class ParticipantPrivacy(_Promise):
     with the memory of one."""
 
 
+class CentralPrivacy(_Promise):
+    """Sites send clipped sums of gradients, each with its share of the noise, and the server takes
+    one step on their sum: the noise of one site for all of them. A round is as many such steps as
+    `local.epochs` passes over everybody take; `local.batch_size` counts participants of all sites.
+    """
+
+    mode: Literal["participant_central"]
+    gradients: Literal["hooks", "loop"]
+    """As of mode participant."""
+    participants: Count
+    """About how many train in all sites together: with local.batch_size the chance of each to be
+    in a step. A public number, fixed before anybody joins."""
+
+
 class SitePrivacy(_Promise):
     """The server clips each site's change of the weights and noises their sum: the bound is on
     what a whole site changes, for other sites and whoever sees the weights, not for the server."""
@@ -67,4 +81,6 @@ class SitePrivacy(_Promise):
     since the true one would tell of a site by itself."""
 
 
-Privacy = Annotated[NoPrivacy | ParticipantPrivacy | SitePrivacy, Field(discriminator="mode")]
+Privacy = Annotated[
+    NoPrivacy | ParticipantPrivacy | CentralPrivacy | SitePrivacy, Field(discriminator="mode")
+]

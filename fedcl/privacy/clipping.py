@@ -91,6 +91,11 @@ def trainable(network: nn.Module) -> list[nn.Parameter]:
     return [p for p in network.parameters() if p.requires_grad]
 
 
+def trainable_names(network: nn.Module) -> tuple[str, ...]:
+    """Return their names, in the same order."""
+    return tuple(name for name, p in network.named_parameters() if p.requires_grad)
+
+
 def _forget_samples(network: nn.Module) -> None:
     for p in trainable(network):
         p.grad = None

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedcl.atomic import write_file
+from fedcl.atomic import sync, write_text
 from fedcl.errors import PrivacyError
 from fedcl.privacy.accounting import NoisySums, epsilon, within
 
@@ -105,7 +105,7 @@ class Ledger:
                 file.flush()
                 os.fsync(file.fileno())
             if fresh:
-                _sync_folder(self.path.parent)
+                sync(self.path.parent)
             self._mark(len(charges) + 1, _digest(line))
 
     @contextmanager
@@ -167,14 +167,8 @@ class Ledger:
             raise PrivacyError(f"{self._head}: damaged; restore it from a backup") from None
 
     def _mark(self, count: int, digest: str) -> None:
-        def write(path: Path) -> None:
-            with path.open("w") as file:
-                file.write(f"{count} {digest}\n")
-                file.flush()
-                os.fsync(file.fileno())
-
-        write_file(self._head, write)
-        _sync_folder(self.path.parent)
+        text = f"{count} {digest}\n"
+        write_text(self._head, text, durable=True)
 
 
 def ledgers(folder: Path) -> tuple[Ledger, ...]:
@@ -197,12 +191,3 @@ def _line(charge: Charge, last: str) -> bytes:
 
 def _digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,7 +6,6 @@ coin of their own, as the accounting assumes).
 """
 
 import time
-from dataclasses import dataclass
 
 import torch
 
@@ -15,49 +14,10 @@ from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.local_round import Trained
 from fedcl.models.network import Network
-from fedcl.privacy.accounting import NoisySums, calibrate
 from fedcl.privacy.clipping import clipped_sums, trainable
 from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a site does in a round; a function of its size and of nothing else of its data.
-
-    Attributes:
-        expected: Participants per step, in the mean.
-        cost: The sums of a round.
-    """
-
-    expected: int
-    cost: NoisySums
-
-
-def plan(config: Config, participants: int) -> Plan:
-    """Return what a site of so many participants does in each round.
-
-    As many steps as shuffled batches would take, but each participant is in each with the same
-    chance, on their own.
-
-    Raises:
-        PrivacyError: the target epsilon cannot be reached.
-    """
-    privacy = config.privacy
-    assert isinstance(privacy, ParticipantPrivacy)
-    expected = min(config.local.batch_size, participants)
-    rate = expected / participants
-    steps = config.local.epochs * -(-participants // expected)
-    noise = privacy.noise_multiplier
-    if noise is None:
-        assert privacy.target_epsilon is not None
-        noise = calibrate(
-            target_epsilon=privacy.target_epsilon,
-            delta=privacy.delta,
-            sampling_rate=rate,
-            steps=steps * config.federation.rounds,
-        )
-    return Plan(expected, NoisySums(noise, rate, steps))
+from fedcl.privacy.plan import plan
 
 
 def private_round(

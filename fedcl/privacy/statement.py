@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from fedcl.config.privacy import NoPrivacy, ParticipantPrivacy, Privacy, SitePrivacy
+from fedcl.config.privacy import (
+    CentralPrivacy,
+    NoPrivacy,
+    ParticipantPrivacy,
+    Privacy,
+    SitePrivacy,
+)
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import SITES, Ledger
 
@@ -23,16 +29,25 @@ def statement(privacy: Privacy, sites: Sequence[str]) -> str:
     return promise
 
 
-def _of(privacy: ParticipantPrivacy, sites: Sequence[str]) -> str:
+def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str]) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)
     return (
         f"participant: epsilon {most:.2f} at delta {privacy.delta:g} at the site that has paid "
         "most, all runs in its ledger together, for adding or removing one participant with all "
-        "their views (privacy loss distribution, dp-accounting). Holds against the server, other "
-        "sites and whoever sees the weights. Taken as public: site sizes, ages' range, the "
-        "configuration. Not covered: this report's measures and figures, time, and choices made "
-        "by looking at them"
+        f"their views (privacy loss distribution, dp-accounting). {_against(privacy)}. Taken as "
+        "public: site sizes, ages' range, the configuration. Not covered: this "
+        "report's measures and figures, time, and choices made by looking at them"
+    )
+
+
+def _against(privacy: ParticipantPrivacy | CentralPrivacy) -> str:
+    if isinstance(privacy, ParticipantPrivacy):
+        return "Holds against the server, other sites and whoever sees the weights"
+    return (
+        "Holds against other sites and whoever sees the weights, for sums that "
+        "federation.min_sites honest sites are in; not against the server, which sees each site's "
+        "sum with that site's share of the noise"
     )
 
 

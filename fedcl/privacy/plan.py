@@ -1,0 +1,74 @@
+"""What is released in a round, and its cost: known before anybody's data is looked at."""
+
+import math
+from dataclasses import dataclass
+
+from fedcl.config.experiment import Config
+from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
+from fedcl.privacy.accounting import NoisySums, calibrate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The private steps of a round; a function of public numbers alone.
+
+    Attributes:
+        expected: Participants per step, in the mean.
+        cost: The sums of a round.
+    """
+
+    expected: int
+    cost: NoisySums
+
+
+def plan(config: Config, participants: int) -> Plan:
+    """Return what a site of so many participants does in each round.
+
+    As many steps as shuffled batches would take, but each participant is in each with the same
+    chance, on their own.
+
+    Raises:
+        PrivacyError: the target epsilon cannot be reached.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, ParticipantPrivacy)
+    return _planned(config, privacy, min(config.local.batch_size, participants), participants)
+
+
+def central_plan(config: Config) -> Plan:
+    """Return what all sites together do in each round.
+
+    Raises:
+        PrivacyError: as of `plan`.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, CentralPrivacy)
+    return _planned(config, privacy, config.local.batch_size, privacy.participants)
+
+
+def share_of_noise(config: Config) -> float:
+    """Return the SD of the noise that one site adds to its sum, as a share of the whole noise's.
+
+    As if only federation.min_sites took part: the noise is whole when all the others drop out.
+    """
+    return 1 / math.sqrt(config.federation.min_sites)
+
+
+def _planned(
+    config: Config,
+    privacy: ParticipantPrivacy | CentralPrivacy,
+    expected: int,
+    participants: int,
+) -> Plan:
+    rate = expected / participants
+    steps = config.local.epochs * -(-participants // expected)
+    noise = privacy.noise_multiplier
+    if noise is None:
+        assert privacy.target_epsilon is not None
+        noise = calibrate(
+            target_epsilon=privacy.target_epsilon,
+            delta=privacy.delta,
+            sampling_rate=rate,
+            steps=steps * config.federation.rounds,
+        )
+    return Plan(expected, NoisySums(noise, rate, steps))
