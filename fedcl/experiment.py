@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fedcl import alone, pooled
 from fedcl.compute import choose_device
 from fedcl.config.experiment import Config
 from fedcl.config.objective import require_comparable
-from fedcl.data.cohort import Cohort
+from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, DataError, RunError
 from fedcl.outcome import Kind, OnStep, evaluate_run, skipped_sites
@@ -67,6 +67,12 @@ def run_experiment(
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
         say(f"Too few training participants, evaluated only: site {names}.")
+    small = _without_own_mean(cohort, config, sites)
+    if small:
+        say(
+            "Too small for a mean of their own (private_moments.min_participants), so FairKL "
+            f"leaves them alone: site {', '.join(small)}."
+        )
 
     rounds = config.federation.rounds
     match kind:
@@ -127,6 +133,15 @@ def open_for_training(config: Config, on_step: OnStep) -> Cohort:
             f"{config.local.min_participants} training participants; at least 2 are needed"
         )
     return cohort
+
+
+def _without_own_mean(cohort: Cohort, config: Config, sites: Sequence[str]) -> list[str]:
+    """The sites whose own moments the noise would drown."""
+    settings = config.objective.private_moments
+    if settings is None:
+        return []
+    sizes = {site: len(cohort.rows(split=TRAIN, site=site)) for site in sites}
+    return [site for site in sites if sizes[site] < settings.min_participants]
 
 
 def _in_its_folder(kind: Kind, config: Config) -> Config:

@@ -12,8 +12,9 @@ from fedcl.losses.kernels import Known
 from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.shapes import Inputs, PerParticipant
-from fedcl.terms import debias_values, encode, term_values
+from fedcl.terms import debias_alone, debias_values, encode, term_values
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,13 @@ def objective(
 
 
 def participant_losses(
-    network: Network, views: tuple[Inputs, Inputs], known: Known, task: Objective
+    network: Network,
+    views: tuple[Inputs, Inputs],
+    known: Known,
+    task: Objective,
+    frozen: FrozenMoments | None = None,
+    *,
+    round_number: int = 1,
 ) -> PerParticipant:
     """Return one loss per participant: each term's mean over that participant's counted views.
 
@@ -84,17 +91,28 @@ def participant_losses(
         views: As of `objective`.
         known: As of `objective`.
         task: One that decomposes.
+        frozen: Released moments, where it compares with them.
+        round_number: As of `objective`.
     """
     assert task.decomposes
+    assert (frozen is None) == (task.private_moments is None)
     encoded = encode(network, views)
     participants = len(encoded.representation)
     total = encoded.representation.flatten(1).sum(dim=1) * 0.0
     with torch.autocast(total.device.type, enabled=False):
-        for weight, term in task.terms:
-            for one in term_values(encoded, known, term, None, task.prototypes).values():
-                assert isinstance(one, AnchorLoss)
-                counted = one.counted.view(participants, -1).sum(dim=1).clamp(min=1)
-                total = total + weight * one.value.view(participants, -1).sum(dim=1) / counted
+        found = [
+            (weight, one)
+            for weight, term in task.terms
+            for one in term_values(encoded, known, term, None, task.prototypes, frozen).values()
+        ]
+        for debias in task.debias:
+            assert frozen is not None
+            values = debias_alone(encoded, known, debias, task, frozen)
+            found += [(debias.weight_in(round_number), one) for one in values.values()]
+        for weight, one in found:
+            assert isinstance(one, AnchorLoss)
+            counted = one.counted.view(participants, -1).sum(dim=1).clamp(min=1)
+            total = total + weight * one.value.view(participants, -1).sum(dim=1) / counted
     return total
 
 

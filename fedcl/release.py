@@ -1,4 +1,4 @@
-"""Everything that may leave a site: five kinds of release, each with a receipt.
+"""Everything that may leave a site: six kinds of release, each with a receipt.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 
 State = dict[str, np.ndarray]
@@ -143,6 +144,25 @@ class MomentShare:
 
 
 @dataclass(frozen=True)
+class PrivateMomentShare:
+    """What leaves a site where moments are released with noise.
+
+    Attributes:
+        site: Its label.
+        round: The round it answers.
+        participants: Training participants of the site.
+        moments: With the site's noise; float32.
+        seconds: Wall-clock time of the pass over them.
+    """
+
+    site: str
+    round: int
+    participants: int
+    moments: PrivateSums
+    seconds: float
+
+
+@dataclass(frozen=True)
 class GradientShare:
     """What leaves a site at each step that all sites take together.
 
@@ -185,7 +205,7 @@ REFUSALS = (
     "its privacy ledger allows no further round or cannot be used",
 )
 
-Release = Introduction | MomentShare | GradientShare | Update | Refusal
+Release = Introduction | MomentShare | PrivateMomentShare | GradientShare | Update | Refusal
 
 
 def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
@@ -202,6 +222,8 @@ def arrays_of(release: Release) -> State:
     match release:
         case Update():
             return release.weights
+        case PrivateMomentShare():
+            return release.moments.arrays()
         case GradientShare():
             return release.gradients
         case Introduction(feature_sums=FeatureSums() as sums):

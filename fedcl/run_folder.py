@@ -20,6 +20,8 @@ from fedcl.atomic import read_tensors, write_folder, write_json, write_tensors, 
 from fedcl.config.experiment import Config
 from fedcl.config.text import parse, resolved
 from fedcl.errors import RunError
+from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
@@ -38,6 +40,7 @@ class Checkpoint:
         server: The aggregation rule's own memory, named tensors.
         record: The round's line in the log; empty at round 0.
         shared: The sites' moments that the next round starts with, where those travel with updates.
+        released: Moments with noise, as last released.
     """
 
     round: int
@@ -45,6 +48,7 @@ class Checkpoint:
     server: State
     record: dict[str, Any]
     shared: Shared | None = None
+    released: ReleasedMoments | None = None
 
 
 class RunFolder:
@@ -131,6 +135,14 @@ class RunFolder:
                 arrays = [part.arrays() for part in shared.parts]
                 stacked = {n: np.stack([part[n] for part in arrays]) for n in arrays[0]}
                 write_tensors(folder / "moments.safetensors", stacked)
+            released = checkpoint.released
+            if released is not None:
+                state["released"] = {
+                    "round": released.round,
+                    "slots": list(released.slots),
+                    "sizes": list(released.sizes),
+                }
+                write_tensors(folder / "released.safetensors", released.sums.arrays())
             write_json(folder / "state.json", state)
 
         write_folder(self._checkpoint(checkpoint.round), fill)
@@ -180,6 +192,7 @@ class RunFolder:
                 read_tensors(folder / "server.safetensors"),
                 state["record"],
                 _shared(folder, state.get("moments")),
+                _released(folder, state.get("released")),
             )
         except Exception as error:  # safetensors raises its own types for a damaged file
             raise RunError(
@@ -199,6 +212,14 @@ def _shared(folder: Path, described: dict[str, Any] | None) -> Shared | None:
     return Shared(
         described["round"], tuple(described["sites"]), tuple(NodeSums(*part) for part in parts)
     )
+
+
+def _released(folder: Path, described: dict[str, Any] | None) -> ReleasedMoments | None:
+    if described is None:
+        return None
+    sums = PrivateSums(**read_tensors(folder / "released.safetensors"))
+    slots, sizes = tuple(described["slots"]), tuple(described["sizes"])
+    return ReleasedMoments(described["round"], slots, sizes, sums)
 
 
 def _remove(folder: Path) -> None:

@@ -4,6 +4,8 @@ No augmentation, so that the moments are those of the participants and of nothin
 formed batch by batch: what they take does not grow with the site.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -15,7 +17,7 @@ from fedcl.models.network import Network
 from fedcl.moments.grid import node_count, node_shares
 from fedcl.moments.snapshot import Residents
 from fedcl.moments.sums import NodeSums, sums_of
-from fedcl.shapes import NodeShares
+from fedcl.shapes import Embedding, NodeShares
 
 _BATCH = 64
 
@@ -29,22 +31,32 @@ def site_moments(
     The network is left in evaluation mode. The embeddings have the order of `rows`, shape
     (participant, dim), float32.
     """
-    device = next(network.parameters()).device
-    network.eval()
     settings = config.objective.moments
     assert settings is not None
     shares = resident_shares(cohort, rows, config)
     sums = NodeSums.zeros(node_count(settings), config.projector.dim)
     embeddings = []
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     done = 0
-    for batch, arrays in read_ahead(cohort, batches, device=device):
+    for embedding in embedded(network, cohort, rows, config):
+        sums = sums + sums_of(embedding, shares[done : done + len(embedding)].to(embedding.device))
+        embeddings.append(embedding.cpu().numpy())
+        done += len(embedding)
+    return sums.astype(np.float32), np.concatenate(embeddings)
+
+
+@torch.no_grad()
+def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> Iterator[Embedding]:
+    """Yield the embeddings of the rows, a batch at a time, float32.
+
+    The network is left in evaluation mode.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    for _, arrays in read_ahead(cohort, batches, device=device):
         with autocast(config.compute, device):
             embedding = network.project(network.represent(arrays)).float()
-        sums = sums + sums_of(embedding, shares[done : done + len(batch)].to(device))
-        embeddings.append(embedding.cpu().numpy())
-        done += len(batch)
-    return sums.astype(np.float32), np.concatenate(embeddings)
+        yield embedding
 
 
 def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:

@@ -52,6 +52,7 @@ from fedcl.losses.uniformity import (
 from fedcl.losses.yaware import y_aware, y_aware_released
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite, bias_groups, own_before, remote_of, with_others
+from fedcl.moments.frozen import FrozenMoments, frozen_groups, pairs_with_moments
 from fedcl.shapes import Inputs, ViewAges, ViewEmbeddings, ViewRepresentations
 
 Terms = Mapping[str, AnchorLoss | BatchTerm]
@@ -88,6 +89,7 @@ def term_values(
     term: Term,
     cross_site: CrossSite | None,
     prototypes: Prototypes | None,
+    frozen: FrozenMoments | None = None,
 ) -> Terms:
     if term.loss in REGRESSION:
         assert encoded.predicted is not None
@@ -99,6 +101,11 @@ def term_values(
     if prototypes is not None:
         pairs = pairs_with_prototypes(
             embedding, known, prototypes, term.kernel, temperature=term.temperature
+        )
+        return {term.loss: _contrastive(pairs, term)}
+    if frozen is not None:
+        pairs = pairs_with_moments(
+            embedding, known, frozen, term.kernel, temperature=term.temperature
         )
         return {term.loss: _contrastive(pairs, term)}
     weights = within_batch(known, term.kernel)
@@ -192,6 +199,16 @@ def debias_values(
             return end(bias_pairs(vectors, weights, bias), side=side)
         case _:
             raise AssertionError(debias)
+
+
+def debias_alone(
+    encoded: Encoded, known: Known, debias: Debias, task: Objective, frozen: FrozenMoments
+) -> Terms:
+    """Return a debiasing term whose anchors are each compared with released moments alone."""
+    assert encoded.embedding is not None
+    assert isinstance(debias, FairKLRegression)
+    groups = frozen_groups(encoded.embedding, known, frozen, task.kernel)
+    return fairkl_regression(groups, side=debias.side, form=debias.form)
 
 
 def _debias_across(

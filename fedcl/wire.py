@@ -11,6 +11,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedcl.config.text import text_digest
 from fedcl.errors import FedclError
+from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums
 from fedcl.release import (
@@ -18,6 +20,7 @@ from fedcl.release import (
     GradientShare,
     Introduction,
     MomentShare,
+    PrivateMomentShare,
     Refusal,
     Release,
     State,
@@ -37,6 +40,7 @@ GRADIENT = "train.gradient"
 _HEADER = "fedcl"
 _ARRAYS = "arrays"
 _MOMENTS = "moments"
+_RELEASED = "released"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
 
@@ -60,6 +64,8 @@ class Instruction:
         stretch: Which part of the local round to train, or which step that all sites take together,
             from 1; 0: none, for the moments before it.
         shared: All sites' moments; None without.
+        slots: The sites whose own residuals are released, where moments are asked for with noise.
+        released: Moments with noise, as released; None without.
     """
 
     round: int
@@ -68,6 +74,8 @@ class Instruction:
     held: str = ""
     stretch: int = 0
     shared: Shared | None = None
+    slots: tuple[str, ...] = ()
+    released: ReleasedMoments | None = None
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
@@ -79,7 +87,18 @@ def encode_instruction(instruction: Instruction) -> RecordDict:
         "held": instruction.held,
         "stretch": instruction.stretch,
     }
-    shared = instruction.shared
+    shared, released = instruction.shared, instruction.released
+    if instruction.slots:
+        header["slots"] = list(instruction.slots)
+    if released is not None:
+        header |= {
+            "released_round": released.round,
+            "released_slots": list(released.slots),
+            "released_sizes": list(released.sizes),
+        }
+        record = _record(header, instruction.weights)
+        record[_RELEASED] = _encoded(released.sums.arrays())
+        return record
     if shared is None:
         return _record(header, instruction.weights)
     header |= {"moments_round": shared.round, "moments_sites": list(shared.sites)}
@@ -116,6 +135,8 @@ def decode_instruction(record: RecordDict) -> Instruction:
         _get(header, "held", str),
         _get(header, "stretch", int),
         _shared(record, header),
+        tuple(_list(header, "slots", str)) if "slots" in header else (),
+        _released(record, header),
     )
 
 
@@ -134,6 +155,14 @@ def encode_release(release: Release) -> RecordDict:
         case MomentShare():
             header = {
                 "kind": "moments",
+                "site": release.site,
+                "round": release.round,
+                "participants": release.participants,
+                "seconds": release.seconds,
+            }
+        case PrivateMomentShare():
+            header = {
+                "kind": "private moments",
                 "site": release.site,
                 "round": release.round,
                 "participants": release.participants,
@@ -205,6 +234,14 @@ def decode_release(record: RecordDict) -> Release:
                 round=_get(header, "round", int),
                 participants=_get(header, "participants", int),
                 moments=moments,
+                seconds=_get(header, "seconds", float),
+            )
+        case "private moments":
+            return PrivateMomentShare(
+                site=site,
+                round=_get(header, "round", int),
+                participants=_get(header, "participants", int),
+                moments=_private_sums(_arrays(record)),
                 seconds=_get(header, "seconds", float),
             )
         case "gradient":
@@ -320,6 +357,25 @@ def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
         tuple(_list(header, "moments_sites", str)),
         tuple(_node_sums(arrays, f"{number}.") for number in range(parts)),
     )
+
+
+def _released(record: RecordDict, header: ConfigRecord) -> ReleasedMoments | None:
+    if _RELEASED not in record.array_records:
+        return None
+    slots = tuple(_list(header, "released_slots", str)) if "released_slots" in header else ()
+    return ReleasedMoments(
+        _get(header, "released_round", int),
+        slots,
+        tuple(_list(header, "released_sizes", int)),
+        _private_sums(_arrays(record, _RELEASED)),
+    )
+
+
+def _private_sums(arrays: State) -> PrivateSums:
+    try:
+        return PrivateSums(*(arrays[name] for name in ("count", "total", "residuals", "squares")))
+    except KeyError as absent:
+        raise WireError(f"the moments lack {absent}") from None
 
 
 def _node_sums(arrays: State, prefix: str) -> NodeSums:

@@ -5,6 +5,7 @@ of participants, a public number, whoever answered.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def steps_together(
         restore_optimizer(optimizer, checkpoint.server)
     for step in range(1, todo.cost.steps + 1):
         weights = read_state(network, names)
-        asked = Instruction(order.round, order.config_text, weights, stretch=step)
+        asked = replace(order, weights=weights, stretch=step)
         shares = _shares(grid, roster, asked, config, record, set(trainable_names(network)))
         total = _sum(network, shares)
         record.require_quorum(config, step=step)

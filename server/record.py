@@ -7,7 +7,7 @@ from flwr.app import RecordDict
 
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
-from fedcl.release import GradientShare, MomentShare, Update, terms_as_json
+from fedcl.release import GradientShare, MomentShare, PrivateMomentShare, Update, terms_as_json
 from fedcl.wire import moments_bytes, payload_bytes
 
 _SILENT = "no answer in time"
@@ -41,7 +41,9 @@ class RoundRecord:
             self._moments_bytes += update.moments.nbytes
         self._sites[site] = _entry(update, received_bytes=received_bytes, rejected=rejected)
 
-    def enter_moments(self, share: MomentShare, *, received_bytes: int) -> None:
+    def enter_moments(
+        self, share: MomentShare | PrivateMomentShare, *, received_bytes: int
+    ) -> None:
         """Note a share that came before the training."""
         self._earlier_bytes += received_bytes
         self._moments_bytes += share.moments.nbytes
@@ -75,10 +77,21 @@ class RoundRecord:
         Raises:
             RoundError: how many there are, and why the others are not.
         """
-        needed = max(config.federation.min_sites, config.federation.quorum * len(self.asked))
         valid = sum(entry["rejected"] is None for entry in self._sites.values())
+        where = f"round {self.number}" + (f", step {step}" if step else "")
+        self._require(config, valid, where)
+
+    def require_moments(self, config: Config, valid: int) -> None:
+        """Stop a round whose moments too few sites gave.
+
+        Raises:
+            RoundError: as of `require_quorum`.
+        """
+        self._require(config, valid, f"round {self.number}, moments")
+
+    def _require(self, config: Config, valid: int, where: str) -> None:
+        needed = max(config.federation.min_sites, config.federation.quorum * len(self.asked))
         if valid < needed:
-            where = f"round {self.number}" + (f", step {step}" if step else "")
             raise RoundError(
                 f"{where}: {valid} valid updates from {len(self.asked)} sites, {needed:g} needed "
                 f"(federation.quorum, federation.min_sites). {self._reasons()} The run can be "

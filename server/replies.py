@@ -13,6 +13,7 @@ from fedcl.release import (
     GradientShare,
     Introduction,
     MomentShare,
+    PrivateMomentShare,
     Refusal,
     Release,
     State,
@@ -83,7 +84,7 @@ def share_problem(
         return answer.problem
     if not isinstance(share, MomentShare):
         return f"expected moments, found {type(share).__name__}"
-    return _answers_otherwise(share, introduction, order) or moments_problem(
+    return answers_otherwise(share, introduction, order) or moments_problem(
         share.moments, share.participants, config
     )
 
@@ -120,9 +121,12 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
     return None
 
 
-def _answers_otherwise(
-    said: Update | MomentShare | GradientShare, introduction: Introduction, order: Instruction
+def answers_otherwise(
+    said: Update | MomentShare | PrivateMomentShare | GradientShare,
+    introduction: Introduction,
+    order: Instruction,
 ) -> str | None:
+    """Return why it is not what this site was asked for, or None."""
     if said.site != introduction.site:
         return f"answers as site {said.site}"
     if said.round != order.round:
@@ -146,7 +150,7 @@ def update_problem(
         return answer.problem
     if not isinstance(update, Update):
         return f"expected an update, found {type(update).__name__}"
-    other = _answers_otherwise(update, introduction, order)
+    other = answers_otherwise(update, introduction, order)
     if other is not None:
         return other
     if private and update.terms:
@@ -156,7 +160,7 @@ def update_problem(
     for name, term in update.terms.items():
         if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
             return f"its {name} is not finite"
-    return _tensors_problem(update.weights, order.weights)
+    return tensors_problem(update.weights, order.weights)
 
 
 def gradient_problem(
@@ -175,16 +179,17 @@ def gradient_problem(
         return answer.problem
     if not isinstance(share, GradientShare):
         return f"expected gradients, found {type(share).__name__}"
-    other = _answers_otherwise(share, introduction, order)
+    other = answers_otherwise(share, introduction, order)
     if other is not None:
         return other
     if share.step != order.stretch:
         return f"answers step {share.step}"
     wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
-    return _tensors_problem(share.gradients, wanted)
+    return tensors_problem(share.gradients, wanted)
 
 
-def _tensors_problem(found: State, wanted: State) -> str | None:
+def tensors_problem(found: State, wanted: State) -> str | None:
+    """Return why arrays are not finite or not like those wanted, or None."""
     missing = wanted.keys() - found.keys()
     unknown = found.keys() - wanted.keys()
     if missing or unknown:

@@ -26,6 +26,7 @@ from fedcl.wire import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
 from server.moments import Collected, ask_for_moments
+from server.private_moments import release_moments
 from server.private_sum import noisy_mean, pay_for_round
 from server.question import ask_sites
 from server.record import RoundRecord
@@ -65,6 +66,13 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         record = RoundRecord(number, asked)
         entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
         order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
+        private = config.objective.private_moments
+        released = checkpoint.released
+        if private is not None:
+            order = replace(order, released=released)
+            if private.released_in(number):
+                released = release_moments(grid, roster, order, config, record)
+                order = replace(order, released=released)
         if moments is not None and moments.fresh:
             for stretch in range(moments.stretches(config.local.epochs)):
                 order = replace(order, stretch=stretch)
@@ -80,7 +88,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             weights, server = combine(valid, checkpoint, config, trainable, entropy)
         record.require_quorum(config)
         shared = collected.shared(number)
-        checkpoint = Checkpoint(number, weights, server, record.as_json(), shared)
+        checkpoint = Checkpoint(number, weights, server, record.as_json(), shared, released)
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
 
 

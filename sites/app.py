@@ -23,6 +23,7 @@ from fedcl.wire import (
     encode_release,
 )
 from sites.gradient import share_gradient
+from sites.private_moments import share_private_moments
 from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
 
@@ -40,7 +41,7 @@ def on_introduce(message: Message, context: Context) -> Message:
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
     """Say the moments under the encoder of the round that begins."""
-    return _answer(message, context, share_moments)
+    return _answer(message, context, _share)
 
 
 @app.train(GRADIENT.split(".")[1])
@@ -53,6 +54,11 @@ def on_gradient(message: Message, context: Context) -> Message:
 def on_train(message: Message, context: Context) -> Message:
     """Train one local round."""
     return _answer(message, context, train)
+
+
+def _share(site: Site, order: Instruction) -> Release:
+    private = site.config.objective.private_moments is not None
+    return share_private_moments(site, order) if private else share_moments(site, order)
 
 
 def _answer(message: Message, context: Context, work: Work) -> Message:

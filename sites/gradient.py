@@ -7,8 +7,8 @@ from fedcl.privacy.central_step import gradient_share
 from fedcl.release import GradientShare
 from fedcl.wire import Instruction
 from sites.payment import pay_step
-from sites.site import Site
-from sites.training import received_network
+from sites.private_moments import frozen
+from sites.site import Site, received_network
 
 
 def share_gradient(site: Site, order: Instruction) -> GradientShare:
@@ -29,6 +29,7 @@ def share_gradient(site: Site, order: Instruction) -> GradientShare:
         entropy,
         round_number=order.round,
         step=order.stretch,
+        frozen=frozen(site, order),
     )
     seconds = time.perf_counter() - started
     return GradientShare(site.label, order.round, order.stretch, len(site.rows), share, seconds)

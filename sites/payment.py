@@ -7,7 +7,8 @@ from fedcl.errors import PrivacyError
 from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import Charge, Ledger
-from fedcl.privacy.plan import central_plan, plan
+from fedcl.privacy.plan import central_plan, plan, release_cost
+from fedcl.seeds import Name
 from sites.site import Site
 
 _CHARGES, _STEP = "charges", "step"
@@ -43,6 +44,18 @@ def pay_step(site: Site, privacy: CentralPrivacy, round_number: int, step: int) 
     return _entropy(site, privacy, round_number, step)
 
 
+def pay_release(
+    site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int
+) -> Entropy:
+    """Charge the site's ledger for a release of moments; return its entropy.
+
+    Raises:
+        PrivacyError: as of `pay`.
+    """
+    _charge(site, privacy, "moments", round_number, release_cost(site.config))
+    return _entropy(site, privacy, round_number, "moments")
+
+
 def _charge(
     site: Site,
     privacy: ParticipantPrivacy | CentralPrivacy,
@@ -60,8 +73,8 @@ def _charge(
 
 
 def _entropy(
-    site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int, *step: int
+    site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int, *names: Name
 ) -> Entropy:
     if privacy.test_seed is not None:
-        return Entropy.not_private(privacy.test_seed, site.label, round_number, *step)
+        return Entropy.not_private(privacy.test_seed, site.label, round_number, *names)
     return Entropy.from_system()

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.config.text import parse
@@ -12,7 +13,7 @@ from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError
 from fedcl.models.network import Network, build_network
-from fedcl.models.travelling import read_state, travelling, travelling_names
+from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
 from fedcl.pooled import feature_sums
 from fedcl.release import Introduction, State
 from fedcl.run_folder import RunFolder
@@ -81,6 +82,17 @@ def network_of(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
     """
     network = build_network(config, shape, seed=config.seed)
     return network, read_state(network, staying_names(network, config))
+
+
+def received_network(site: Site, weights: State, round_number: int) -> Network:
+    """Return the network with the weights received and the tensors that stay at the site."""
+    config = site.config
+    use_threads(config.compute)
+    network, first_state = network_of(config, site.cohort.shape)
+    staying = site.memory.tensors.before(round_number)
+    write_state(network, {**weights, **(staying or first_state)})
+    place(network, choose_device(config.compute))
+    return network
 
 
 def staying_names(network: Network, config: Config) -> Names:

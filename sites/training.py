@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.federation import FedProx
 from fedcl.config.privacy import ParticipantPrivacy
@@ -21,7 +20,8 @@ from fedcl.wire import Instruction
 from sites.held import HeldWeights
 from sites.moments import remembered_moments, snapshot
 from sites.payment import pay
-from sites.site import Site, network_of, staying_names
+from sites.private_moments import frozen
+from sites.site import Site, received_network, staying_names
 
 _TERM = "term/"
 
@@ -114,6 +114,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trained
             entropy,
             round_number=order.round,
             proximal=proximal,
+            frozen=frozen(site, order),
         )
         return work, trained
     epochs = range(config.local.epochs)
@@ -175,14 +176,3 @@ def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: Tr
 
 def _weights(site: Site, order: Instruction) -> State:
     return order.weights or held(site.config).take(order.held)
-
-
-def received_network(site: Site, weights: State, round_number: int) -> Network:
-    """Return the network with the weights received and the tensors that stay at the site."""
-    config = site.config
-    use_threads(config.compute)
-    network, first_state = network_of(config, site.cohort.shape)
-    staying = site.memory.tensors.before(round_number)
-    write_state(network, {**weights, **(staying or first_state)})
-    place(network, choose_device(config.compute))
-    return network

@@ -137,6 +137,18 @@ def private_tree(folder: Path, **changes) -> dict:
     return tree
 
 
+PRIVATE_MOMENTS = {
+    "grid": [{"kind": "spaced", "covariate": "age", "first": 15, "last": 75, "spacing": 20}],
+    "residual_norm": 1.0,
+    "noise_multiplier": 3.0,
+    "every_rounds": 2,
+    "momentum": 0.5,
+    "min_count": 1,
+    "min_participants": 6,
+    "participants": None,
+}
+
+
 def central_private_tree(folder: Path, **changes) -> dict:
     """Like `private_tree`, with steps that all sites take together."""
     tree = private_tree(folder)

@@ -100,6 +100,13 @@ class Config(Section):
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
                 "none; use fedavg, or encoder.norm: batch"
             )
+        promised = isinstance(self.privacy, ParticipantPrivacy | CentralPrivacy)
+        if self.objective.private_moments is not None and not promised:
+            raise ValueError(
+                "objective.private_moments: a release is paid for by the sites' ledgers, which "
+                f"privacy.mode: {self.privacy.mode} has none of; use objective.moments, or "
+                "participant or participant_central"
+            )
         if not isinstance(self.privacy, NoPrivacy):
             self._require_privacy_is_true(self.privacy)
         if isinstance(self.data, OpenBHBData):
@@ -119,7 +126,8 @@ class Config(Section):
                 f"privacy.mode: {privacy.mode} bounds what one participant changes, and this "
                 "objective compares participants with each other: one of them changes everybody's "
                 "gradient, which clipping each does not bound. Use objective.prototypes (fixed "
-                "points along age) or loss: l1, with debias: [] and moments: null"
+                "points along age), objective.private_moments or loss: l1, with moments: null; "
+                "debias: [], or with private_moments fairkl_regression against the site"
             )
         if self.encoder.norm == "batch":
             raise ValueError(

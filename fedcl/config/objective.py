@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from fedcl.config.kernels import Kernel, compared_by, is_binary
 from fedcl.config.moments import Moments
+from fedcl.config.private_moments import PrivateMoments
 from fedcl.config.prototypes import Prototypes
 from fedcl.config.section import NonNegative, Positive, Section
 from fedcl.errors import ConfigError
@@ -171,11 +172,21 @@ class Objective(Term):
     """Fixed points along age to compare participants with, instead of each other; null: each
     other. A loss against prototypes is what participant-level privacy needs."""
 
+    private_moments: PrivateMoments | None = None
+    """Released moments to compare participants with: with everybody's where there are no
+    prototypes, with those of other sites in fairkl_regression. For participant-level privacy."""
+
     @property
     def decomposes(self) -> bool:
         """Whether each participant's loss is a function of that participant alone."""
-        alone = all(t.loss in REGRESSION or self.prototypes is not None for _, t in self.terms)
-        return alone and not self.debias and self.moments is None
+        fixed = self.prototypes is not None or self.private_moments is not None
+        alone = all(term.loss in REGRESSION or fixed for _, term in self.terms)
+        return alone and self.moments is None and all(map(self._debiases_alone, self.debias))
+
+    def _debiases_alone(self, debias: Debias) -> bool:
+        against_site = debias.against == "site" and debias.vectors == "embedding"
+        regression = isinstance(debias, FairKLRegression)
+        return self.private_moments is not None and regression and against_site
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
@@ -186,7 +197,8 @@ class Objective(Term):
     def names(self) -> frozenset[str]:
         """What must be known of every participant: covariates, tables, and the biases."""
         compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
-        axes = {axis.covariate for axis in self.moments.grid} if self.moments else set()
+        grids = [on.grid for on in (self.moments, self.private_moments) if on is not None]
+        axes = {axis.covariate for grid in grids for axis in grid}
         return frozenset({"age"}) | compared | axes | {debias.against for debias in self.debias}
 
     @property
@@ -211,23 +223,22 @@ class Objective(Term):
         return self
 
     @model_validator(mode="after")
-    def _against_prototypes(self) -> "Objective":
-        if self.prototypes is None:
-            return self
-        if self.moments is not None:
+    def _against_fixed_points(self) -> "Objective":
+        fixed = [key for key in ("prototypes", "private_moments") if getattr(self, key) is not None]
+        if fixed and self.moments is not None:
             raise ValueError(
-                "prototypes: participants are compared with prototypes or with each other; set "
-                "moments or prototypes to null"
+                f"{fixed[0]}: participants are compared with fixed points or with each other; set "
+                f"moments or {fixed[0]} to null"
             )
-        for _, term in self.terms:
+        for _, term in self.terms if fixed else ():
             if term.loss in REGRESSION:
                 continue
             if term.loss in _NEEDS_BATCH or term.variant == "released":
                 raise ValueError(
-                    f"prototypes: {term.loss} ({term.variant}) compares participants of a batch; "
+                    f"{fixed[0]}: {term.loss} ({term.variant}) compares participants of a batch; "
                     "use l_exp, y_aware, l_thr, info_nce, x_clr or soft_sup_con, published"
                 )
-            if compared_by(term.kernel) - {"age"}:
+            if self.prototypes is not None and compared_by(term.kernel) - {"age"}:
                 raise ValueError(
                     f"prototypes: the kernel of {term.loss} compares more than the age, which is "
                     "all that a prototype has"
@@ -236,13 +247,17 @@ class Objective(Term):
 
     @model_validator(mode="after")
     def _moments_of_what_is_compared(self) -> "Objective":
-        if self.moments is None:
-            return self
-        axes = [axis.covariate for axis in self.moments.grid]
+        for name, on in (("moments", self.moments), ("private_moments", self.private_moments)):
+            if on is not None:
+                self._require_on_the_grid(name, on)
+        return self
+
+    def _require_on_the_grid(self, name: str, on: Moments | PrivateMoments) -> None:
+        axes = [axis.covariate for axis in on.grid]
         if len(set(axes)) < len(axes) or "site" in axes:
-            raise ValueError("moments.grid: one axis for each covariate, and none for the site")
+            raise ValueError(f"{name}.grid: one axis for each covariate, and none for the site")
         contrastive = [term for _, term in self.terms if term.loss not in REGRESSION]
-        for term in contrastive:
+        for term in contrastive if name == "moments" else ():
             if term.loss in _WITHOUT_NODES or term.variant == "released":
                 raise ValueError(
                     f"moments: {term.loss} ({term.variant}) takes no participants of other sites; "
@@ -252,10 +267,9 @@ class Objective(Term):
             absent = compared_by(term.kernel) - set(axes)
             if absent:
                 raise ValueError(
-                    f"moments.grid: the kernel of {term.loss} compares {', '.join(sorted(absent))}"
+                    f"{name}.grid: the kernel of {term.loss} compares {', '.join(sorted(absent))}"
                     ", which is not on the grid: other sites are known by the grid's covariates"
                 )
-        return self
 
 
 def require_comparable(task: Objective, *, federated: bool) -> None:
@@ -275,12 +289,15 @@ def require_comparable(task: Objective, *, federated: bool) -> None:
             f"objective.debias: {debias.name} against the site compares participants of different "
             "sites, and here every batch comes from one. In a federation fairkl, "
             "fairkl_regression (form kl or squared), conditional_means and feature_moments do, on "
-            "the embedding and with objective.moments; `fedcl pooled` has them all"
+            "the embedding and with objective.moments, and with objective.private_moments "
+            "fairkl_regression alone; `fedcl pooled` has them all"
         )
 
 
 def _compares_moments(debias: Debias, task: Objective) -> bool:
     """Whether the term can be formed from what sites exchange."""
+    if task.private_moments is not None:
+        return isinstance(debias, FairKLRegression) and debias.vectors == "embedding"
     if task.moments is None or debias.vectors != "embedding":
         return False
     released = isinstance(debias, FairKL) and debias.form == "released"

@@ -119,6 +119,32 @@ def pairs_of_views(
     )
 
 
+def own_views(embeddings: ViewEmbeddings, *, temperature: float) -> Pairs:
+    """Return every view against the views of its own participant, itself not allowed.
+
+    Row by row: nothing of one participant is computed from another, not even times zero.
+
+    Args:
+        embeddings: Unit vectors.
+        temperature: Divides the cosine similarity, > 0.
+    """
+    participants, views, _ = embeddings.shape
+    embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    with torch.autocast(embeddings.device.type, enabled=False):
+        similarity = (
+            (embeddings[:, :, None, :] * embeddings[:, None, :, :]).sum(dim=3).flatten(0, 1)
+        )
+    other = ~torch.eye(views, dtype=torch.bool, device=embeddings.device).repeat(participants, 1)
+    own_number = torch.zeros(views, dtype=torch.long, device=embeddings.device)
+    return Pairs(
+        similarity=similarity / temperature,
+        positiveness=other.to(similarity.dtype),
+        allowed=other,
+        participants=(own_number[:1].expand(len(similarity)), own_number),
+        largest=1 / temperature,
+    )
+
+
 def beside_nodes(
     pairs: Pairs,
     embeddings: ViewEmbeddings,

@@ -8,6 +8,7 @@ quantiles of the normal distribution, so that nothing is drawn.
 """
 
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from fedcl.config.kernels import Kernel
 from fedcl.config.prototypes import Prototypes
 from fedcl.losses.kernels import Known, positiveness
-from fedcl.losses.pairs import Pairs
+from fedcl.losses.pairs import Pairs, own_views
 from fedcl.shapes import PerNode, Rows, ViewEmbeddings
 
 
@@ -55,8 +56,6 @@ def pairs_with_prototypes(
 ) -> Pairs:
     """Return every view against the participant's other views and the prototypes.
 
-    Row by row: nothing of one participant is computed from another, not even times zero.
-
     Args:
         embeddings: Unit vectors.
         known: Of the participants; age in years.
@@ -64,29 +63,24 @@ def pairs_with_prototypes(
         kernel: Compares ages alone.
         temperature: Divides the cosine similarity, > 0.
     """
-    participants, views, dim = embeddings.shape
-    wide = torch.promote_types(embeddings.dtype, torch.float32)
-    embeddings = embeddings.to(wide)
-    ages = prototype_ages(settings).to(embeddings.device)
-    points = age_curve(ages, dim, bandwidth_years=settings.bandwidth).to(wide)
-    with torch.autocast(embeddings.device.type, enabled=False):
-        own = (embeddings[:, :, None, :] * embeddings[:, None, :, :]).sum(dim=3)
-        to_points = embeddings @ points.T
-    similarity = torch.cat([own, to_points], dim=2).flatten(0, 1) / temperature
-
-    known_age = {"age": known["age"].to(wide)}
-    weights = positiveness(known_age, {"age": ages.to(wide)}, kernel).repeat_interleave(views, 0)
-    other_view = ~torch.eye(views, dtype=torch.bool, device=ages.device).repeat(participants, 1)
-    allowed = torch.cat([other_view, torch.ones_like(weights, dtype=torch.bool)], dim=1)
-    one_each = torch.zeros(views, dtype=wide, device=ages.device)
-    stands_for = torch.full((len(ages),), settings.multiplicity, dtype=wide, device=ages.device)
-    own_number = torch.zeros(views, dtype=torch.long, device=ages.device)
-    numbers = torch.arange(1, len(ages) + 1, device=ages.device)
-    return Pairs(
-        similarity=similarity,
-        positiveness=torch.cat([other_view.to(wide), weights], dim=1),
-        allowed=allowed,
-        participants=(own_number[:1].expand(len(similarity)), torch.cat([own_number, numbers])),
-        log_multiplicity=torch.cat([one_each, stands_for.log()]),
-        largest=1 / temperature,
+    pairs = own_views(embeddings, temperature=temperature)
+    views, dim, device = embeddings.shape[1], embeddings.shape[2], embeddings.device
+    rows = embeddings.flatten(0, 1).to(pairs.similarity.dtype)
+    ages = prototype_ages(settings).to(device)
+    points = age_curve(ages, dim, bandwidth_years=settings.bandwidth).to(rows.dtype)
+    with torch.autocast(device.type, enabled=False):
+        to_points = rows @ points.T / temperature
+    known_age = {"age": known["age"].to(rows.dtype)}
+    weights = positiveness(known_age, {"age": ages.to(rows.dtype)}, kernel)
+    weights = weights.repeat_interleave(views, dim=0)
+    anchors, own = pairs.participants
+    stands_for = torch.full((len(ages),), settings.multiplicity, dtype=rows.dtype, device=device)
+    numbers = torch.arange(1, len(ages) + 1, device=device)
+    return replace(
+        pairs,
+        similarity=torch.cat([pairs.similarity, to_points], dim=1),
+        positiveness=torch.cat([pairs.positiveness, weights], dim=1),
+        allowed=torch.cat([pairs.allowed, torch.ones_like(weights, dtype=torch.bool)], dim=1),
+        participants=(anchors, torch.cat([own, numbers])),
+        log_multiplicity=torch.cat([torch.zeros_like(rows[0, :1]).expand(views), stands_for.log()]),
     )

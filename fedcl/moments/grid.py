@@ -5,16 +5,17 @@ import math
 import torch
 
 from fedcl.config.moments import ClassAxis, Moments, SpacedAxis
+from fedcl.config.private_moments import PrivateMoments
 from fedcl.losses.kernels import Known
 from fedcl.shapes import NodeShares, PerNode, PerParticipant
 
 
-def node_count(settings: Moments) -> int:
+def node_count(settings: Moments | PrivateMoments) -> int:
     """Return how many nodes the grid has."""
     return math.prod(len(_values(axis)) for axis in settings.grid)
 
 
-def nodes_known(settings: Moments) -> dict[str, PerNode]:
+def nodes_known(settings: Moments | PrivateMoments) -> dict[str, PerNode]:
     """Return the covariates of every node, as kernels take them; the last axis varies fastest."""
     values = [_values(axis) for axis in settings.grid]
     combined = torch.cartesian_prod(*values).reshape(-1, len(values))
@@ -22,7 +23,7 @@ def nodes_known(settings: Moments) -> dict[str, PerNode]:
     return {name: combined[:, i].contiguous() for i, name in enumerate(names)}
 
 
-def node_shares(known: Known, settings: Moments) -> NodeShares:
+def node_shares(known: Known, settings: Moments | PrivateMoments) -> NodeShares:
     """Return how much of each participant is at each node: hat functions along every axis.
 
     A row adds up to 1, and to 0 for a participant with an unknown covariate or of another class.

@@ -67,15 +67,29 @@ def within(spent: Iterable[NoisySums], *, delta: float, budget: float) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def calibrate(*, target_epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+def calibrate(
+    *,
+    target_epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    steps: int,
+    beside: tuple[NoisySums, ...] = (),
+) -> float:
     """Return the least noise multiplier, to 2 %, whose epsilon is at most the target.
+
+    Args:
+        target_epsilon: Of all together.
+        delta: In (0, 1).
+        sampling_rate: Of each step.
+        steps: How many.
+        beside: What else will be released.
 
     Raises:
         PrivacyError: no noise in reach is enough.
     """
 
     def cost(noise: float) -> tuple[NoisySums, ...]:
-        return (NoisySums(noise, sampling_rate, steps),)
+        return (NoisySums(noise, sampling_rate, steps), *beside)
 
     def surely(noise: float) -> bool:
         return renyi_epsilon(cost(noise), delta=delta) <= target_epsilon
@@ -86,7 +100,9 @@ def calibrate(*, target_epsilon: float, delta: float, sampling_rate: float, step
     if not surely(_FARTHEST_NOISE):
         raise PrivacyError(
             f"privacy.target_epsilon: {target_epsilon:g} cannot be reached with {steps} steps "
-            f"at sampling rate {sampling_rate:g}; plan fewer rounds or a larger epsilon"
+            f"at sampling rate {sampling_rate:g}"
+            + (" beside the releases of private_moments" if beside else "")
+            + "; plan fewer rounds or a larger epsilon"
         )
     # The quick bound says where to look, so that the slow accountant is asked a few times only.
     above = _least(surely, 0.05, _FARTHEST_NOISE)

@@ -8,6 +8,7 @@ from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.models.network import Network
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable_names
 from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
@@ -24,6 +25,7 @@ def gradient_share(
     *,
     round_number: int,
     step: int,
+    frozen: FrozenMoments | None = None,
 ) -> State:
     """Return this site's part of the noisy sum of gradients, by parameter, float32.
 
@@ -35,13 +37,14 @@ def gradient_share(
         entropy: Of the draws and the noise.
         round_number: Names the augmentations, which need no secret.
         step: Likewise, within the round.
+        frozen: Released moments, where the objective compares with them.
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
     cost = central_plan(config).cost
     noise_sd = cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
     drawn = rows[entropy.uniform(len(rows)) < cost.sampling_rate]
-    batch = Drawn(network, cohort, drawn, config, round_number, step)
+    batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
     network.train()
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         gradients = total(batch.losses, len(drawn))

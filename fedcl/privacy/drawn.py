@@ -9,6 +9,7 @@ from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.views import two_views
 from fedcl.models.network import Network
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.objective import participant_losses
 from fedcl.seeds import derive
 from fedcl.shapes import PerParticipant
@@ -25,8 +26,10 @@ class Drawn:
         config: Config,
         round_number: int,
         step: int,
+        frozen: FrozenMoments | None = None,
     ) -> None:
         self._network, self._config = network, config
+        self._frozen, self._round = frozen, round_number
         if not len(drawn):
             return
         device = next(network.parameters()).device
@@ -47,4 +50,11 @@ class Drawn:
         one = first[at]
         views = (one, one if second is first else second[at])
         known = {name: values[at.to(values.device)] for name, values in self._known.items()}
-        return participant_losses(self._network, views, known, self._config.objective)
+        return participant_losses(
+            self._network,
+            views,
+            known,
+            self._config.objective,
+            self._frozen,
+            round_number=self._round,
+        )

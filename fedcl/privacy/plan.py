@@ -1,7 +1,7 @@
 """What is released in a round, and its cost: known before anybody's data is looked at."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
@@ -46,6 +46,13 @@ def central_plan(config: Config) -> Plan:
     return _planned(config, privacy, config.local.batch_size, privacy.participants)
 
 
+def release_cost(config: Config) -> NoisySums:
+    """Return what one release of private moments costs."""
+    settings = config.objective.private_moments
+    assert settings is not None
+    return NoisySums(settings.noise_multiplier, 1.0, 1)
+
+
 def share_of_noise(config: Config) -> float:
     """Return the SD of the noise that one site adds to its sum, as a share of the whole noise's.
 
@@ -70,5 +77,13 @@ def _planned(
             delta=privacy.delta,
             sampling_rate=rate,
             steps=steps * config.federation.rounds,
+            beside=_releases(config),
         )
     return Plan(expected, NoisySums(noise, rate, steps))
+
+
+def _releases(config: Config) -> tuple[NoisySums, ...]:
+    settings = config.objective.private_moments
+    if settings is None:
+        return ()
+    return (replace(release_cost(config), steps=settings.releases(config.federation.rounds)),)

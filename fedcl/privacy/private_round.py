@@ -14,6 +14,7 @@ from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.local_round import Trained
 from fedcl.models.network import Network
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable
 from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
@@ -30,6 +31,7 @@ def private_round(
     *,
     round_number: int,
     proximal: float = 0.0,
+    frozen: FrozenMoments | None = None,
 ) -> Trained:
     """Train `network` in place; the weights are then private as the plan's cost says.
 
@@ -44,6 +46,7 @@ def private_round(
         entropy: Of the draws and the noise.
         round_number: Names the augmentations, which need no secret.
         proximal: mu of FedProx, >= 0.
+        frozen: Released moments, where the objective compares with them.
     """
     started = time.perf_counter()
     privacy, todo = config.privacy, plan(config, len(rows))
@@ -54,7 +57,7 @@ def private_round(
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         for step in range(todo.cost.steps):
             drawn = rows[entropy.uniform(len(rows)) < todo.cost.sampling_rate]
-            batch = Drawn(network, cohort, drawn, config, round_number, step)
+            batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
             gradients = total(batch.losses, len(drawn))
             for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
                 noise = noise_sd * entropy.normal(one.numel()).view_as(one)

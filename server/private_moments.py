@@ -1,0 +1,79 @@
+"""Releases of moments with noise: asked for, added up, and blended with those before."""
+
+from dataclasses import replace
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from fedcl.config.experiment import Config
+from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.grid import node_count
+from fedcl.moments.private import PrivateSums, shapes_of
+from fedcl.release import Introduction, PrivateMomentShare
+from fedcl.wire import MOMENTS, Instruction
+from server.question import ask_sites
+from server.record import RoundRecord
+from server.replies import Answer, answers_otherwise, read_answer, tensors_problem
+from server.roster import Roster
+
+
+def release_moments(
+    grid: Grid,
+    roster: Roster,
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+) -> ReleasedMoments:
+    """Ask the sites of a round for their moments under the weights of the order.
+
+    Raises:
+        RoundError: too few sites answered; their noise would be too little.
+    """
+    settings = config.objective.private_moments
+    assert settings is not None
+    sizes = {label: roster.introductions[label].participants for label in record.asked}
+    slots = tuple(label for label, size in sizes.items() if size >= settings.min_participants)
+    question = replace(order, slots=slots)
+    replies = ask_sites(grid, roster, record.asked, question, config, record, message_type=MOMENTS)
+    shapes = shapes_of(node_count(settings), config.projector.dim, len(slots))
+    total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
+    answered = []
+    for label, reply in replies:
+        answer = read_answer(reply)
+        share = answer.release
+        problem = _problem(answer, roster.introductions[label], question, shapes)
+        if problem is None and isinstance(share, PrivateMomentShare):
+            total = total + share.moments.astype(np.float64)
+            answered.append(label)
+            record.enter_moments(share, received_bytes=answer.bytes)
+        else:
+            record.enter(label, None, received_bytes=answer.bytes, rejected=problem)
+    record.require_moments(config, len(answered))
+    # The slot of a site that did not answer holds noise alone.
+    kept = tuple(label for label in slots if label in answered)
+    rows = [0, *(1 + slots.index(label) for label in kept)]
+    rest = sum(sizes[label] for label in answered if label not in kept)
+    now = ReleasedMoments(
+        order.round,
+        kept,
+        (rest, *(sizes[label] for label in kept)),
+        replace(total, residuals=total.residuals[rows]).astype(np.float32),
+    )
+    return now if order.released is None else order.released.blended(now, settings.momentum)
+
+
+def _problem(
+    answer: Answer,
+    introduction: Introduction,
+    order: Instruction,
+    shapes: dict[str, tuple[int, ...]],
+) -> str | None:
+    share = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(share, PrivateMomentShare):
+        return f"expected moments with noise, found {type(share).__name__}"
+    wanted = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return answers_otherwise(share, introduction, order) or tensors_problem(
+        share.moments.arrays(), wanted
+    )
