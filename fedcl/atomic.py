@@ -1,6 +1,7 @@
 """Nothing half-written: files and folders appear whole under their name, or not at all."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,19 @@ def write_file(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     write_file(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, and wait for the disk."""
+
+    def write(temporary: Path) -> None:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_file(path, write)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,54 +6,77 @@ A failure is logged at the site in full and leaves it as a category only.
 import logging
 import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
-from fedcl.release import REFUSALS, Refusal, Release, receipt
+from fedcl.header import WireError
+from fedcl.release import REFUSALS, Introduction, Refusal, Release, receipt
+from fedcl.secure_sum.errors import SecureSumError
 from fedcl.wire import (
     INTRODUCE,
     MOMENTS,
+    SUM,
     TRAIN,
     Instruction,
-    WireError,
+    SumQuestion,
     decode_instruction,
+    decode_question,
     encode_release,
 )
+from sites.secure_sum import answer, require_own_identity, summed
 from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
 
 app = ClientApp()
 
-Work = Callable[[Site, Instruction], Release]
+Asked = TypeVar("Asked", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
 def on_introduce(message: Message, context: Context) -> Message:
     """Answer the server's first question: who are you?"""
-    return _answer(message, context, lambda site, _: introduce(site))
+    return _answer(message, context, decode_instruction, _introduce)
 
 
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
     """Say the moments under the encoder of the round that begins."""
-    return _answer(message, context, share_moments)
+    return _answer(message, context, decode_instruction, summed(share_moments))
 
 
 @app.train(*TRAIN.split(".")[1:])
 def on_train(message: Message, context: Context) -> Message:
     """Train one local round."""
-    return _answer(message, context, train)
+    return _answer(message, context, decode_instruction, summed(train))
 
 
-def _answer(message: Message, context: Context, work: Work) -> Message:
+@app.query(SUM.split(".")[1])
+def on_sum(message: Message, context: Context) -> Message:
+    """Go on with a secure sum."""
+    return _answer(message, context, decode_question, answer)
+
+
+def _introduce(site: Site, _: Instruction) -> Introduction:
+    if site.config.secure_sum is not None and len(site.rows):
+        require_own_identity(site)
+    return introduce(site)
+
+
+def _answer(
+    message: Message,
+    context: Context,
+    decode: Callable[[RecordDict], Asked],
+    work: Callable[[Site, Asked], Release],
+) -> Message:
     partition = int(context.node_config["partition-id"])
     site: Site | None = None
     round_number = 0
     release: Release
     try:
-        instruction = decode_instruction(message.content)
+        instruction = decode(message.content)
         round_number = instruction.round
         site = open_site(instruction.config_text, partition)
         release = work(site, instruction)
@@ -71,7 +94,7 @@ def _answer(message: Message, context: Context, work: Work) -> Message:
 
 def _category(error: Exception) -> str:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy = REFUSALS
+    data, configuration, altered, memory, training, privacy, summing = REFUSALS
     match error:
         case DataError():
             return data
@@ -83,5 +106,7 @@ def _category(error: Exception) -> str:
             return memory
         case PrivacyError():
             return privacy
+        case SecureSumError():
+            return summing
         case FedclError() | _:
             return training

@@ -1,0 +1,125 @@
+"""What enters a secure sum: arrays by name that add across sites, and the plan of their sum.
+
+Both sides read this, so that they mean the same by a name.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from fedcl.config.experiment import Config
+from fedcl.config.text import digest
+from fedcl.moments.sums import NodeSums
+from fedcl.release import State, TermSum, Update
+from fedcl.secure_sum.plan import Plan
+from fedcl.weighting import site_weight
+
+Shapes = dict[str, tuple[int, ...]]
+
+UPDATE = "update"
+"""The purpose of the sum of the updates."""
+
+_WEIGHTS, _MOMENTS, _TERMS = "weights/", "moments/", "terms/"
+
+
+def moments_purpose(stretch: int) -> str:
+    """Return the purpose of the sum of the moments after a stretch of the local round."""
+    return f"moments {stretch}"
+
+
+def plan_of(
+    config: Config,
+    sites: Iterable[str],
+    *,
+    round_number: int,
+    attempt: str,
+    purpose: str,
+    length: int,
+) -> Plan:
+    """Return the plan of a secure sum.
+
+    Args:
+        config: The experiment, which the sites agree on by its hash in the plan.
+        sites: All that are asked; the threshold is a share of them.
+        round_number: Of the run.
+        attempt: Names this sum, once.
+        purpose: What is summed.
+        length: Values of each site.
+
+    Raises:
+        SecureSumError: too few sites, or no room for their sum in a word.
+    """
+    settings = config.secure_sum
+    assert settings is not None
+    asked = tuple(sorted(set(sites)))
+    # The share is what its digits say: 0.7 of 10 sites are 7, not 8.
+    share = math.ceil(round(settings.threshold * len(asked), 9))
+    return Plan(
+        run=" ".join((config.name, digest(config), purpose, attempt)),
+        round=round_number,
+        sites=asked,
+        threshold=max(share, len(asked) // 2 + 1, 2),
+        length=length,
+        encoding=settings.grid,
+    )
+
+
+def moment_arrays(sums: NodeSums) -> State:
+    """Return moments as they enter a sum."""
+    return {_MOMENTS + name: array for name, array in sums.arrays().items()}
+
+
+def update_arrays(update: Update, weighting: str) -> State:
+    """Return an update as it enters a sum: weights times the site's weight, moments, terms."""
+    weight = site_weight(update.participants, weighting)
+    arrays = {
+        _WEIGHTS + name: weight * array.astype(np.float64) for name, array in update.weights.items()
+    }
+    for name, term in update.terms.items():
+        arrays[_TERMS + name] = np.array([term.total, term.count, term.skipped], dtype=np.float64)
+    if update.moments is not None:
+        arrays |= moment_arrays(update.moments)
+    return arrays
+
+
+def weights_in(arrays: Mapping[str, np.ndarray]) -> State:
+    """Return the weights among arrays, or what stands for them, by their own names."""
+    return _those(arrays, _WEIGHTS)
+
+
+def terms_in(arrays: Mapping[str, np.ndarray]) -> dict[str, TermSum]:
+    """Return the terms of the objective among arrays."""
+    found = _those(arrays, _TERMS)
+    return {name: TermSum.of(*three.tolist()) for name, three in found.items()}
+
+
+def moments_in(arrays: Mapping[str, np.ndarray]) -> NodeSums | None:
+    """Return the moments among arrays."""
+    found = _those(arrays, _MOMENTS)
+    return NodeSums(**found) if found else None
+
+
+def shapes_of(arrays: Mapping[str, np.ndarray]) -> Shapes:
+    """Return the shapes of arrays by name."""
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def expected_shapes(weights: State, moments: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
+    """Return what arrays a part must hold, besides the terms of the objective."""
+    shapes = {_WEIGHTS + name: array.shape for name, array in weights.items()}
+    return shapes | {_MOMENTS + name: shape for name, shape in (moments or {}).items()}
+
+
+def besides_terms(shapes: Shapes) -> Shapes:
+    """Return the shapes of all but the terms, which the objective names."""
+    return {name: shape for name, shape in shapes.items() if not name.startswith(_TERMS)}
+
+
+def values_in(shapes: Shapes) -> int:
+    """Return how many values arrays of these shapes hold."""
+    return sum(math.prod(shape) for shape in shapes.values())
+
+
+def _those(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
