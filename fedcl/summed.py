@@ -41,7 +41,8 @@ def plan_of(
 
     Args:
         config: The experiment, which the sites agree on by its hash in the plan.
-        sites: All that are asked; the threshold is a share of them.
+        sites: All that are asked; the threshold is a share of them, and no fewer than make a
+            round (`federation.min_sites`).
         round_number: Of the run.
         attempt: Names this sum, once.
         purpose: What is summed.
@@ -59,7 +60,7 @@ def plan_of(
         run=" ".join((config.name, digest(config), purpose, attempt)),
         round=round_number,
         sites=asked,
-        threshold=max(share, len(asked) // 2 + 1, 2),
+        threshold=max(share, len(asked) // 2 + 1, config.federation.min_sites, 2),
         length=length,
         encoding=settings.grid,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fedcl.config.secure_sum import SecureSum
 from fedcl.release import MomentShare, Release, State, SumAnswer, SumOffer, Update
 from fedcl.secure_sum.errors import SecureSumError
-from fedcl.secure_sum.identity import load_identity, read_identities, require_pinned
+from fedcl.secure_sum.identity import own_identity, read_identities, require_pinned
 from fedcl.secure_sum.plan import Plan
 from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskRequest
 from fedcl.secure_sum.site import SiteRound
@@ -67,15 +67,10 @@ def require_own_identity(site: Site) -> None:
     """Refuse a site whose key is missing, or is not the one pinned for it.
 
     Raises:
-        ConfigError: it is missing, here or among the pinned.
-        SecureSumError: it is not the one.
+        ConfigError: what is the matter.
     """
     settings = _settings(site)
-    identity = load_identity(settings.keys, site.label)
-    pinned = read_identities(settings.identities)
-    require_pinned(pinned, (site.label,), file=settings.identities)
-    if pinned[site.label] != identity.public_key().public_bytes_raw():
-        raise SecureSumError(f"site {site.label}: its identity key is not the one pinned for it")
+    own_identity(settings.keys, settings.identities, site.label)
 
 
 def offer(
@@ -154,7 +149,7 @@ def _answer(part: SiteRound, site: Site, question: SumQuestion) -> SumAnswer:
 
 def _part(site: Site, entered: Entered, kept: bytes | None) -> SiteRound:
     settings = _settings(site)
-    identity = load_identity(settings.keys, site.label)
+    identity = own_identity(settings.keys, settings.identities, site.label)
     pinned = read_identities(settings.identities)
     return SiteRound(site.label, _plan(site, entered), identity, pinned, kept=kept)
 

@@ -22,8 +22,9 @@ class SecureSum(Section):
     """The most any value of a site may be, in magnitude: its weights times its aggregation weight,
     its moments, its sum of losses. A site with a larger one is left out of the round."""
     threshold: Annotated[float, Field(gt=0.5, le=1)]
-    """Share of the asked sites that must answer every exchange, rounded up; at least two, and more
-    than half. So many sites together could open another's vector with the server."""
+    """Share of the asked sites that must answer every exchange, rounded up; at least two, more than
+    half, and federation.min_sites. So many sites together could open another's vector with the
+    server."""
     identities: Path
     """A YAML file, site: public identity key in hexadecimal; each site has its own copy, checked
     with the others over the telephone and not through the server."""

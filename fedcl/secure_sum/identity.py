@@ -106,6 +106,21 @@ def require_pinned(identities: Mapping[str, bytes], sites: tuple[str, ...], *, f
         )
 
 
+def own_identity(folder: Path, file: Path, site: str) -> Ed25519PrivateKey:
+    """Return a site's private key, once it is known to be the one pinned for the site.
+
+    Raises:
+        ConfigError: the key is missing, its public half is not pinned, or another is.
+    """
+    identity, pinned = load_identity(folder, site), read_identities(file)
+    require_pinned(pinned, (site,), file=file)
+    if pinned[site] != identity.public_key().public_bytes_raw():
+        raise ConfigError(
+            f"{file}: another identity key is pinned for site {site} than {key_path(folder, site)}"
+        )
+    return identity
+
+
 def pin(file: Path, site: str, public: bytes) -> None:
     """Add a site's public key to the file; one that is pinned already stays.
 
