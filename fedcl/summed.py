@@ -5,11 +5,12 @@ Both sides read this, so that they mean the same by a name.
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
 from fedcl.config.experiment import Config
-from fedcl.config.text import digest
+from fedcl.config.text import fingerprint, resolved
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State, TermSum, Update
 from fedcl.secure_sum.plan import Plan
@@ -57,13 +58,18 @@ def plan_of(
     # The share is what its digits say: 0.7 of 10 sites are 7, not 8.
     share = math.ceil(round(settings.threshold * len(asked), 9))
     return Plan(
-        run=" ".join((config.name, digest(config), purpose, attempt)),
+        run=" ".join((config.name, _fingerprint(config), purpose, attempt)),
         round=round_number,
         sites=asked,
         threshold=max(share, len(asked) // 2 + 1, config.federation.min_sites, 2),
         length=length,
         encoding=settings.grid,
     )
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(config: Config) -> str:
+    return fingerprint(resolved(config))
 
 
 def moment_arrays(sums: NodeSums) -> State:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedcl.config.text import fingerprint
 from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
 from fedcl.header import WireError
 from fedcl.release import REFUSALS, Introduction, Refusal, Release, receipt
@@ -31,6 +32,9 @@ from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
 
 app = ClientApp()
+
+AGREED = "config-sha256"
+"""Node configuration: the one experiment that a site takes part in; any, where it is absent."""
 
 Asked = TypeVar("Asked", Instruction, SumQuestion)
 
@@ -78,6 +82,7 @@ def _answer(
     try:
         instruction = decode(message.content)
         round_number = instruction.round
+        _require_agreed(context, instruction.config_text)
         site = open_site(instruction.config_text, partition)
         release = work(site, instruction)
     except Exception as error:
@@ -90,6 +95,16 @@ def _answer(
     if site is not None:
         site.memory.keep_receipt(line)
     return Message(encode_release(release), reply_to=message)
+
+
+def _require_agreed(context: Context, config_text: str) -> None:
+    """Refuse another configuration than the one a site agreed to, if its node names one."""
+    agreed = context.node_config.get(AGREED)
+    if agreed is not None and agreed != fingerprint(config_text):
+        raise ConfigError(
+            f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
+            f"it, and agree to {fingerprint(config_text)} if it is as it should be"
+        )
 
 
 def _category(error: Exception) -> str:

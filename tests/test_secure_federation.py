@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedcl.config.text import resolved
+from fedcl.config.text import fingerprint, resolved
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.models.network import build_network
@@ -453,14 +453,15 @@ def test_moments_that_cannot_be_are_found_in_the_sum(tree, monkeypatch):
 class Site:
     """A site asked message by message, as a server of one's own would."""
 
-    def __init__(self, config, label="south"):
-        self.config, self.label = config, label
+    def __init__(self, config, label="south", **node):
+        self.config, self.label, self.node = config, label, node
         self.text = resolved(config)
         self.order = Instruction(1, self.text, first_weights(config))
 
     def ask(self, record, kind):
         numbers = {site: n for n, site in enumerate(open_experiment(self.config).sites)}
-        context = Context(1, 2, {"partition-id": numbers[self.label]}, RecordDict(), {})
+        node = {"partition-id": numbers[self.label], **self.node}
+        context = Context(1, 2, node, RecordDict(), {})
         message = Message(record, 2, kind, group_id="1")
         return decode_release(site_app(message, context).content)
 
@@ -540,6 +541,17 @@ def test_a_site_told_another_configuration_midway_goes_no_further(tree):
     south.text = resolved(config_of(with_values(tree, secure_sum__largest=9_999.0)))
     assert isinstance(south.go_on("abc", AllKeys(1, keys)), Refusal)
     assert "is of another secure sum" in south.log().read_text()
+
+
+def test_a_site_that_agreed_to_sums_trains_under_no_other_configuration(tree):
+    """Otherwise a server could ask for the same work in the clear."""
+    config = config_of(tree)
+    agreed = {"config-sha256": fingerprint(resolved(config))}
+    assert isinstance(Site(config, **agreed).train(Invitation("abc", ALL)), SumOffer)
+    clear = config_of(with_values(tree, secure_sum=None))
+    refusal = Site(clear, **agreed).train(None)
+    assert refusal == Refusal("number 3", "the configuration cannot be used at this site")
+    assert isinstance(Site(clear).train(None), Update)
 
 
 def test_secrets_of_a_sum_under_way_are_the_owners_alone(tree):

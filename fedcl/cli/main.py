@@ -155,9 +155,10 @@ def keys(
 @app.command("flower-config")
 def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
     """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
-    from fedcl.config.text import absolute, load, resolved
+    from fedcl.config.text import absolute, fingerprint, load, resolved
 
     text = resolved(absolute(load(config, set_ or [])))
+    print(f'# Node of a site that takes part in nothing else: config-sha256="{fingerprint(text)}"')
     print(f"config = '''\n{text}'''\nresume = {str(resume).lower()}")
 
 

@@ -82,6 +82,11 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def fingerprint(text: str) -> str:
+    """Return the whole hash of a configuration text, for whoever does not trust its writer."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     keys = path.split(".")

@@ -6,6 +6,7 @@ read; the public halves of all sites are one YAML file, which every site keeps i
 
 import stat
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -81,15 +82,21 @@ def read_identities(file: Path) -> dict[str, bytes]:
             "this file (secure_sum.identities)"
         ) from None
     try:
-        # Every scalar as it is written: a label 12 or a key of digits is a text too.
-        tree = yaml.load(text, Loader=yaml.BaseLoader)
-        pinned = {site: bytes.fromhex(key) for site, key in (tree or {}).items()}
+        pinned = dict(_parsed(text))
     except (yaml.YAMLError, AttributeError, TypeError, ValueError):
         raise ConfigError(f"{file}: expected lines of `site: public key in hexadecimal`") from None
     for site, key in pinned.items():
         if len(key) != KEY_BYTES:
             raise ConfigError(f"{file}: site {site}: a public key is {2 * KEY_BYTES} hexadecimals")
     return pinned
+
+
+# Every message of a sum asks for them, and reading YAML takes longer than the cryptography.
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> tuple[tuple[str, bytes], ...]:
+    # Every scalar as it is written: a label 12 or a key of digits is a text too.
+    tree = yaml.load(text, Loader=yaml.BaseLoader)
+    return tuple((site, bytes.fromhex(key)) for site, key in (tree or {}).items())
 
 
 def require_pinned(identities: Mapping[str, bytes], sites: tuple[str, ...], *, file: Path) -> None:
