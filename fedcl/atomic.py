@@ -51,6 +51,19 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     write_file(path, write, durable=durable)
 
 
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, and wait for the disk."""
+
+    def write(temporary: Path) -> None:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_file(path, write)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

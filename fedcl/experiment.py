@@ -12,12 +12,14 @@ from fedcl import alone, pooled
 from fedcl.compute import choose_device
 from fedcl.config.experiment import Config
 from fedcl.config.objective import require_comparable
+from fedcl.config.secure_sum import SecureSum
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, DataError, RunError
 from fedcl.outcome import Kind, OnStep, evaluate_run, skipped_sites
 from fedcl.report.results import Results, read_results
 from fedcl.run_folder import RunFolder
+from fedcl.secure_sum.identity import own_identity
 from fedcl.simulation import simulate
 
 Say = Callable[[str], object]
@@ -61,8 +63,10 @@ def run_experiment(
     if not resume:
         folder.require_new()
     cohort = open_for_training(config, on_step)
-    folder.resume(config)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
+    if kind == "simulate" and config.secure_sum is not None:
+        require_identities(config.secure_sum, sites)
+    folder.resume(config)
     skipped = skipped_sites(cohort, config)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
@@ -117,6 +121,16 @@ def evaluate_again(path: Path, on_step: OnStep) -> Results:
     config = config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
     cohort = open_for_training(config, on_step)
     return evaluate_run(before.run.kind, config, cohort, folder, datetime.now(UTC), on_step)
+
+
+def require_identities(settings: SecureSum, sites: Sequence[str]) -> None:
+    """Check that every site of a simulation has the key that is pinned for it.
+
+    Raises:
+        ConfigError: naming a site that has not.
+    """
+    for site in sites:
+        own_identity(settings.keys, settings.identities, site)
 
 
 def open_for_training(config: Config, on_step: OnStep) -> Cohort:

@@ -84,7 +84,7 @@ def evaluate_run(
             fedcl_version=fedcl.__version__,
             config_digest=digest(config),
             data_digest=cohort.digest,
-            privacy=statement(config.privacy, cohort.sites),
+            privacy=statement(config, cohort.sites),
         ),
         cohort=_cohort_info(cohort, config),
         training=_training_info(kind, config, network, folder),

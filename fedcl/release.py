@@ -1,4 +1,4 @@
-"""Everything that may leave a site: six kinds of release, each with a receipt.
+"""Everything that may leave a site: each a kind of release, with a receipt.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.
@@ -11,6 +11,13 @@ import numpy as np
 
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
+from fedcl.secure_sum.protocol import (
+    AdvertisedKeys,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+    SurvivorSignature,
+)
 
 State = dict[str, np.ndarray]
 """Named float32 tensors of a network."""
@@ -184,6 +191,33 @@ class GradientShare:
 
 
 @dataclass(frozen=True)
+class SumOffer:
+    """What leaves a site that holds its part of a secure sum ready, and no value of it.
+
+    Attributes:
+        site: Its label.
+        round: The round it answers.
+        participants: Training participants behind the part.
+        shapes: Of the arrays that the part holds, by name.
+        keys: Of this sum.
+        steps: Optimiser steps taken.
+        seconds: Wall-clock time of the work.
+    """
+
+    site: str
+    round: int
+    participants: int
+    shapes: dict[str, tuple[int, ...]]
+    keys: AdvertisedKeys
+    steps: int
+    seconds: float
+
+
+SumAnswer = SumOffer | SealedShares | MaskedInput | SurvivorSignature | RevealedShares
+"""What a site says in the five exchanges of a secure sum."""
+
+
+@dataclass(frozen=True)
 class Refusal:
     """A site cannot answer. The reason is a category; details stay in the site's own log.
 
@@ -203,9 +237,12 @@ REFUSALS = (
     "its memory of earlier rounds cannot be read",
     "the training failed",
     "its privacy ledger allows no further round or cannot be used",
+    "it does not go on with the secure sum; its own log says why",
 )
 
-Release = Introduction | MomentShare | PrivateMomentShare | GradientShare | Update | Refusal
+Release = (
+    Introduction | MomentShare | PrivateMomentShare | GradientShare | Update | Refusal | SumAnswer
+)
 
 
 def terms_as_json(terms: dict[str, TermSum]) -> dict[str, dict[str, float]]:
@@ -228,6 +265,8 @@ def arrays_of(release: Release) -> State:
             return release.gradients
         case Introduction(feature_sums=FeatureSums() as sums):
             return {"feature_total": sums.total, "feature_squares": sums.squares}
+        case MaskedInput():
+            return {"words": release.words}
         case _:
             return {}
 
@@ -248,17 +287,44 @@ def receipt(release: Release, *, round_number: int) -> dict[str, object]:
         raise TypeError(f"{type(release).__name__} is not a release: it may not leave the site")
     if isinstance(release, Refusal) and release.reason not in REFUSALS:
         raise ValueError("a refusal's reason is one of release.REFUSALS; details stay at the site")
-    expected = np.float64 if isinstance(release, Introduction) else np.float32
     arrays, moments = dict(arrays_of(release)), moments_of(release)
     if moments is not None:
         arrays |= {f"moments {name}": array for name, array in moments.arrays().items()}
+    allowed = _types(release)
     for name, array in arrays.items():
-        if array.dtype != expected:
-            raise ValueError(f"{name}: {array.dtype} may not leave the site as {expected.__name__}")
+        if array.dtype not in allowed:
+            raise ValueError(f"{name}: {array.dtype} may not leave the site in this release")
     return {
         "kind": type(release).__name__.lower(),
         "round": round_number,
         "arrays": len(arrays),
-        "bytes": sum(array.nbytes for array in arrays.values()),
+        "bytes": sum(array.nbytes for array in arrays.values()) + _secret_bytes(release),
         "participants": getattr(release, "participants", 0),
     }
+
+
+def _types(release: Release) -> tuple[type[np.generic], ...]:
+    """The types of array that a kind of release may hold."""
+    match release:
+        case Introduction():
+            return (np.float64,)
+        case MaskedInput():
+            return (np.uint32, np.uint64)
+        case _:
+            return (np.float32,)
+
+
+def _secret_bytes(release: Release) -> int:
+    """The bytes of keys, shares and signatures."""
+    match release:
+        case SumOffer(keys=keys):
+            found = [keys.mask_key, keys.share_key, keys.self_mask, keys.signature]
+        case SealedShares():
+            found = list(release.sealed.values())
+        case SurvivorSignature():
+            found = [release.signature]
+        case RevealedShares():
+            found = [*release.mask_keys.values(), *release.self_masks.values()]
+        case _:
+            found = []
+    return sum(map(len, found))

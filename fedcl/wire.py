@@ -4,13 +4,12 @@ Tensors travel as raw little-endian arrays with their shape and type, never as p
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedcl.config.text import text_digest
-from fedcl.errors import FedclError
+from fedcl.header import Header, WireError, get, get_list
 from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import Shared
@@ -29,26 +28,44 @@ from fedcl.release import (
     arrays_of,
     moments_of,
 )
-
-T = TypeVar("T", str, int, float)
+from fedcl.sum_messages import (
+    Relayed,
+    answer_header,
+    read_answer,
+    read_relayed,
+    relayed_header,
+)
 
 INTRODUCE = "query.introduce"
 MOMENTS = "query.moments"
 TRAIN = "train"
 GRADIENT = "train.gradient"
+SUM = "query.sum"
 
 _HEADER = "fedcl"
 _ARRAYS = "arrays"
 _MOMENTS = "moments"
 _RELEASED = "released"
 _RAW = "fedcl.raw"
-_DTYPES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "uint32": np.dtype("<u4"),
+    "uint64": np.dtype("<u8"),
+}
 
-Header = dict[str, str | int | float | list[int] | list[float] | list[str]]
 
+@dataclass(frozen=True)
+class Invitation:
+    """To a secure sum of what an instruction asks for.
 
-class WireError(FedclError):
-    """A message that is not one of ours, or not whole."""
+    Attributes:
+        attempt: Names this sum; letters and digits, used once.
+        sites: All that are asked.
+    """
+
+    attempt: str
+    sites: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class Instruction:
         shared: All sites' moments; None without.
         slots: The sites whose own residuals are released, where moments are asked for with noise.
         released: Moments with noise, as released; None without.
+        invitation: To the secure sum that the answer enters; None where it is said in the clear.
     """
 
     round: int
@@ -76,17 +94,33 @@ class Instruction:
     shared: Shared | None = None
     slots: tuple[str, ...] = ()
     released: ReleasedMoments | None = None
+    invitation: Invitation | None = None
+
+
+@dataclass(frozen=True)
+class SumQuestion:
+    """What the server sends to a site in a secure sum, after its first exchange.
+
+    Attributes:
+        round: The round's number.
+        config_text: The resolved experiment.
+        attempt: Which sum.
+        relayed: What it relays.
+    """
+
+    round: int
+    config_text: str
+    attempt: str
+    relayed: Relayed
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
     """Return the record of an instruction; build it once per round and `fresh_copy` it per site."""
-    header: Header = {
-        "round": instruction.round,
-        "config": instruction.config_text,
-        "digest": text_digest(instruction.config_text),
-        "held": instruction.held,
-        "stretch": instruction.stretch,
-    }
+    header = _headed(instruction.round, instruction.config_text)
+    header |= {"held": instruction.held, "stretch": instruction.stretch}
+    if instruction.invitation is not None:
+        header["attempt"] = instruction.invitation.attempt
+        header["invited"] = list(instruction.invitation.sites)
     shared, released = instruction.shared, instruction.released
     if instruction.slots:
         header["slots"] = list(instruction.slots)
@@ -125,18 +159,43 @@ def decode_instruction(record: RecordDict) -> Instruction:
         WireError: not an instruction, or its text was altered.
     """
     header = _header(record)
-    text = _get(header, "config", str)
-    if text_digest(text) != _get(header, "digest", str):
-        raise WireError("the configuration text does not match its hash")
+    text = _config_text(header)
+    invitation = None
+    if "attempt" in header:
+        sites = tuple(get_list(header, "invited", str))
+        invitation = Invitation(get(header, "attempt", str), sites)
     return Instruction(
-        _get(header, "round", int),
+        get(header, "round", int),
         text,
         _arrays(record),
-        _get(header, "held", str),
-        _get(header, "stretch", int),
+        get(header, "held", str),
+        get(header, "stretch", int),
         _shared(record, header),
-        tuple(_list(header, "slots", str)) if "slots" in header else (),
+        tuple(get_list(header, "slots", str)) if "slots" in header else (),
         _released(record, header),
+        invitation,
+    )
+
+
+def encode_question(question: SumQuestion) -> RecordDict:
+    """Return the record of a question; it holds no arrays."""
+    header = _headed(question.round, question.config_text)
+    header |= {"attempt": question.attempt, **relayed_header(question.relayed)}
+    return RecordDict({_HEADER: ConfigRecord(header)})
+
+
+def decode_question(record: RecordDict) -> SumQuestion:
+    """Read a question of a secure sum.
+
+    Raises:
+        WireError: not a question, or its text was altered.
+    """
+    header = _header(record)
+    return SumQuestion(
+        get(header, "round", int),
+        _config_text(header),
+        get(header, "attempt", str),
+        read_relayed(header),
     )
 
 
@@ -192,6 +251,8 @@ def encode_release(release: Release) -> RecordDict:
             }
         case Refusal():
             header = {"kind": "refusal", "site": release.site, "reason": release.reason}
+        case _:
+            header = answer_header(release)
     moments = moments_of(release)
     return _record(header, arrays_of(release), moments.arrays() if moments else None)
 
@@ -203,10 +264,10 @@ def decode_release(record: RecordDict) -> Release:
         WireError: what is missing or malformed.
     """
     header = _header(record)
-    site = _get(header, "site", str)
+    site = get(header, "site", str)
     match header.get("kind"):
         case "refusal":
-            return Refusal(site, _get(header, "reason", str))
+            return Refusal(site, get(header, "reason", str))
         case "introduction":
             arrays = _arrays(record)
             sums = None
@@ -215,14 +276,14 @@ def decode_release(record: RecordDict) -> Release:
                 if set(arrays) != names:
                     raise WireError(f"an introduction holds the arrays {sorted(names)} or none")
                 sums = FeatureSums(
-                    _get(header, "feature_count", int),
+                    get(header, "feature_count", int),
                     arrays["feature_total"],
                     arrays["feature_squares"],
                 )
             return Introduction(
                 site=site,
-                participants=_get(header, "participants", int),
-                shape=tuple(_list(header, "shape", int)),
+                participants=get(header, "participants", int),
+                shape=tuple(get_list(header, "shape", int)),
                 feature_sums=sums,
             )
         case "moments":
@@ -231,41 +292,45 @@ def decode_release(record: RecordDict) -> Release:
                 raise WireError("the message carries no moments")
             return MomentShare(
                 site=site,
-                round=_get(header, "round", int),
-                participants=_get(header, "participants", int),
+                round=get(header, "round", int),
+                participants=get(header, "participants", int),
                 moments=moments,
-                seconds=_get(header, "seconds", float),
+                seconds=get(header, "seconds", float),
             )
         case "private moments":
             return PrivateMomentShare(
                 site=site,
-                round=_get(header, "round", int),
-                participants=_get(header, "participants", int),
+                round=get(header, "round", int),
+                participants=get(header, "participants", int),
                 moments=_private_sums(_arrays(record)),
-                seconds=_get(header, "seconds", float),
+                seconds=get(header, "seconds", float),
             )
         case "gradient":
             return GradientShare(
                 site=site,
-                round=_get(header, "round", int),
-                step=_get(header, "step", int),
-                participants=_get(header, "participants", int),
+                round=get(header, "round", int),
+                step=get(header, "step", int),
+                participants=get(header, "participants", int),
                 gradients=_arrays(record),
-                seconds=_get(header, "seconds", float),
+                seconds=get(header, "seconds", float),
             )
         case "update":
             return Update(
                 site=site,
-                round=_get(header, "round", int),
-                participants=_get(header, "participants", int),
+                round=get(header, "round", int),
+                participants=get(header, "participants", int),
                 weights=_arrays(record),
                 terms=_terms(header),
-                steps=_get(header, "steps", int),
-                seconds=_get(header, "seconds", float),
+                steps=get(header, "steps", int),
+                seconds=get(header, "seconds", float),
                 moments=_moments(record),
             )
         case kind:
-            raise WireError(f"unknown kind of release: {kind!r}")
+            words = _arrays(record).get("words")
+            answer = read_answer(str(kind), header, words)
+            if answer is None:
+                raise WireError(f"unknown kind of release: {kind!r}")
+            return answer
 
 
 def payload_bytes(record: RecordDict) -> int:
@@ -288,7 +353,13 @@ def _array_bytes(arrays: ArrayRecord) -> int:
 
 
 def _size(value: object) -> int:
-    return len(value.encode()) if isinstance(value, str) else 8
+    match value:
+        case str():
+            return len(value.encode())
+        case bytes():
+            return len(value)
+        case _:
+            return 8
 
 
 def _record(header: Header, arrays: State, moments: State | None = None) -> RecordDict:
@@ -318,23 +389,24 @@ def _header(record: RecordDict) -> ConfigRecord:
         raise WireError("the message carries no fedcl header") from None
 
 
-def _get(header: ConfigRecord, key: str, kind: type[T]) -> T:
-    value = header.get(key)
-    if not isinstance(value, kind):
-        raise WireError(f"{key}: expected {kind.__name__}, found {type(value).__name__}")
-    return value
+def _headed(round_number: int, config_text: str) -> Header:
+    return {
+        "round": round_number,
+        "config": config_text,
+        "digest": text_digest(config_text),
+    }
 
 
-def _list(header: ConfigRecord, key: str, kind: type[T]) -> list[T]:
-    values = header.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise WireError(f"{key}: expected a list of {kind.__name__}")
-    return [kind(value) for value in values]
+def _config_text(header: ConfigRecord) -> str:
+    text = get(header, "config", str)
+    if text_digest(text) != get(header, "digest", str):
+        raise WireError("the configuration text does not match its hash")
+    return text
 
 
 def _terms(header: ConfigRecord) -> dict[str, TermSum]:
-    names, totals = _list(header, "terms", str), _list(header, "totals", float)
-    counts, skipped = _list(header, "counts", int), _list(header, "skipped", int)
+    names, totals = get_list(header, "terms", str), get_list(header, "totals", float)
+    counts, skipped = get_list(header, "counts", int), get_list(header, "skipped", int)
     if not len(names) == len(totals) == len(counts) == len(skipped):
         raise WireError("terms: expected one total, count and number of skipped for each")
     sums = zip(totals, counts, skipped, strict=True)
@@ -353,8 +425,8 @@ def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
     arrays = _arrays(record, _MOMENTS)
     parts = len(arrays) // 3
     return Shared(
-        _get(header, "moments_round", int),
-        tuple(_list(header, "moments_sites", str)),
+        get(header, "moments_round", int),
+        tuple(get_list(header, "moments_sites", str)),
         tuple(_node_sums(arrays, f"{number}.") for number in range(parts)),
     )
 
@@ -362,11 +434,11 @@ def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
 def _released(record: RecordDict, header: ConfigRecord) -> ReleasedMoments | None:
     if _RELEASED not in record.array_records:
         return None
-    slots = tuple(_list(header, "released_slots", str)) if "released_slots" in header else ()
+    slots = tuple(get_list(header, "released_slots", str)) if "released_slots" in header else ()
     return ReleasedMoments(
-        _get(header, "released_round", int),
+        get(header, "released_round", int),
         slots,
-        tuple(_list(header, "released_sizes", int)),
+        tuple(get_list(header, "released_sizes", int)),
         _private_sums(_arrays(record, _RELEASED)),
     )
 

@@ -4,7 +4,6 @@ The server's optimiser works on what is private already. The sum is divided by t
 of participants, a public number, whoever answered.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,18 +11,20 @@ import torch
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
-from fedcl.models.network import Network, build_network
+from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
-from fedcl.privacy.clipping import trainable, trainable_names
+from fedcl.privacy.clipping import trainable_names
 from fedcl.privacy.plan import central_plan
 from fedcl.release import GradientShare, State
 from fedcl.run_folder import Checkpoint
+from fedcl.summed import Shapes, gradient_shapes, gradients_in, gradients_purpose
 from fedcl.wire import GRADIENT, Instruction
 from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import gradient_problem, read_answer
 from server.roster import Roster
+from server.secure_round import open_sum_of
 
 
 def steps_together(
@@ -47,47 +48,67 @@ def steps_together(
     optimizer = build_optimizer(network, config.local, round_number=order.round)
     if config.local.keep_optimizer:
         restore_optimizer(optimizer, checkpoint.server)
+    shapes = {name: tuple(network.get_parameter(name).shape) for name in trainable_names(network)}
     for step in range(1, todo.cost.steps + 1):
         weights = read_state(network, names)
         asked = replace(order, weights=weights, stretch=step)
-        shares = _shares(grid, roster, asked, config, record, set(trainable_names(network)))
-        total = _sum(network, shares)
+        record.begin_step()
+        add_up = _in_the_clear if config.secure_sum is None else _masked
+        total = add_up(grid, roster, asked, config, record, shapes)
         record.require_quorum(config, step=step)
-        for parameter, one in zip(trainable(network), total, strict=True):
-            parameter.grad = (one / todo.expected).to(parameter)
+        for name, parameter in network.named_parameters():
+            if name in total:
+                mean = torch.from_numpy(total[name]) / todo.expected
+                parameter.grad = mean.to(parameter)
         optimizer.step()
     return read_state(network, names), optimizer_state(optimizer)
 
 
-def _shares(
+def _in_the_clear(
     grid: Grid,
     roster: Roster,
     order: Instruction,
     config: Config,
     record: RoundRecord,
-    trainable: set[str],
-) -> Iterator[State]:
-    """Yield the valid shares of a step, in the order of the sites."""
-    record.begin_step()
+    shapes: Shapes,
+) -> State:
+    """Return the sum of the valid shares of a step, float64; one share is in memory at a time."""
+    total = {name: np.zeros(shape) for name, shape in shapes.items()}
     replies = ask_sites(grid, roster, record.asked, order, config, record, message_type=GRADIENT)
     for label, reply in replies:
         answer = read_answer(reply)
-        problem = gradient_problem(answer, roster.introductions[label], order, trainable)
-        share = answer.release if isinstance(answer.release, GradientShare) else None
-        record.enter_step(
-            label,
-            share if problem is None else None,
-            received_bytes=answer.bytes,
-            rejected=problem,
-        )
-        if problem is None and share is not None:
-            yield share.gradients
-
-
-def _sum(network: Network, shares: Iterator[State]) -> list[torch.Tensor]:
-    names = trainable_names(network)
-    total = [torch.zeros_like(p, dtype=torch.float64) for p in trainable(network)]
-    for share in shares:
-        for held, name in zip(total, names, strict=True):
-            held.add_(torch.from_numpy(np.array(share[name])))
+        record.receive(label, answer.bytes)
+        problem = gradient_problem(answer, roster.introductions[label], order, set(shapes))
+        share = answer.release
+        if problem is not None:
+            record.leave_out(label, problem)
+        elif isinstance(share, GradientShare):
+            record.enter_step(label, participants=share.participants, seconds=share.seconds)
+            for name, held in total.items():
+                held += share.gradients[name]
     return total
+
+
+def _masked(
+    grid: Grid,
+    roster: Roster,
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+    shapes: Shapes,
+) -> State:
+    """Return the sum of a step that a secure sum opens."""
+    opened = open_sum_of(
+        grid,
+        roster,
+        record.asked,
+        order,
+        config,
+        record,
+        message_type=GRADIENT,
+        purpose=gradients_purpose(order.stretch),
+        expected=gradient_shapes(shapes),
+    )
+    for site, offer in opened.offers.items():
+        record.enter_step(site, participants=offer.participants, seconds=offer.seconds)
+    return gradients_in(opened.arrays)

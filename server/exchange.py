@@ -1,7 +1,7 @@
-"""One question to several nodes, and their replies in the order they were asked."""
+"""A question to each of several nodes, and their replies in the order they were asked."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -13,14 +13,13 @@ POLL_S = 0.5
 
 def ask(
     grid: Grid,
-    nodes: list[int],
-    record: RecordDict,
+    questions: Sequence[tuple[int, RecordDict]],
     *,
     message_type: str,
     round_number: int,
     timeout_s: float,
 ) -> Iterator[tuple[int, Message]]:
-    """Send `record` to every node and yield (position, reply) in the order of `nodes`.
+    """Send every (node, record) and yield (position, reply) in the order of `questions`.
 
     Sums of floats depend on their order, so an early reply waits for those before it. The
     in-process grid replies in order; only a network makes replies wait. A node that says nothing
@@ -28,7 +27,7 @@ def ask(
     """
     messages = [
         Message(fresh_copy(record), node, message_type, group_id=str(round_number))
-        for node in nodes
+        for node, record in questions
     ]
     open_places = {name: place for place, name in enumerate(grid.push_messages(messages))}
     early: dict[int, Message] = {}

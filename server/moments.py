@@ -10,14 +10,18 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
+from fedcl.errors import RoundError
+from fedcl.moments.grid import node_count
 from fedcl.moments.shared import Shared
-from fedcl.moments.sums import NodeSums
+from fedcl.moments.sums import NodeSums, shapes_of
 from fedcl.release import MomentShare
+from fedcl.summed import Shapes, expected_shapes, moments_in, moments_purpose
 from fedcl.wire import MOMENTS, Instruction
 from server.question import ask_sites
 from server.record import RoundRecord
-from server.replies import read_answer, share_problem
+from server.replies import moments_problem, read_answer, share_problem
 from server.roster import Roster
+from server.secure_round import Opened, open_sum_of
 
 
 @dataclass
@@ -45,6 +49,40 @@ class Collected:
         else:
             self.parts[0] = self.parts[0] + exact
 
+    def add_opened(self, opened: Opened, record: RoundRecord, *, alone: bool) -> None:
+        """Take in the moments of all the sites in a secure sum.
+
+        Args:
+            opened: The sum.
+            record: Of the round.
+            alone: Whether the sites were asked for nothing else.
+
+        Raises:
+            RoundError: they cannot be the moments of so many participants.
+        """
+        sums, settings = moments_in(opened.arrays), self.config.secure_sum
+        assert sums is not None
+        assert settings is not None
+        self.sites, self.parts = list(opened.sites), [sums]
+        problem = moments_problem(sums.astype(np.float32), opened.participants, self.config)
+        if problem is not None:
+            raise RoundError(
+                f"round {record.number}: the sum over sites {', '.join(opened.sites)} holds "
+                f"{problem}; one of them sent what cannot be. The run can be resumed from the "
+                "round before."
+            )
+        words = len(opened.sites) * sum(array.size for array in sums.arrays().values())
+        record.enter_moment_words(
+            nbytes=words * settings.word_bits // 8,
+            seconds=sum(offer.seconds for offer in opened.offers.values()) if alone else 0.0,
+        )
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of a site's moments."""
+        settings = self.config.objective.moments
+        assert settings is not None
+        return shapes_of(node_count(settings), self.config.projector.dim)
+
     def shared(self, round_number: int) -> Shared | None:
         """Return what every site is told, float32; None where nobody answered."""
         if not self.sites:
@@ -70,8 +108,22 @@ def ask_for_moments(
         order = question = replace(order, held=uuid4().hex)
     else:
         question = replace(order, weights={})  # the sites hold them
-    replies = ask_sites(grid, roster, asked, question, config, record, message_type=MOMENTS)
     collected = Collected(config)
+    if config.secure_sum is not None:
+        opened = open_sum_of(
+            grid,
+            roster,
+            asked,
+            question,
+            config,
+            record,
+            message_type=MOMENTS,
+            purpose=moments_purpose(order.stretch),
+            expected=expected_shapes({}, collected.shapes()),
+        )
+        collected.add_opened(opened, record, alone=True)
+        return opened.sites, replace(order, shared=collected.shared(order.round))
+    replies = ask_sites(grid, roster, asked, question, config, record, message_type=MOMENTS)
     for label, reply in replies:
         answer = read_answer(reply)
         problem = share_problem(answer, roster.introductions[label], order, config)

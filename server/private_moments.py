@@ -10,11 +10,13 @@ from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.grid import node_count
 from fedcl.moments.private import PrivateSums, shapes_of
 from fedcl.release import Introduction, PrivateMomentShare
+from fedcl.summed import PRIVATE_MOMENTS, Shapes, private_moment_shapes, private_moments_in
 from fedcl.wire import MOMENTS, Instruction
 from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import Answer, answers_otherwise, read_answer, tensors_problem
 from server.roster import Roster
+from server.secure_round import open_sum_of
 
 
 def release_moments(
@@ -34,20 +36,9 @@ def release_moments(
     sizes = {label: roster.introductions[label].participants for label in record.asked}
     slots = tuple(label for label, size in sizes.items() if size >= settings.min_participants)
     question = replace(order, slots=slots)
-    replies = ask_sites(grid, roster, record.asked, question, config, record, message_type=MOMENTS)
     shapes = shapes_of(node_count(settings), config.projector.dim, len(slots))
-    total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
-    answered = []
-    for label, reply in replies:
-        answer = read_answer(reply)
-        share = answer.release
-        problem = _problem(answer, roster.introductions[label], question, shapes)
-        if problem is None and isinstance(share, PrivateMomentShare):
-            total = total + share.moments.astype(np.float64)
-            answered.append(label)
-            record.enter_moments(share, received_bytes=answer.bytes)
-        else:
-            record.enter(label, None, received_bytes=answer.bytes, rejected=problem)
+    add_up = _in_the_clear if config.secure_sum is None else _masked
+    answered, total = add_up(grid, roster, question, config, record, shapes)
     record.require_moments(config, len(answered))
     # The slot of a site that did not answer holds noise alone.
     kept = tuple(label for label in slots if label in answered)
@@ -62,11 +53,59 @@ def release_moments(
     return now if order.released is None else order.released.blended(now, settings.momentum)
 
 
+def _in_the_clear(
+    grid: Grid,
+    roster: Roster,
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+    shapes: Shapes,
+) -> tuple[list[str], PrivateSums]:
+    """Return the sites whose moments are valid, and their sum."""
+    total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
+    answered = []
+    replies = ask_sites(grid, roster, record.asked, order, config, record, message_type=MOMENTS)
+    for label, reply in replies:
+        answer = read_answer(reply)
+        share = answer.release
+        problem = _problem(answer, roster.introductions[label], order, shapes)
+        if problem is None and isinstance(share, PrivateMomentShare):
+            total = total + share.moments.astype(np.float64)
+            answered.append(label)
+            record.enter_moments(share, received_bytes=answer.bytes)
+        else:
+            record.enter(label, None, received_bytes=answer.bytes, rejected=problem)
+    return answered, total
+
+
+def _masked(
+    grid: Grid,
+    roster: Roster,
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+    shapes: Shapes,
+) -> tuple[list[str], PrivateSums]:
+    """Return the sites in a secure sum, and what it opens."""
+    opened = open_sum_of(
+        grid,
+        roster,
+        record.asked,
+        order,
+        config,
+        record,
+        message_type=MOMENTS,
+        purpose=PRIVATE_MOMENTS,
+        expected=private_moment_shapes(shapes),
+    )
+    return list(opened.sites), private_moments_in(opened.arrays)
+
+
 def _problem(
     answer: Answer,
     introduction: Introduction,
     order: Instruction,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Shapes,
 ) -> str | None:
     share = answer.release
     if answer.problem is not None:

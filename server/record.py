@@ -7,10 +7,17 @@ from flwr.app import RecordDict
 
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
-from fedcl.release import GradientShare, MomentShare, PrivateMomentShare, Update, terms_as_json
+from fedcl.release import (
+    MomentShare,
+    PrivateMomentShare,
+    SumOffer,
+    TermSum,
+    Update,
+    terms_as_json,
+)
 from fedcl.wire import moments_bytes, payload_bytes
 
-_SILENT = "no answer in time"
+SILENT = "no answer in time"
 
 
 class RoundRecord:
@@ -26,12 +33,13 @@ class RoundRecord:
         self.asked = asked
         self._started = time.perf_counter()
         self._sites: dict[str, dict[str, Any]] = {
-            label: _entry(None, received_bytes=0, rejected=_SILENT) for label in asked
+            label: _entry(None, received_bytes=0, rejected=SILENT) for label in asked
         }
         self._sent_bytes = 0
         self._moments_bytes = 0
         self._earlier_bytes = 0
         self._moments_seconds = 0.0
+        self._terms: dict[str, TermSum] = {}
 
     def enter(
         self, site: str, update: Update | None, *, received_bytes: int, rejected: str | None
@@ -49,27 +57,56 @@ class RoundRecord:
         self._moments_bytes += share.moments.nbytes
         self._moments_seconds += share.seconds
 
-    def sending(self, message: RecordDict, sites: int) -> None:
-        """Note what the server sends to each of so many sites."""
-        self._sent_bytes += sites * payload_bytes(message)
-        self._moments_bytes += sites * moments_bytes(message)
+    def receive(self, site: str, received_bytes: int) -> None:
+        """Note the bytes of an answer, beside those before."""
+        self._sites[site]["bytes"] += received_bytes
+
+    def admit(self, site: str) -> None:
+        """Note that a site has entered a secure sum."""
+        self._sites[site]["rejected"] = None
+
+    def leave_out(self, site: str, why: str = SILENT) -> None:
+        """Note why a site's part is not in a secure sum."""
+        self._sites[site]["rejected"] = why
+
+    def lose(self, site: str, why: str = SILENT) -> None:
+        """Note why a site said no more when its part was already in a secure sum."""
+        self._sites[site]["left"] = why
+
+    def enter_part(self, offer: SumOffer) -> None:
+        """Note the work behind a part of the sum of updates."""
+        self._sites[offer.site] |= {
+            "participants": offer.participants,
+            "seconds": round(offer.seconds, 3),
+            "steps": offer.steps,
+        }
+
+    def enter_moment_words(self, *, nbytes: int, seconds: float = 0.0) -> None:
+        """Note moments that came as words of a secure sum, and the time behind them."""
+        self._moments_bytes += nbytes
+        self._moments_seconds += seconds
+
+    def enter_terms(self, terms: dict[str, TermSum]) -> None:
+        """Note the terms of the objective that a secure sum has opened."""
+        self._terms = terms
+
+    def sending(self, message: RecordDict) -> None:
+        """Note what the server sends to a site."""
+        self._sent_bytes += payload_bytes(message)
+        self._moments_bytes += moments_bytes(message)
 
     def begin_step(self) -> None:
         """A step that all sites take together begins; each is silent until it answers."""
         for entry in self._sites.values():
-            entry["rejected"] = _SILENT
+            entry["rejected"] = SILENT
 
-    def enter_step(
-        self, site: str, share: GradientShare | None, *, received_bytes: int, rejected: str | None
-    ) -> None:
-        """Note a site's answer to a step; bytes, seconds and steps add up over the round."""
+    def enter_step(self, site: str, *, participants: int, seconds: float) -> None:
+        """Note a site's valid answer to a step; seconds and steps add up over the round."""
         entry = self._sites[site]
-        entry["bytes"] += received_bytes
-        entry["rejected"] = rejected
-        if share is not None:
-            entry["participants"] = share.participants
-            entry["seconds"] = round((entry["seconds"] or 0.0) + share.seconds, 3)
-            entry["steps"] = entry.get("steps", 0) + 1
+        entry["rejected"] = None
+        entry["participants"] = participants
+        entry["seconds"] = round((entry["seconds"] or 0.0) + seconds, 3)
+        entry["steps"] = entry.get("steps", 0) + 1
 
     def require_quorum(self, config: Config, *, step: int | None = None) -> None:
         """Stop a round, or one step of it, with too few valid answers.
@@ -94,11 +131,12 @@ class RoundRecord:
         if valid < needed:
             raise RoundError(
                 f"{where}: {valid} valid updates from {len(self.asked)} sites, {needed:g} needed "
-                f"(federation.quorum, federation.min_sites). {self._reasons()} The run can be "
+                f"(federation.quorum, federation.min_sites). {self.reasons()} The run can be "
                 "resumed from the round before."
             )
 
-    def _reasons(self) -> str:
+    def reasons(self) -> str:
+        """Return the sites that failed, grouped by why."""
         groups: dict[str, list[str]] = {}
         for site, entry in self._sites.items():
             if entry["rejected"] is not None:
@@ -110,16 +148,21 @@ class RoundRecord:
         valid = [entry for entry in self._sites.values() if entry["rejected"] is None]
         told = [entry for entry in valid if entry["terms"]]
         everybody = sum(entry["counts"]["loss"] for entry in told)
+        if "loss" in self._terms:
+            loss = self._terms["loss"].mean
+        elif everybody:
+            loss = sum(e["terms"]["loss"] * e["counts"]["loss"] for e in told) / everybody
+        else:
+            loss = None
         return {
             "round": self.number,
             "seconds": round(time.perf_counter() - self._started, 3),
-            "loss": sum(e["terms"]["loss"] * e["counts"]["loss"] for e in told) / everybody
-            if everybody
-            else None,
+            "loss": loss,
             "bytes": self._earlier_bytes + sum(entry["bytes"] for entry in self._sites.values()),
             "sent_bytes": self._sent_bytes,
             "moments_bytes": self._moments_bytes,
             "moments_seconds": round(self._moments_seconds, 3),
+            **(terms_as_json(self._terms) if self._terms else {}),
             "sites": self._sites,
         }
 

@@ -17,8 +17,10 @@ from fedcl.release import (
     Refusal,
     Release,
     State,
+    SumOffer,
     Update,
 )
+from fedcl.summed import Shapes, besides_terms
 from fedcl.wire import Instruction, decode_release, payload_bytes
 
 MOST_PARTICIPANTS = 1_000_000
@@ -89,6 +91,34 @@ def share_problem(
     )
 
 
+def offer_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, expected: Shapes
+) -> str | None:
+    """Return why a site cannot enter a secure sum, or None.
+
+    Args:
+        answer: Its first.
+        introduction: What it said before.
+        order: What it was asked.
+        expected: The arrays its part must hold, but for the terms of the objective.
+    """
+    offer = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(offer, SumOffer):
+        return f"expected an offer for the secure sum, found {type(offer).__name__}"
+    other = answers_otherwise(offer, introduction, order)
+    if other is not None:
+        return other
+    held = besides_terms(offer.shapes)
+    for name in sorted(expected.keys() | held.keys()):
+        if expected.get(name) != held.get(name):
+            return f"{name}: shape {held.get(name)}, expected {expected.get(name)}"
+    if not np.isfinite(offer.seconds) or offer.steps < 0:
+        return "its steps or seconds are not finite"
+    return None
+
+
 def travelling_moments_problem(update: Update, config: Config) -> str | None:
     """Return why the moments that come with an update cannot be added, or None."""
     settings = config.objective.moments
@@ -122,7 +152,7 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
 
 
 def answers_otherwise(
-    said: Update | MomentShare | PrivateMomentShare | GradientShare,
+    said: Update | MomentShare | PrivateMomentShare | GradientShare | SumOffer,
     introduction: Introduction,
     order: Instruction,
 ) -> str | None:

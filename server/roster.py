@@ -39,10 +39,10 @@ class Roster:
         for label in [label for label, node in self.nodes.items() if node not in present]:
             del self.nodes[label]
         fresh = sorted(present - set(self.nodes.values()) - self.idle.keys())
+        record = encode_instruction(Instruction(0, config_text, {}))
         replies = ask(
             grid,
-            fresh,
-            encode_instruction(Instruction(0, config_text, {})),
+            [(node, record) for node in fresh],
             message_type=INTRODUCE,
             round_number=0,
             timeout_s=config.federation.answer_timeout_s,

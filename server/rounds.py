@@ -22,6 +22,8 @@ from fedcl.privacy.entropy import Entropy
 from fedcl.release import Introduction, State, Update
 from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
+from fedcl.summed import UPDATE, expected_shapes, terms_in, weights_in
+from fedcl.weighting import site_weight
 from fedcl.wire import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
@@ -32,6 +34,7 @@ from server.question import ask_sites
 from server.record import RoundRecord
 from server.replies import read_answer, travelling_moments_problem, update_problem
 from server.roster import Roster
+from server.secure_round import open_sum_of
 
 
 def run(grid: Grid, config: Config, folder: RunFolder) -> None:
@@ -83,6 +86,9 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             weights, server = steps_together(grid, roster, order, config, record, checkpoint)
         elif isinstance(config.federation.rule, Cyclic):
             weights, server = tour(grid, roster, order, config, record), no_memory
+        elif config.secure_sum is not None:
+            mean = summed_mean(grid, roster, asked, order, config, record, collected)
+            weights, server = step(mean, checkpoint, config, trainable)
         else:
             valid = updates(grid, roster, asked, order, config, record, collected)
             weights, server = combine(valid, checkpoint, config, trainable, entropy)
@@ -129,8 +135,46 @@ def updates(
         if update is not None:
             if update.moments is not None:
                 collected.add(update.site, update.moments)
-            weight = rules.site_weight(update.participants, config.federation.weighting)
+            weight = site_weight(update.participants, config.federation.weighting)
             yield update.weights, weight
+
+
+def summed_mean(
+    grid: Grid,
+    roster: Roster,
+    asked: tuple[str, ...],
+    order: Instruction,
+    config: Config,
+    record: RoundRecord,
+    collected: Collected,
+) -> State:
+    """Return the weighted mean of the sites' weights from their secure sum.
+
+    Raises:
+        RoundError: the sum does not open, or holds what cannot be.
+    """
+    moments = config.objective.moments
+    travelling = collected.shapes() if moments is not None and not moments.fresh else None
+    opened = open_sum_of(
+        grid,
+        roster,
+        asked,
+        replace(order, weights={}) if order.held else order,
+        config,
+        record,
+        message_type=TRAIN,
+        purpose=UPDATE,
+        expected=expected_shapes(order.weights, travelling),
+    )
+    if travelling is not None:
+        collected.add_opened(opened, record, alone=False)
+    for offer in opened.offers.values():
+        record.enter_part(offer)
+    record.enter_terms(terms_in(opened.arrays))
+    weighting = config.federation.weighting
+    total = sum(site_weight(o.participants, weighting) for o in opened.offers.values())
+    sums = weights_in(opened.arrays)
+    return {name: (array / total).astype(np.float32) for name, array in sums.items()}
 
 
 def tour(
@@ -173,9 +217,8 @@ def combine(
 ) -> tuple[State, State]:
     """Apply the aggregation rule; return (next weights, the rule's own memory).
 
-    Without any valid update both are empty, and the quorum stops the round.
-    Server optimisers step on trainable tensors only; running statistics and feature scales take
-    the mean. With entropy the mean is that of clipped changes, noised.
+    Without any valid update both are empty, and the quorum stops the round. With entropy the mean
+    is that of clipped changes, noised.
     """
     rule = config.federation.rule
     match rule:
@@ -187,6 +230,18 @@ def combine(
         mean = rules.weighted_mean(valid)
     else:
         mean = noisy_mean(valid, checkpoint.weights, config, trainable, entropy)
+    return step(mean, checkpoint, config, trainable)
+
+
+def step(
+    mean: State, checkpoint: Checkpoint, config: Config, trainable: set[str]
+) -> tuple[State, State]:
+    """Go from the mean of the sites' weights to (next weights, the rule's own memory).
+
+    Server optimisers step on trainable tensors only; running statistics and feature scales take
+    the mean.
+    """
+    rule = config.federation.rule
     current = {name: checkpoint.weights[name] for name in mean if name in trainable}
     match rule:
         case FedAvgM():

@@ -5,7 +5,6 @@ https://arxiv.org/abs/1909.06335 · FedAdam, Reddi et al. 2021, https://arxiv.or
 median and trimmed mean, Yin et al. 2018, https://arxiv.org/abs/1803.01498
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -14,18 +13,6 @@ import torch
 
 from fedcl.config.federation import FedAdam, FedAvgM
 from fedcl.release import State
-
-
-def site_weight(participants: int, weighting: str) -> float:
-    """Return a site's weight: its participants, 1, or their square root."""
-    match weighting:
-        case "participants":
-            return float(participants)
-        case "sqrt":
-            return math.sqrt(participants)
-        case "uniform":
-            return 1.0
-    raise ValueError(f"unknown weighting {weighting!r}")
 
 
 def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:

@@ -6,69 +6,105 @@ A failure is logged at the site in full and leaves it as a category only.
 import logging
 import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedcl.config.text import fingerprint
 from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
-from fedcl.release import REFUSALS, Refusal, Release, receipt
+from fedcl.header import WireError
+from fedcl.release import (
+    REFUSALS,
+    Introduction,
+    MomentShare,
+    PrivateMomentShare,
+    Refusal,
+    Release,
+    receipt,
+)
+from fedcl.secure_sum.errors import SecureSumError
 from fedcl.wire import (
     GRADIENT,
     INTRODUCE,
     MOMENTS,
+    SUM,
     TRAIN,
     Instruction,
-    WireError,
+    SumQuestion,
     decode_instruction,
+    decode_question,
     encode_release,
 )
 from sites.gradient import share_gradient
 from sites.private_moments import share_private_moments
+from sites.secure_sum import answer, require_own_identity, summed
 from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
 
 app = ClientApp()
 
-Work = Callable[[Site, Instruction], Release]
+AGREED = "config-sha256"
+"""Node configuration: the one experiment that a site takes part in; any, where it is absent."""
+
+Asked = TypeVar("Asked", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
 def on_introduce(message: Message, context: Context) -> Message:
     """Answer the server's first question: who are you?"""
-    return _answer(message, context, lambda site, _: introduce(site))
+    return _answer(message, context, decode_instruction, _introduce)
 
 
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
     """Say the moments under the encoder of the round that begins."""
-    return _answer(message, context, _share)
+    return _answer(message, context, decode_instruction, summed(_share))
 
 
 @app.train(GRADIENT.split(".")[1])
 def on_gradient(message: Message, context: Context) -> Message:
     """Say the gradients of a step that all sites take together."""
-    return _answer(message, context, share_gradient)
+    return _answer(message, context, decode_instruction, summed(share_gradient))
 
 
 @app.train(*TRAIN.split(".")[1:])
 def on_train(message: Message, context: Context) -> Message:
     """Train one local round."""
-    return _answer(message, context, train)
+    return _answer(message, context, decode_instruction, summed(train))
 
 
-def _share(site: Site, order: Instruction) -> Release:
+def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
     private = site.config.objective.private_moments is not None
     return share_private_moments(site, order) if private else share_moments(site, order)
 
 
-def _answer(message: Message, context: Context, work: Work) -> Message:
+@app.query(SUM.split(".")[1])
+def on_sum(message: Message, context: Context) -> Message:
+    """Go on with a secure sum."""
+    return _answer(message, context, decode_question, answer)
+
+
+def _introduce(site: Site, _: Instruction) -> Introduction:
+    if site.config.secure_sum is not None and len(site.rows):
+        require_own_identity(site)
+    return introduce(site)
+
+
+def _answer(
+    message: Message,
+    context: Context,
+    decode: Callable[[RecordDict], Asked],
+    work: Callable[[Site, Asked], Release],
+) -> Message:
     partition = int(context.node_config["partition-id"])
     site: Site | None = None
     round_number = 0
     release: Release
     try:
-        instruction = decode_instruction(message.content)
+        instruction = decode(message.content)
         round_number = instruction.round
+        _require_agreed(context, instruction.config_text)
         site = open_site(instruction.config_text, partition)
         release = work(site, instruction)
     except Exception as error:
@@ -83,9 +119,19 @@ def _answer(message: Message, context: Context, work: Work) -> Message:
     return Message(encode_release(release), reply_to=message)
 
 
+def _require_agreed(context: Context, config_text: str) -> None:
+    """Refuse another configuration than the one a site agreed to, if its node names one."""
+    agreed = context.node_config.get(AGREED)
+    if agreed is not None and agreed != fingerprint(config_text):
+        raise ConfigError(
+            f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
+            f"it, and agree to {fingerprint(config_text)} if it is as it should be"
+        )
+
+
 def _category(error: Exception) -> str:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy = REFUSALS
+    data, configuration, altered, memory, training, privacy, summing = REFUSALS
     match error:
         case DataError():
             return data
@@ -97,5 +143,7 @@ def _category(error: Exception) -> str:
             return memory
         case PrivacyError():
             return privacy
+        case SecureSumError():
+            return summing
         case FedclError() | _:
             return training

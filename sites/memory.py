@@ -14,6 +14,7 @@ from fedcl.atomic import read_tensors, write_tensors
 from fedcl.errors import RunError
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
+from sites.sum_memory import SumMemory
 
 _KEPT = 2
 
@@ -80,6 +81,7 @@ class SiteMemory:
         midway: The network inside a round whose moments are refreshed, and what was done so far.
         midway_optimizer: The optimiser's state there.
         charges: How many lines the privacy ledger had, and the last step taken.
+        sums: The secure sum under way.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,6 +91,7 @@ class SiteMemory:
         self.midway = Versions(folder / "midway")
         self.midway_optimizer = Versions(folder / "midway-optimizer")
         self.charges = Versions(folder / "charges")
+        self.sums = SumMemory(folder / "sums")
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")
 

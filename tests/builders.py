@@ -8,6 +8,7 @@ import yaml
 
 from fedcl.config.experiment import Config
 from fedcl.config.text import parse
+from fedcl.secure_sum.identity import make_identity, pin
 
 SIZES = {"north": 5, "south": 8, "12": 13}
 FEATURES = 6
@@ -162,6 +163,24 @@ def site_private_tree(folder: Path, **changes) -> dict:
     tree = _on_a_public_scale(folder)
     tree["federation"]["weighting"] = "uniform"
     tree["privacy"] = _promise(folder, mode="site", **{"sites": 3, **changes})
+    return tree
+
+
+def secure_tree(folder: Path, sites: tuple[str, ...] = tuple(SIZES), **changes) -> dict:
+    """Like `table_tree`, with secure sums between sites whose identity keys are made here."""
+    tree = _on_a_public_scale(folder)
+    keys, identities = folder / "keys", folder / "identities.yaml"
+    for site in sites:
+        pin(identities, site, make_identity(keys, site)[0])
+    tree["secure_sum"] = {
+        "word_bits": 64,
+        "fraction_bits": 36,
+        "largest": 10_000.0,
+        "threshold": 0.6,
+        "identities": str(identities),
+        "keys": str(keys),
+        **changes,
+    }
     return tree
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,7 +13,14 @@ import yaml
 
 from fedcl.report.results import read_results
 from fedcl.run_folder import RunFolder
-from tests.builders import private_tree, table_tree, volume_tree, with_values, write_table
+from tests.builders import (
+    private_tree,
+    secure_tree,
+    table_tree,
+    volume_tree,
+    with_values,
+    write_table,
+)
 
 FAIRKL = (
     "{name: fairkl_regression, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
@@ -207,3 +215,35 @@ def test_ledgers_are_shown_and_verified(tmp_path):
     missing = fedcl("ledger", "show", tmp_path / "nowhere")
     assert missing.returncode == 4
     assert "no ledger in it" in missing.stderr
+
+
+def test_a_federation_of_sums_says_how_to_make_its_keys_and_runs_with_them(tmp_path):
+    """Slow (about 20 s): real commands, each importing torch and Flower."""
+    write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
+    file = tmp_path / "secure.yaml"
+    file.write_text(yaml.safe_dump(secure_tree(tmp_path, sites=())))
+    refused = fedcl("simulate", file)
+    assert refused.returncode == 2
+    assert "site a has no identity key; make one with `fedcl keys" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    one = fedcl("keys", file, "--site", "b")
+    assert one.returncode == 0, one.stderr
+    key = tmp_path / "keys" / "b.key"
+    assert [path.name for path in key.parent.iterdir()] == ["b.key"]
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert str(key) in one.stdout
+    assert "PRIVATE" in key.read_text()
+    before = key.read_bytes()
+    everybody = fedcl("keys", file)
+    assert everybody.returncode == 0, everybody.stderr
+    assert "(kept)" in everybody.stdout
+    assert "that is for a simulation" in everybody.stdout
+    assert key.read_bytes() == before
+    assert set(yaml.safe_load((tmp_path / "identities.yaml").read_text())) == {"a", "b", "c", "far"}
+    done = fedcl("simulate", file)
+    assert done.returncode == 0, done.stderr
+    results = read_results(tmp_path / "runs" / "tiny" / "results.json")
+    assert [point.loss is not None for point in results.curve] == [True, True]
+    useless = fedcl("keys", file, "--set", "secure_sum=null")
+    assert useless.returncode == 2
+    assert "secure_sum is null" in useless.stderr

@@ -138,12 +138,27 @@ def phantom(
 app.add_typer(ledger_app, name="ledger")
 
 
+@app.command()
+def keys(
+    config: ConfigFile,
+    site: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Only this one: what a hospital runs.")
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Make the sites' identity keys for secure sums; those that are there are kept."""
+    from fedcl.cli.keys import make_keys
+
+    make_keys(config, site, console, overrides=set_ or [])
+
+
 @app.command("flower-config")
 def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
     """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
-    from fedcl.config.text import absolute, load, resolved
+    from fedcl.config.text import absolute, fingerprint, load, resolved
 
     text = resolved(absolute(load(config, set_ or [])))
+    print(f'# Node of a site that takes part in nothing else: config-sha256="{fingerprint(text)}"')
     print(f"config = '''\n{text}'''\nresume = {str(resume).lower()}")
 
 

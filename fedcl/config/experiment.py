@@ -17,6 +17,7 @@ from fedcl.config.privacy import (
     SitePrivacy,
 )
 from fedcl.config.section import Count, Section
+from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views
 
 
@@ -61,6 +62,8 @@ class Config(Section):
     privacy: Privacy
     evaluation: Evaluation
     output: Output
+    secure_sum: SecureSum | None = None
+    """null: the server sees every site's update."""
 
     @property
     def is_table(self) -> bool:
@@ -109,6 +112,8 @@ class Config(Section):
             )
         if not isinstance(self.privacy, NoPrivacy):
             self._require_privacy_is_true(self.privacy)
+        if self.secure_sum is not None:
+            self._require_sums_suffice()
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):
                 if self.is_table and getattr(self.data, key) is not None:
@@ -162,6 +167,31 @@ class Config(Section):
             raise ValueError(
                 f"local.batch_size: {self.local.batch_size} is more than the privacy.participants: "
                 f"{privacy.participants} of all sites together, of whom it is drawn"
+            )
+
+    def _require_sums_suffice(self) -> None:
+        """Refuse what needs more of the sites than a sum, or tells more."""
+        rule, moments = self.federation.rule, self.objective.moments
+        if isinstance(rule, TrimmedMean | Median | Cyclic):
+            raise ValueError(
+                f"federation.rule: {rule.kind} needs each site's weights, and secure_sum opens "
+                "their sum only; use fedavg, fedprox, fedbn, fedavgm or fedadam"
+            )
+        if moments is not None and moments.components != "sum":
+            raise ValueError(
+                f"moments.components: {moments.components} tells every site's own moments, and "
+                "secure_sum opens their sum only; use sum"
+            )
+        if isinstance(self.privacy, SitePrivacy):
+            raise ValueError(
+                "privacy.mode: site clips each site's change of the weights at the server, which "
+                "secure_sum keeps from seeing it; use another mode, or secure_sum: null"
+            )
+        if isinstance(self.encoder, MLPEncoder) and self.encoder.public_scale is None:
+            raise ValueError(
+                "encoder.public_scale: a table is standardised by sums that each site says in the "
+                "clear when it introduces itself; with secure_sum name a file with a published "
+                "mean and standard deviation of every feature"
             )
 
     def _require_site_privacy_is_true(self) -> None:

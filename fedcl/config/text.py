@@ -66,6 +66,9 @@ def absolute(config: Config) -> Config:
     if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is not None:
         scale = config.encoder.public_scale.absolute()
         changes["encoder"] = config.encoder.model_copy(update={"public_scale": scale})
+    if config.secure_sum is not None:
+        paths = {key: getattr(config.secure_sum, key).absolute() for key in ("identities", "keys")}
+        changes["secure_sum"] = config.secure_sum.model_copy(update=paths)
     return config.model_copy(update=changes)
 
 
@@ -77,6 +80,11 @@ def digest(config: Config) -> str:
 def text_digest(text: str) -> str:
     """Return the hash of a configuration text, 16 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint(text: str) -> str:
+    """Return the whole hash of a configuration text, for whoever does not trust its writer."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fedcl.atomic import sync, write_text
 from fedcl.errors import PrivacyError
+from fedcl.labels import file_stem
 from fedcl.privacy.accounting import NoisySums, epsilon, within
 
 SITES = "sites"
@@ -55,10 +56,7 @@ class Ledger:
     @staticmethod
     def of(folder: Path, site: str) -> "Ledger":
         """Return a site's ledger in a folder of ledgers."""
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in site)
-        if name != site:
-            name = f"{name}-{hashlib.sha256(site.encode()).hexdigest()[:8]}"
-        return Ledger(folder / f"{name}.jsonl")
+        return Ledger(folder / f"{file_stem(site)}.jsonl")
 
     def charges(self) -> tuple[Charge, ...]:
         """Return every line.

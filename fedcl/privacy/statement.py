@@ -2,52 +2,64 @@
 
 from collections.abc import Sequence
 
+from fedcl.config.experiment import Config
 from fedcl.config.privacy import (
     CentralPrivacy,
     NoPrivacy,
     ParticipantPrivacy,
-    Privacy,
     SitePrivacy,
 )
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import SITES, Ledger
 
+_SUMMED = "The server saw sums over sites only (secure_sum)"
 _NONE = "none: the weights and this report may tell about the participants behind them"
 
 
-def statement(privacy: Privacy, sites: Sequence[str]) -> str:
+def statement(config: Config, sites: Sequence[str]) -> str:
     """Return the promise to the participants of these sites, as their ledgers have it.
 
     Raises:
         PrivacyError: a ledger cannot be used.
     """
+    privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
-        return _NONE
-    promise = _of_sites(privacy) if isinstance(privacy, SitePrivacy) else _of(privacy, sites)
+        return _NONE if config.secure_sum is None else f"{_NONE}. {_SUMMED}"
+    if isinstance(privacy, SitePrivacy):
+        promise = _of_sites(privacy)
+    else:
+        promise = _of(privacy, sites, _against(config))
+        if config.secure_sum is not None:
+            promise = f"{promise}. {_SUMMED}"
     if privacy.test_seed is not None:
         return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {promise}"
     return promise
 
 
-def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str]) -> str:
+def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)
     return (
         f"participant: epsilon {most:.2f} at delta {privacy.delta:g} at the site that has paid "
         "most, all runs in its ledger together, for adding or removing one participant with all "
-        f"their views (privacy loss distribution, dp-accounting). {_against(privacy)}. Taken as "
+        f"their views (privacy loss distribution, dp-accounting). {against}. Taken as "
         "public: site sizes, ages' range, the configuration. Not covered: this "
         "report's measures and figures, time, and choices made by looking at them"
     )
 
 
-def _against(privacy: ParticipantPrivacy | CentralPrivacy) -> str:
-    if isinstance(privacy, ParticipantPrivacy):
+def _against(config: Config) -> str:
+    if isinstance(config.privacy, ParticipantPrivacy):
         return "Holds against the server, other sites and whoever sees the weights"
+    sums = "for sums that federation.min_sites honest sites are in"
+    if config.secure_sum is None:
+        return (
+            f"Holds against other sites and whoever sees the weights, {sums}; not against the "
+            "server, which sees each site's sum with that site's share of the noise"
+        )
     return (
-        "Holds against other sites and whoever sees the weights, for sums that "
-        "federation.min_sites honest sites are in; not against the server, which sees each site's "
-        "sum with that site's share of the noise"
+        f"Holds against a server that follows the protocol, other sites and whoever sees the "
+        f"weights, {sums}, up to the rounding of the secure sum's fixed point"
     )
 
 

@@ -66,7 +66,18 @@ def require_agreement(
         raise SecureSumError("the server relays signatures of sites that are no survivors")
     plan.require_threshold(len(request.signatures), "signed the survivors")
     for site, signature in request.signatures.items():
-        require_signature(identities, site, signature, _signed(plan, signed), "these survivors")
+        require_signed(plan, identities, SurvivorSignature(site, plan.round, signature), signed)
+
+
+def require_signed(
+    plan: Plan,
+    identities: Mapping[str, bytes],
+    said: SurvivorSignature,
+    survivors: tuple[str, ...],
+) -> None:
+    """Refuse a signature of other survivors, or of another than the site's pinned identity."""
+    signed = _signed(plan, survivors)
+    require_signature(identities, said.site, said.signature, signed, "these survivors")
 
 
 def _signed(plan: Plan, survivors: tuple[str, ...]) -> bytes:

@@ -91,13 +91,18 @@ def trusted_keys(
     plan.require_threshold(len(advertised), "advertised keys")
     if advertised.get(own.site) != own:
         raise SecureSumError(f"the server relays other keys for {own.site} than it advertised")
-    for site, keys in advertised.items():
-        signed = plan.context("keys", site, keys.mask_key, keys.share_key, keys.self_mask)
-        require_signature(identities, site, keys.signature, signed, "its keys")
+    for keys in advertised.values():
+        require_signed_keys(plan, identities, keys)
     publics = [key for keys in everybody.keys for key in (keys.mask_key, keys.share_key)]
     if len(set(publics)) != len(publics):
         raise SecureSumError("two of the advertised keys are the same")
     return advertised
+
+
+def require_signed_keys(plan: Plan, identities: Mapping[str, bytes], keys: AdvertisedKeys) -> None:
+    """Refuse keys that the pinned identity of their site did not sign for this plan."""
+    signed = plan.context("keys", keys.site, keys.mask_key, keys.share_key, keys.self_mask)
+    require_signature(identities, keys.site, keys.signature, signed, "its keys")
 
 
 def require_signature(

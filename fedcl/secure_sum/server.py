@@ -59,9 +59,8 @@ def relay_shares(
     """2: for every site that shared its secrets, the others' sealed shares for it."""
     senders = {one.site for one in keys.keys}
     found = by_site(plan, sealed, senders, "shared their keys")
-    for site, message in found.items():
-        if set(message.sealed) != senders - {site}:
-            raise SecureSumError(f"site {site}: it did not seal one share for every other site")
+    for message in found.values():
+        require_sealed(keys, message)
     return {
         receiver: RelayedShares(
             plan.round,
@@ -69,6 +68,13 @@ def relay_shares(
         )
         for receiver in found
     }
+
+
+def require_sealed(keys: AllKeys, message: SealedShares) -> None:
+    """Refuse shares that are not one for every other site."""
+    others = {one.site for one in keys.keys} - {message.site}
+    if set(message.sealed) != others:
+        raise SecureSumError(f"site {message.site}: it did not seal one share for every other site")
 
 
 def add_masked(plan: Plan, relayed: Collection[str], masked: Iterable[MaskedInput]) -> MaskedSum:
@@ -109,9 +115,8 @@ def open_sum(
     survivors = masked.survivors.sites
     dropped = tuple(site for site in masked.sharers if site not in survivors)
     found = by_site(plan, revealed, survivors, "revealed their shares")
-    for site, message in found.items():
-        if set(message.self_masks) != set(survivors) or set(message.mask_keys) != set(dropped):
-            raise SecureSumError(f"site {site}: it did not reveal one share per site")
+    for message in found.values():
+        require_revealed(masked, message)
     shown = {one.site: one for one in keys.keys}
     words = masked.words.copy()
     for owner in survivors:
@@ -136,6 +141,14 @@ def open_sum(
                 subtract=True,
             )
     return OpenedSum(plan.round, survivors, words)
+
+
+def require_revealed(masked: MaskedSum, message: RevealedShares) -> None:
+    """Refuse what is not one share per site, of the survivors' self masks and others' mask keys."""
+    survivors = set(masked.survivors.sites)
+    dropped = set(masked.sharers) - survivors
+    if set(message.self_masks) != survivors or set(message.mask_keys) != dropped:
+        raise SecureSumError(f"site {message.site}: it did not reveal one share per site")
 
 
 def _recovered(plan: Plan, shares: dict[str, bytes], what: str) -> bytes:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.config.federation import FedAdam, FedAvgM
+from fedcl.weighting import site_weight
 from server import rules
 
 SIZES = (5, 8, 13)
@@ -169,7 +170,7 @@ def test_inputs_are_read_only_and_stay_unchanged(rng):
     ("weighting", "expected"), [("participants", 866), ("uniform", 1), ("sqrt", 866**0.5)]
 )
 def test_site_weights(weighting, expected):
-    assert rules.site_weight(866, weighting) == pytest.approx(expected)
+    assert site_weight(866, weighting) == pytest.approx(expected)
 
 
 def test_torch_threads_do_not_change_the_mean(rng):
