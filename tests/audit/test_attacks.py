@@ -164,17 +164,17 @@ def test_an_update_of_nothing_cannot_be_inverted(experiment):
         invert(network, received, received)
 
 
-def test_a_participant_trained_on_for_long_scores_higher(experiment):
-    """Slow (about 2 s): one participant is learnt by heart."""
+def test_participants_learnt_by_heart_score_higher(experiment):
+    """Slow (about 2 s): five of twenty, a hundred rounds."""
     config, cohort = experiment
     network = build_network(config, cohort.shape, seed=1)
     rows = cohort.rows(split="train")
     arrays = cohort.load(rows)
     network.set_feature_scale(arrays.mean(axis=0), arrays.std(axis=0))
-    before = trained_on(network, cohort, rows, config)
+    members = rows[::4]
+    others = np.setdiff1d(rows, members)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for number in range(1, 60):
-        local_round(network, optimizer, cohort, rows[:1], config, round_number=number, site="one")
-    gained = trained_on(network, cohort, rows, config) - before
-    assert gained[0] == gained.max()
-    assert gained[0] > gained[1:].mean() + 0.5
+    for number in range(1, 101):
+        local_round(network, optimizer, cohort, members, config, round_number=number, site="one")
+    scored = [trained_on(network, cohort, some, config) for some in (members, others)]
+    assert membership(*scored).auc > 0.8
