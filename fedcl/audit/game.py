@@ -11,7 +11,6 @@ from itertools import product
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 from torch import Tensor
 
 from fedcl.audit.bounds import CONFIDENCE, one_run_bound, right_guesses, two_world_bound
@@ -88,8 +87,6 @@ def scores(game: Game, runs: int, entropy: Entropy, *, with_canary: bool) -> np.
     outcomes = triangle.T / game.noise_sd  # in units of the noise, any rotation
     half_squares = (outcomes**2).sum(axis=1) / 2
     chance = game.with_canary if with_canary else game.without
-    with np.errstate(divide="ignore"):
-        log_with, log_without = np.log(game.with_canary), np.log(game.without)
     total = np.zeros(runs)
     stretch = max(1, _AT_ONCE // len(outcomes))
     for _ in range(game.steps):
@@ -99,9 +96,17 @@ def scores(game: Game, runs: int, entropy: Entropy, *, with_canary: bool) -> np.
             noise = entropy.normal(count * outcomes.shape[1]).numpy().reshape(count, -1)
             seen = outcomes[drawn.clip(max=len(outcomes) - 1)] + noise
             fit = seen @ outcomes.T - half_squares
-            ratio = logsumexp(fit + log_with, axis=1) - logsumexp(fit + log_without, axis=1)
+            ratio = _log_mean_exp(fit, game.with_canary) - _log_mean_exp(fit, game.without)
             total[start : start + count] += ratio
     return total
+
+
+def _log_mean_exp(exponents: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """log sum_o chance_o e^{x_o} of every row, the impossible outcomes left out."""
+    possible = chance > 0
+    rows = exponents[:, possible]
+    largest = rows.max(axis=1)
+    return largest + np.log(np.exp(rows - largest[:, None]) @ chance[possible])
 
 
 def certify(
