@@ -5,13 +5,14 @@ go through the shipped clipping once, the noise is drawn `--runs` times. One run
 with its own canary behind a coin, 400 guesses. Attacks: on a small MLP over a made table. All
 bounds at 95 % confidence; all draws are seeded.
 
-    python benchmarks/audit.py                 # about 5 minutes on two cores
+    python benchmarks/audit.py                 # about 8 minutes on one core
     python benchmarks/audit.py --out FILE      # writes the tables too
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -411,10 +412,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="also write the tables there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    text = "\n".join([*audits(options.runs), "", *attacks()])
-    print(text)
+    texts = []
+    for table in (partial(audits, options.runs), attacks):
+        texts.append("\n".join(table()) + "\n")
+        print(texts[-1], flush=True)
     if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+        options.out.write_text("\n".join(texts), encoding="utf-8")
 
 
 if __name__ == "__main__":
