@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,7 +15,7 @@ from fedcl.atomic import write_json
 from fedcl.compute import choose_device, choose_workers, place
 from fedcl.config.experiment import Config
 from fedcl.config.text import digest
-from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort
+from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort, Rows
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, Split, age_errors, challenge
 from fedcl.evaluation.map2d import map_2d
@@ -115,15 +115,15 @@ def evaluate(
     """
     if kind == "local":
         return _evaluate_alone(network, config, cohort, folder)
-    both = _features(network, config, cohort, folder, None)
+    both = features(network, config, cohort, folder, None)
     found = [
         challenge(
-            *(_split(cohort, features, split, config) for split in SPLITS),
+            *(_split(cohort, one, split, config) for split in SPLITS),
             bootstrap=config.evaluation.bootstrap,
             seed=config.seed,
             jobs=jobs,
         )
-        for features in both
+        for one in both
     ]
     return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both[1])
 
@@ -153,37 +153,51 @@ def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: Ru
     return Found(representation, embedding, (dims[0], dims[1]), None)
 
 
-def _features(
+def features(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return everybody's (representations, embeddings) under a round's checkpoint.
+    """Return everybody's (representations, embeddings) under a round's checkpoint; None: the last.
+
+    Raises:
+        RunError: there is no checkpoint.
+    """
+    parts = [
+        (rows, represent(network, cohort, rows, config))
+        for rows in encoded_alike(network, config, cohort, folder, number)
+    ]
+    order = np.argsort(np.concatenate([part for part, _ in parts]))
+    both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
+    return both[0], both[1]
+
+
+def encoded_alike(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
+) -> Iterator[Rows]:
+    """Yield participants after participants, `network` being the encoder that they meet.
 
     Where normalisation layers stay at the sites, each site's participants meet their own, and
     those of unseen sites the mean of the sites' layers.
+
+    Raises:
+        RunError: there is no checkpoint.
     """
     checkpoint = folder.load(number)
     if checkpoint is None:
         raise RunError(f"{folder.path}: no checkpoint to evaluate; train with --resume first")
-    rows = np.arange(len(cohort))
     names = travelling(network, keep_norm=False)
     if set(checkpoint.weights) == set(names):
         write_state(network, checkpoint.weights)
-        return represent(network, cohort, rows, config)
-
+        yield np.arange(len(cohort))
+        return
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     layers: dict[str, State] = {}
     for site in sites:
         layers[site] = SiteMemory(folder.site_path(site)).tensors.before(checkpoint.round + 1)
     present = [state for state in layers.values() if state]
     mean = {name: np.mean([s[name] for s in present], axis=0) for name in present[0]}
-    parts: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
     for site in cohort.sites:
         write_state(network, {**checkpoint.weights, **(layers.get(site) or mean)})
-        at_site = cohort.rows(site=site)
-        parts.append((at_site, represent(network, cohort, at_site, config)))
-    order = np.argsort(np.concatenate([part for part, _ in parts]))
-    both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
-    return both[0], both[1]
+        yield cohort.rows(site=site)
 
 
 def _curve(
@@ -198,9 +212,9 @@ def _curve(
         wanted = every is not None and (number % every == 0 or number == max(kept))
         norms_stay = config.federation.rule.kind == "fedbn" and number != max(kept)
         if wanted and number in kept and not norms_stay:
-            features, _ = _features(network, config, cohort, folder, number)
+            found, _ = features(network, config, cohort, folder, number)
             internal, external = age_errors(
-                *(_split(cohort, features, split, config) for split in SPLITS)
+                *(_split(cohort, found, split, config) for split in SPLITS)
             )
         points.append(
             CurvePoint(

@@ -87,6 +87,19 @@ def report(run: RunPath) -> None:
 
 
 @app.command()
+def audit(
+    run: RunPath,
+    runs: Annotated[
+        int, typer.Option(min=100, help="Of each world, to certify a least epsilon.")
+    ] = 20_000,
+) -> None:
+    """Attack a finished run and audit its privacy claim; the exit code is 4 where it is false."""
+    from fedcl.cli.audit import run_audit
+
+    run_audit(run, console, runs=runs)
+
+
+@app.command()
 def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> None:
     """Print the results of several runs side by side."""
     from fedcl.report.results import read_results

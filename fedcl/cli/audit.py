@@ -1,0 +1,34 @@
+"""`fedcl audit RUN`: what attacks find in a finished run, and whether its claim stands."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from fedcl.audited import audit_run
+from fedcl.cli.progress import steps
+from fedcl.errors import PrivacyError
+from fedcl.report.audit import audit_table
+
+
+def run_audit(path: Path, console: Console, *, runs: int) -> None:
+    """Audit a run, write audit.json and print it.
+
+    Raises:
+        PrivacyError: the claim is rejected, which is written and printed all the same.
+        FedclError: there is nothing to audit.
+    """
+    with steps(console) as bars:
+        audit = audit_run(path, runs=runs, on_step=bars.at)
+    console.print(audit_table(audit))
+    if audit.claim is None:
+        console.print("This run claims no privacy: attacks only, no claim to audit.")
+    if audit.privacy.startswith("NOT PRIVATE"):
+        console.print("privacy.test_seed was set: the claim is for who does not know it.")
+    console.print(f"Written: {path / 'audit.json'}", soft_wrap=True)
+    claim = audit.claim
+    if claim is not None and claim.rejected:
+        raise PrivacyError(
+            f"{path}: claimed epsilon {claim.epsilon:.2f} at delta {claim.delta:g}, and "
+            f"{claim.runs} runs of each world certify at least {claim.certified:.2f}: the claim is "
+            "false; do not release the weights, and report this as a bug"
+        )
