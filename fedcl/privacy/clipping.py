@@ -67,7 +67,9 @@ def _by_hooks(
     _forget_samples(network)
     factor = _factors(samples, clip_norm=clip_norm)
     held = factor > 0
-    return [torch.einsum("i,i...->...", factor[held].to(s.dtype), s[held]) for s in samples]
+    if not held.all():  # nothing finite comes of 0 times infinity
+        factor, samples = factor[held], [s[held] for s in samples]
+    return [torch.einsum("i,i...->...", factor.to(s.dtype), s) for s in samples]
 
 
 def _one_by_one(
@@ -114,7 +116,7 @@ def _of_participants(parameter: nn.Parameter, participants: int) -> Tensor:
 def _factors(samples: Gradients, *, clip_norm: float) -> PerParticipant:
     """min(1, clip_norm / norm) of each participant; 0 where anything is not finite."""
     # float64: the square of 1e30 is finite there, and rounding adds nothing to the bound.
-    squares = [s.flatten(1).double().square().sum(dim=1) for s in samples]
-    norm = torch.stack(squares).sum(dim=0).sqrt()
+    norms = [torch.linalg.vector_norm(s.flatten(1), dim=1, dtype=torch.float64) for s in samples]
+    norm = torch.stack(norms).square().sum(dim=0).sqrt()
     factor = (clip_norm / norm.clamp(min=1e-300)).clamp(max=1.0)
     return torch.where(torch.isfinite(norm), factor, 0.0)
