@@ -20,7 +20,7 @@ def pay(site: Site, privacy: ParticipantPrivacy, round_number: int) -> Entropy:
     known = site.memory.charges.before(round_number).get("charges", np.array(0))
     if len(ledger.charges()) < known:
         raise PrivacyError(f"{ledger.path}: lines are gone that this run has paid; restore it")
-    cost = plan(site.config, len(site.rows)).cost
+    cost = plan(site.config, site.participants).cost
     charge = Charge("training", site.config.name, round_number, cost)
     ledger.charge(charge, delta=privacy.delta, budget=privacy.budget)
     site.memory.charges.write(round_number, {"charges": np.array(len(ledger.charges()))})
