@@ -219,7 +219,7 @@ def _split(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> 
 def _participants(
     cohort: Cohort, features: np.ndarray, rows: Rows, site: str | None = None
 ) -> Split:
-    """What the probes see: each participant once, as the mean of their scans and ages.
+    """Return what the probes see: each participant once, the mean of their scans and ages.
 
     Args:
         cohort: Everybody.

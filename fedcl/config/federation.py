@@ -35,7 +35,7 @@ class Local(Section):
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    """Participants per step; each gives two views."""
+    """Scans per step, two views each; with participant privacy participants, with all their scans."""
     optimizer: Optimizer
     decay: Decay
     keep_optimizer: bool

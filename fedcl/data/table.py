@@ -41,7 +41,7 @@ def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Coho
     problems.add_each(
         str(what), "listed more than once", repeated, f"keep one row, or {told_apart}"
     )
-    shared = list(wanted[wanted.duplicated() & table["scan"].duplicated().eq(False)].unique())
+    shared = list(wanted[wanted.duplicated() & ~table["scan"].duplicated()].unique())
     problems.add_each(str(what), "one row of features for several scans", shared, told_apart)
     absent = sorted(set(wanted) - set(found))
     problems.add_each(str(what), "no row of features", absent, f"add it, or remove them from {who}")

@@ -29,7 +29,7 @@ def _of(privacy: ParticipantPrivacy, sites: Sequence[str]) -> str:
     return (
         f"participant: epsilon {most:.2f} at delta {privacy.delta:g} at the site that has paid "
         "most, all runs in its ledger together, for adding or removing one participant with all "
-        "their views (privacy loss distribution, dp-accounting). Holds against the server, other "
+        "their scans (privacy loss distribution, dp-accounting). Holds against the server, other "
         "sites and whoever sees the weights. Taken as public: site sizes, ages' range, the "
         "configuration. Not covered: this report's measures and figures, time, and choices made "
         "by looking at them"
