@@ -35,7 +35,7 @@ class Local(Section):
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    """Scans per step, two views each; with participant privacy participants, with all their scans."""
+    """Scans per step, two views each; with participant privacy, participants with all of theirs."""
     optimizer: Optimizer
     decay: Decay
     keep_optimizer: bool
