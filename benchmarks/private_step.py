@@ -3,10 +3,11 @@
 plain: local_round with Adam against prototypes. hooks and loop: private_round on the same
 participants, all of them in every step, with noise of the shipped stream. Identical views, float32,
 group normalisation, width 64. Times are medians of interleaved rounds of one step in one process,
-from reading scans in memory to the optimiser; memory is what a fresh process grows by at its peak,
-with the optimiser's state and without the weights.
+from reading scans in memory to the optimiser: processor time of one thread, which other work on the
+machine hardly moves, or wall-clock time on a GPU. Memory is what a fresh process grows by at its
+peak, with the optimiser's state and without the weights.
 
-    python benchmarks/private_step.py            # about 10 minutes on two cores, seconds on a GPU
+    python benchmarks/private_step.py            # about 8 minutes on a CPU
 """
 
 import argparse
@@ -71,7 +72,7 @@ def made_cohort(grid: tuple[int, ...], participants: int) -> Cohort:
     volumes = rng.random((participants, 1, *grid), dtype=np.float32)
     ages = np.linspace(20, 80, participants)
     ids = [f"{i:03d}" for i in range(participants)]
-    table = pd.DataFrame({"participant_id": ids, "site": "one", "age": ages, "split": "train"})
+    table = pd.DataFrame({"participant_id": ids, "scan": ids})
     known = {"age": ages.astype(np.float32)}
     return Cohort("random", table, (1, *grid), volumes.__getitem__, "", known)
 
@@ -106,10 +107,14 @@ class Case:
 
     def seconds(self, action: Callable[[], None]) -> float:
         """Return how long an action takes, on the device too."""
+        if self.device.type == "cpu":
+            started = time.process_time()
+            action()
+            return time.process_time() - started
+        torch.cuda.synchronize()
         started = time.perf_counter()
         action()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        torch.cuda.synchronize()
         return time.perf_counter() - started
 
 
@@ -148,7 +153,7 @@ def process_mb(field: str) -> float:
 
 def in_fresh_process(number: int, way: str, options: argparse.Namespace) -> float:
     command = [sys.executable, __file__, "--memory", str(number), way]
-    command += ["--device", options.device, "--threads", str(options.threads)]
+    command += ["--device", options.device]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -156,11 +161,10 @@ def main() -> None:
     """Print one row per encoder and grid."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--memory", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     # On a first step torch remarks that Opacus' hooks see scans without a gradient.
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     if options.memory:
@@ -181,7 +185,7 @@ def main() -> None:
             row.append(f"{seconds[way]:.2f} ({ratio:.1f}x), {grown / 1000:.1f}")
         row.append(f"{seconds['noise']:.2f}")
         print(f"| {' | '.join(row)} |", flush=True)
-    print(f"\ntorch {torch.__version__}, {device}, {options.threads} threads")
+    print(f"\ntorch {torch.__version__}, {device}")
 
 
 if __name__ == "__main__":

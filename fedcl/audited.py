@@ -15,19 +15,20 @@ from fedcl.audit.game import Game, always, certify, distance
 from fedcl.audit.inference import FEWEST, of_representations
 from fedcl.audit.membership import membership
 from fedcl.audit.participant import OTHERS, participant_game
-from fedcl.audit.scores import trained_on
+from fedcl.audit.scores import scored_by, trained_on
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
-from fedcl.config.privacy import NoPrivacy, ParticipantPrivacy, SitePrivacy
+from fedcl.config.privacy import CentralPrivacy, NoPrivacy, ParticipantPrivacy, SitePrivacy
 from fedcl.data.cohort import INTERNAL_TEST, TRAIN, Cohort, Rows
 from fedcl.errors import RunError
 from fedcl.experiment import open_for_training
 from fedcl.models.network import Network, build_network
+from fedcl.moments.frozen import ReleasedMoments, frozen_moments
 from fedcl.outcome import OnStep, encoded_alike, features
 from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Ledger
-from fedcl.privacy.private_round import plan
+from fedcl.privacy.plan import central_plan, plan
 from fedcl.report.audit import Audit, Claim, InferenceFound, MembershipFound, write_audit
 from fedcl.report.results import read_results
 from fedcl.run_folder import RunFolder
@@ -68,7 +69,7 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
     use_threads(config.compute)
     cohort = open_for_training(config, on_step)
     on_step("Auditing", 0, 3)
-    claim = _claim(config, cohort, runs)
+    claim = _claim(config, cohort, runs, checkpoint.released)
     on_step("Auditing", 1, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
     place(network, choose_device(config.compute))
@@ -90,7 +91,9 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
     return audit
 
 
-def _claim(config: Config, cohort: Cohort, runs: int) -> Claim | None:
+def _claim(
+    config: Config, cohort: Cohort, runs: int, released: ReleasedMoments | None
+) -> Claim | None:
     privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
         return None
@@ -98,20 +101,32 @@ def _claim(config: Config, cohort: Cohort, runs: int) -> Claim | None:
         units = [(Ledger.of(privacy.ledger, SITES), NoisySums(noise_multiplier(config), 1.0, 1))]
     else:
         units = [
-            (
-                Ledger.of(privacy.ledger, site),
-                plan(config, len(cohort.rows(split=TRAIN, site=site))).cost,
-            )
+            (Ledger.of(privacy.ledger, site), _cost(config, cohort, site))
             for site in cohort.training_sites(min_participants=config.local.min_participants)
         ]
     claimed = claim_of(units, run=config.name, delta=privacy.delta)
     if isinstance(privacy, SitePrivacy):
         return _audited(privacy, claimed, site_game(config, claimed.cost), runs)
-    return _audited(privacy, claimed, participant_game(config, cohort.shape, claimed.cost), runs)
+    frozen, settings = None, config.objective.private_moments
+    if settings is not None and released is not None:
+        site = released.slots[0] if released.slots else ""
+        frozen = frozen_moments(released, site, settings, device=torch.device("cpu"))
+    game = participant_game(config, cohort.shape, claimed.cost, frozen)
+    return _audited(privacy, claimed, game, runs)
+
+
+def _cost(config: Config, cohort: Cohort, site: str) -> NoisySums:
+    """What a site pays for the training of a round."""
+    if isinstance(config.privacy, CentralPrivacy):
+        return central_plan(config).cost
+    return plan(config, cohort.participants(cohort.rows(split=TRAIN, site=site))).cost
 
 
 def _audited(
-    privacy: ParticipantPrivacy | SitePrivacy, claimed: Claimed, game: Game, runs: int
+    privacy: ParticipantPrivacy | CentralPrivacy | SitePrivacy,
+    claimed: Claimed,
+    game: Game,
+    runs: int,
 ) -> Claim:
     entropy = Entropy.from_system()
     return Claim(
@@ -172,7 +187,7 @@ def _membership(
         score[wanted] = trained_on(network, cohort, wanted, config)
     found = membership(score[members], score[others])
     return MembershipFound(
-        score="loss" if config.objective.decomposes else "alignment",
+        score=scored_by(config.objective),
         members=found.members,
         others=found.others,
         auc=found.auc,

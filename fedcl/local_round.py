@@ -65,14 +65,14 @@ def local_round(
 ) -> Trained:
     """Train `network` in place on the participants in `rows`.
 
-    Every draw is named by (seed, purpose, site or participant, round, epoch), so the result does
-    not depend on what ran before in this process.
+    Every draw is named by (seed, purpose, site or scan, round, epoch), so the result does not
+    depend on what ran before in this process. Two scans of one participant are two rows.
 
     Args:
         network: Holds the weights received; trained in place, on its device.
         optimizer: Over the network's parameters.
         cohort: The participants.
-        rows: Those to train on, ascending.
+        rows: The scans to train on, ascending.
         config: The experiment.
         round_number: Counts from 1.
         site: Names the draws: a label, or what stands for several sites.
@@ -87,7 +87,7 @@ def local_round(
         received = [p.detach().clone() for p in network.parameters()] if proximal else []
     epochs = epochs or range(config.local.epochs)
     seed = config.seed
-    identifiers = cohort.table["participant_id"].to_numpy()
+    scans = cohort.table["scan"].to_numpy()
     steps = 0
     sums: dict[str, torch.Tensor] = {}
 
@@ -99,7 +99,7 @@ def local_round(
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
             batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
             for batch, arrays in read_ahead(cohort, batches, device=device):
-                draws = [derive(seed, "view", identifiers[i], round_number, epoch) for i in batch]
+                draws = [derive(seed, "view", scans[i], round_number, epoch) for i in batch]
                 views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
                 known = {
                     name: torch.as_tensor(values, device=device)
@@ -129,7 +129,7 @@ def local_round(
                     sums[name] = sums[name] + term if name in sums else term
 
     return Trained(
-        participants=len(rows),
+        participants=cohort.participants(rows),
         steps=steps,
         terms={name: TermSum.of(*term.tolist()) for name, term in sums.items()},
         seconds=time.perf_counter() - started,

@@ -142,8 +142,7 @@ def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: Ru
         both = {split: represent(network, cohort, rows[split], config) for split in SPLITS}
         for kind, sites in enumerate(everyone):
             splits = (
-                Split(both[split][kind], cohort.ages(rows[split]), np.full(len(rows[split]), site))
-                for split in SPLITS
+                _participants(cohort, both[split][kind], rows[split], site) for split in SPLITS
             )
             sites.append(SiteFeatures(site, *splits))
     settings = {"bootstrap": config.evaluation.bootstrap, "seed": config.seed}
@@ -228,8 +227,30 @@ def _split(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> 
     rows = cohort.rows(split=split)
     if split == TRAIN:
         rows = pooled.training_rows(cohort, config)
-    sites = cohort.table["site"].to_numpy(dtype=str)[rows]
-    return Split(features[rows], cohort.ages(rows), sites)
+    return _participants(cohort, features[rows], rows)
+
+
+def _participants(
+    cohort: Cohort, features: np.ndarray, rows: Rows, site: str | None = None
+) -> Split:
+    """Return what the probes see: each participant once, the mean of their scans and ages.
+
+    Args:
+        cohort: Everybody.
+        features: Of the scans in `rows`.
+        rows: All scans of some participants.
+        site: Stands for theirs, where one site's encoder meets others' participants.
+    """
+    owners = cohort.owners(rows)
+    _, first, scans = np.unique(owners, return_index=True, return_counts=True)
+    means = np.zeros((len(first), features.shape[1]), dtype=features.dtype)
+    np.add.at(means, owners, features)
+    sites = cohort.table["site"].to_numpy(dtype=str)[rows][first]
+    return Split(
+        means / scans[:, None].astype(features.dtype),
+        np.bincount(owners, weights=cohort.ages(rows)) / scans,
+        sites if site is None else np.full(len(first), site),
+    )
 
 
 def _figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
@@ -259,7 +280,7 @@ def _cohort_info(cohort: Cohort, config: Config) -> CohortInfo:
         name=cohort.name,
         sites=len(cohort.sites),
         training_sites=len(cohort.training_sites(min_participants=config.local.min_participants)),
-        participants={split: len(cohort.rows(split=split)) for split in SPLITS},
+        participants={s: cohort.participants(cohort.rows(split=s)) for s in SPLITS},
         skipped=skipped_sites(cohort, config),
     )
 
@@ -296,7 +317,7 @@ def _peak_memory_mb(workers: int) -> float:
 def skipped_sites(cohort: Cohort, config: Config) -> tuple[Skipped, ...]:
     """Return the sites that have training participants, but too few."""
     least = config.local.min_participants
-    sizes = {site: len(cohort.rows(split=TRAIN, site=site)) for site in cohort.sites}
+    sizes = {s: cohort.participants(cohort.rows(split=TRAIN, site=s)) for s in cohort.sites}
     return tuple(
         Skipped(site=site, participants=size, reason=f"fewer than {least} training participants")
         for site, size in sizes.items()

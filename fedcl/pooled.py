@@ -23,15 +23,17 @@ from fedcl.run_folder import Checkpoint, RunFolder
 
 
 def training_rows(cohort: Cohort, config: Config) -> Rows:
-    """Return the training participants of every site large enough to take part."""
+    """Return the training participants' scans at every site large enough to take part."""
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     return np.concatenate([cohort.rows(split=TRAIN, site=site) for site in sites])
 
 
 def feature_sums(cohort: Cohort, rows: Rows) -> FeatureSums:
-    """Return the sums that standardise a ROI table."""
+    """Return the sums that standardise a ROI table; a participant's scans share one weight."""
     features = cohort.load(rows).astype(np.float64)
-    return FeatureSums(len(features), features.sum(axis=0), (features**2).sum(axis=0))
+    weights = cohort.shares(rows)[:, None]
+    total, squares = (weights * features).sum(axis=0), (weights * features**2).sum(axis=0)
+    return FeatureSums(cohort.participants(rows), total, squares)
 
 
 def train_rounds(

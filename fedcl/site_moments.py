@@ -1,6 +1,7 @@
 """A site's moments: one pass over its training participants under the encoder received.
 
-No augmentation, so that the moments are those of the participants and of nothing else. The sums are
+No augmentation, so that the moments are those of the participants and of nothing else. A
+participant counts once: each of their k scans enters with weight 1/k, at its own age. The sums are
 formed batch by batch: what they take does not grow with the site.
 """
 
@@ -26,10 +27,10 @@ _BATCH = 64
 def site_moments(
     network: Network, cohort: Cohort, rows: Rows, config: Config
 ) -> tuple[NodeSums, np.ndarray]:
-    """Return the sums as they may travel, float32, and every participant's embedding, which stays.
+    """Return the sums as they may travel, float32, and every scan's embedding, which stays.
 
     The network is left in evaluation mode. The embeddings have the order of `rows`, shape
-    (participant, dim), float32.
+    (scan, dim), float32.
     """
     settings = config.objective.moments
     assert settings is not None
@@ -60,12 +61,13 @@ def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> It
 
 
 def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
-    """Return how much of each of the site's participants is at each node, float64."""
+    """Return how much of each scan of the site's is at each node, float64; 1 per participant."""
     settings = config.objective.moments
     assert settings is not None
     names = [axis.covariate for axis in settings.grid]
     known = {name: torch.as_tensor(v) for name, v in cohort.known_of(rows, names).items()}
-    return node_shares(known, settings)
+    shares = torch.from_numpy(cohort.shares(rows))
+    return node_shares(known, settings) * shares[:, None]
 
 
 def residents(cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray) -> Residents:

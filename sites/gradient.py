@@ -32,4 +32,4 @@ def share_gradient(site: Site, order: Instruction) -> GradientShare:
         frozen=frozen(site, order),
     )
     seconds = time.perf_counter() - started
-    return GradientShare(site.label, order.round, order.stretch, len(site.rows), share, seconds)
+    return GradientShare(site.label, order.round, order.stretch, site.participants, share, seconds)

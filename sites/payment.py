@@ -20,7 +20,7 @@ def pay(site: Site, privacy: ParticipantPrivacy, round_number: int) -> Entropy:
     Raises:
         PrivacyError: the budget does not allow it, or the ledger cannot be trusted.
     """
-    _charge(site, privacy, "training", round_number, plan(site.config, len(site.rows)).cost)
+    _charge(site, privacy, "training", round_number, plan(site.config, site.participants).cost)
     return _entropy(site, privacy, round_number)
 
 

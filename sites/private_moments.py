@@ -28,11 +28,8 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
         FedclError: the weights do not fit the encoder, or the ledger does not allow it.
     """
     started = time.perf_counter()
-    config, settings, privacy = (
-        site.config,
-        site.config.objective.private_moments,
-        site.config.privacy,
-    )
+    config, privacy = site.config, site.config.privacy
+    settings = config.objective.private_moments
     assert settings is not None
     assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
     entropy = pay_release(site, privacy, order.round)
@@ -41,12 +38,25 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
     names = [axis.covariate for axis in settings.grid]
     known = site.cohort.known_of(site.rows, names)
     shares = node_shares({name: torch.as_tensor(v) for name, v in known.items()}, settings)
+    # A participant is the mean of their scans.
+    weight = torch.from_numpy(site.cohort.shares(site.rows))[:, None]
+    owners = torch.from_numpy(site.cohort.owners(site.rows))
+
+    def of_participants(scans: torch.Tensor) -> torch.Tensor:
+        nobody = torch.zeros(site.participants, scans.shape[1], dtype=torch.float64)
+        return nobody.index_add(0, owners, weight * scans.double())
+
     means = torch.zeros(node_count(settings), config.projector.dim, dtype=torch.float64)
     if order.released is not None:
         means = order.released.means()
     slot = 1 + order.slots.index(site.label) if site.label in order.slots else 0
     sums = private_sums(
-        torch.cat(found), shares, means, settings, slot=slot, slots=len(order.slots)
+        of_participants(torch.cat(found)),
+        of_participants(shares),
+        means,
+        settings,
+        slot=slot,
+        slots=len(order.slots),
     )
     central = isinstance(privacy, CentralPrivacy)
     noisy = noised(
@@ -57,7 +67,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
         slots=tuple(range(1 + len(order.slots))) if central else (slot,),
     )
     seconds = time.perf_counter() - started
-    return PrivateMomentShare(site.label, order.round, len(site.rows), noisy, seconds)
+    return PrivateMomentShare(site.label, order.round, site.participants, noisy, seconds)
 
 
 def frozen(site: Site, order: Instruction) -> FrozenMoments | None:

@@ -30,7 +30,7 @@ class Site:
         label: The site's name in the cohort.
         config: The experiment.
         cohort: The data; only rows of this site are ever read.
-        rows: This site's training participants.
+        rows: The scans of this site's training participants.
         memory: What it remembers between rounds.
     """
 
@@ -39,6 +39,11 @@ class Site:
     cohort: Cohort
     rows: np.ndarray
     memory: SiteMemory
+
+    @property
+    def participants(self) -> int:
+        """How many they are; a participant may have several scans."""
+        return self.cohort.participants(self.rows)
 
 
 def open_site(config_text: str, partition: int) -> Site:
@@ -52,7 +57,7 @@ def open_site(config_text: str, partition: int) -> Site:
         raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
     label = cohort.sites[partition]
     rows = cohort.rows(split=TRAIN, site=label)
-    if len(rows) < config.local.min_participants:
+    if cohort.participants(rows) < config.local.min_participants:
         rows = rows[:0]
     return Site(
         label, config, cohort, rows, SiteMemory(RunFolder(config.output.path).site_path(label))
@@ -64,7 +69,7 @@ def introduce(site: Site) -> Introduction:
     encoder = site.config.encoder
     wanted = isinstance(encoder, MLPEncoder) and encoder.public_scale is None and len(site.rows)
     sums = feature_sums(site.cohort, site.rows) if wanted else None
-    return Introduction(site.label, len(site.rows), site.cohort.shape, sums)
+    return Introduction(site.label, site.participants, site.cohort.shape, sums)
 
 
 # The simulation asks one process for many sites: the cohort is opened, and the network built, once.

@@ -61,7 +61,7 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
         _remember_midway(site, order, work, done)
     sums = remembered_moments(site, network, order.round)
     seconds = time.perf_counter() - started
-    return MomentShare(site.label, order.round, len(site.rows), sums, seconds)
+    return MomentShare(site.label, order.round, site.participants, sums, seconds)
 
 
 def train(site: Site, order: Instruction) -> Update:
@@ -145,7 +145,7 @@ def _begin(site: Site, order: Instruction) -> _InTraining:
     if memory:
         restore_optimizer(optimizer, memory)
     received = tuple(p.detach().clone() for p in network.parameters())
-    return _InTraining(network, optimizer, received, Trained(len(site.rows), 0, {}, 0.0))
+    return _InTraining(network, optimizer, received, Trained(site.participants, 0, {}, 0.0))
 
 
 def _midway(site: Site, order: Instruction) -> _InTraining:
@@ -160,7 +160,7 @@ def _midway(site: Site, order: Instruction) -> _InTraining:
     restore_optimizer(begun.optimizer, site.memory.midway_optimizer.of(order.round))
     steps, seconds = numbers[1].tolist()
     sums = {name.removeprefix(_TERM): TermSum.of(*three.tolist()) for name, three in terms.items()}
-    done = Trained(len(site.rows), int(steps), sums, seconds)
+    done = Trained(site.participants, int(steps), sums, seconds)
     return _InTraining(begun.network, begun.optimizer, begun.received, done)
 
 

@@ -230,3 +230,22 @@ def with_values(tree: dict, **changes) -> dict:
 def config_of(tree: dict) -> Config:
     """Validate a tree."""
     return parse(yaml.safe_dump(tree), source="test")
+
+
+def add_scans(folder: Path, further: dict[str, int]) -> Path:
+    """Give participants of `write_table` so many more scans, a session and some months later."""
+    who = pd.read_csv(folder / "participants.tsv", sep="\t", dtype=str).assign(session="1")
+    what = pd.read_csv(folder / "features.tsv", sep="\t", dtype={"participant_id": str})
+    what.insert(1, "session", "1")
+    tables = {"participants.tsv": [who], "features.tsv": [what]}
+    for participant, count in further.items():
+        for session in range(2, 2 + count):
+            person = who[who["participant_id"] == participant].assign(session=str(session))
+            years = person["age"].astype(float) + 0.5 * (session - 1)
+            tables["participants.tsv"].append(person.assign(age=years.round(1).astype(str)))
+            measures = what[what["participant_id"] == participant].assign(session=str(session))
+            measures["region1"] += session
+            tables["features.tsv"].append(measures)
+    for name, parts in tables.items():
+        pd.concat(parts).to_csv(folder / name, sep="\t", index=False)
+    return folder

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedcl.config.objective import Objective
 from fedcl.models.network import Network
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.objective import participant_losses
 from fedcl.privacy.clipping import clipped_sums
 
@@ -49,10 +50,15 @@ Losses = Callable[[Network, Batch], Tensor]
 """What a mechanism differentiates, summed over the values returned."""
 
 
-def losses_of(task: Objective) -> Losses:
-    """Return what `privacy.mode: participant` differentiates; `task` decomposes."""
+def losses_of(task: Objective, frozen: FrozenMoments | None = None) -> Losses:
+    """Return what participant privacy differentiates; `task` decomposes.
+
+    Args:
+        task: The objective.
+        frozen: Released moments, where it compares with them.
+    """
     return lambda network, batch: participant_losses(
-        network, (batch.first, batch.second), {"age": batch.ages}, task
+        network, (batch.first, batch.second), {"age": batch.ages}, task, frozen
     )
 
 
@@ -66,7 +72,7 @@ def clipped_sum(
 ) -> Tensor:
     """Return the sum that a private step adds its noise to, all parameters in one row."""
     with clipped_sums(network, gradients=gradients, clip_norm=clip_norm) as total:
-        found = total(lambda positions: losses(network, batch.at(positions)), len(batch))
+        found = total(lambda positions: losses(network, batch.at(positions)), range(len(batch)))
     return torch.cat([one.flatten() for one in found])
 
 

@@ -1,4 +1,4 @@
-"""The game of `privacy.mode: participant`: an experiment's own clipping, noise and sampling."""
+"""The game of participant privacy: an experiment's own clipping, noise and sampling."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,9 @@ from fedcl.audit.batch import alike, clipped_sum, losses_of
 from fedcl.audit.canary import find_canary
 from fedcl.audit.game import Game, sampled
 from fedcl.config.experiment import Config
-from fedcl.config.privacy import ParticipantPrivacy
+from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.models.network import build_network
+from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.accounting import NoisySums
 from fedcl.seeds import torch_generator
 
@@ -23,7 +24,9 @@ _VOXELS = 16
 """Of an invented volume along each axis, at most."""
 
 
-def participant_game(config: Config, shape: tuple[int, ...], cost: NoisySums) -> Game:
+def participant_game(
+    config: Config, shape: tuple[int, ...], cost: NoisySums, frozen: FrozenMoments | None = None
+) -> Game:
     """Return the game of sums over invented participants, in the experiment's own network.
 
     Its weights are the initial ones, and volumes are small: privacy may depend on neither.
@@ -32,13 +35,14 @@ def participant_game(config: Config, shape: tuple[int, ...], cost: NoisySums) ->
         config: The experiment.
         shape: Of one participant's array.
         cost: The sums of the run at one site.
+        frozen: Released moments, where the objective compares with them.
     """
     privacy = config.privacy
-    assert isinstance(privacy, ParticipantPrivacy)
+    assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
     # The axes of space come after the channel; a table has none.
     shape = (*shape[:1], *(min(size, _VOXELS) for size in shape[1:]))
     network = build_network(config, shape, seed=config.seed)
-    losses, generator = losses_of(config.objective), torch_generator(config.seed, "canary")
+    losses, generator = losses_of(config.objective, frozen), torch_generator(config.seed, "canary")
     others = alike(OTHERS, shape, generator)
     canary = find_canary(
         losses,

@@ -5,10 +5,13 @@ Liu et al., "EncoderMI: membership inference against pre-trained encoders in con
 CCS 2021, https://arxiv.org/abs/2108.11023.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 
 from fedcl.config.experiment import Config
+from fedcl.config.objective import Objective
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.views import two_views
 from fedcl.models.network import Network
@@ -19,6 +22,12 @@ PAIRS = 4
 """Pairs of views that a score is the mean over."""
 
 _BATCH = 32
+
+
+def scored_by(task: Objective) -> Literal["loss", "alignment"]:
+    """Return which of the two scores an objective has: its loss may not depend on who is beside."""
+    alone = task.decomposes and task.private_moments is None
+    return "loss" if alone else "alignment"
 
 
 @torch.no_grad()
@@ -41,7 +50,7 @@ def trained_on(network: Network, cohort: Cohort, rows: Rows, config: Config) -> 
         for pair in range(PAIRS):
             seeds = [derive(config.seed, "audit", identifiers[i], pair) for i in batch]
             views = two_views(arrays, config.views, seeds=seeds, scale=network.feature_scale())
-            if config.objective.decomposes:
+            if scored_by(config.objective) == "loss":
                 one = -participant_losses(network, views, known, config.objective)
             else:
                 first, second = (_embedded(network, view) for view in views)

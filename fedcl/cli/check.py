@@ -48,8 +48,10 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
     if found.problems:
         console.print(f"{len(found.problems)} problems: mend them before training.")
         return DataError.exit_code
-    participants = sum(one.train + one.internal + one.external for one in found.sites)
-    console.print(f"No problems: {participants} participants at {len(found.sites)} sites.")
+    participants = sum(_participants(one) for one in found.sites)
+    scans = sum(one.scans for one in found.sites)
+    more = f" ({scans} scans)" if scans != participants else ""
+    console.print(f"No problems: {participants} participants{more} at {len(found.sites)} sites.")
     return 0
 
 
@@ -94,11 +96,18 @@ def recognise(folder: Path) -> Data:
     )
 
 
+def _participants(site: SiteSummary) -> int:
+    return site.train + site.internal + site.external
+
+
 def _table(sites: tuple[SiteSummary, ...]) -> Table:
     table = Table()
     table.add_column("site")
     for name in ("train", "internal", "external", "age (median)", "female"):
         table.add_column(name, justify="right")
+    several = any(one.scans != _participants(one) for one in sites)
+    if several:
+        table.add_column("scans", justify="right")
     table.add_column("trains")
     for one in sites:
         youngest, median, oldest = one.ages
@@ -109,6 +118,7 @@ def _table(sites: tuple[SiteSummary, ...]) -> Table:
             str(one.external),
             f"{youngest:.0f}-{oldest:.0f} ({median:.0f})",
             "-" if one.female is None else f"{one.female:.0%}",
+            *([str(one.scans)] if several else []),
             "yes" if one.trains else "no",
         )
     return table

@@ -16,6 +16,9 @@ class Columns(Section):
     age: str = "age"
     sex: str = "sex"
     split: str = "split"
+    session: str = "session"
+    run: str = "run"
+    """With the session, tells scans of a participant apart; neither column need be there."""
 
 
 class Splits(Section):
@@ -59,7 +62,8 @@ class NiftiData(Section):
     participants: str
     """Participants table (tsv or csv), relative to `path`."""
     pattern: str
-    """Glob of a participant's scan relative to `path`; `{participant}` stands for the id."""
+    """Glob of a participant's scan relative to `path`; `{participant}` stands for the id. Of
+    several files that fit, the one with the row's session and run (`ses-1`, `run-1`) is taken."""
     columns: Columns
     splits: Splits | None
     grid: tuple[Count, Count, Count]
@@ -70,7 +74,8 @@ class NiftiData(Section):
 
 
 class TableData(Section):
-    """A ROI table: participants and features, in one file or two joined on the participant id."""
+    """A ROI table: participants and features, in one file or two joined on the participant id, and
+    on session and run where both have them."""
 
     kind: Literal["table"]
     path: Path

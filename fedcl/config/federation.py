@@ -35,8 +35,8 @@ class Local(Section):
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    """Participants per step; each gives two views. Of one site, but with privacy.mode
-    participant_central of all sites together."""
+    """Scans per step, two views each; with participant privacy, participants with all of theirs,
+    and with privacy.mode participant_central those of all sites together."""
     optimizer: Optimizer
     decay: Decay
     keep_optimizer: bool

@@ -21,15 +21,17 @@ Rows = np.ndarray
 
 @dataclass(frozen=True)
 class Cohort:
-    """Participants and their arrays, in the order (site, participant id).
+    """Participants' scans and their arrays, in the order (site, participant id, scan).
 
     Attributes:
         name: What messages and reports call it.
-        table: One row per participant: participant_id, site (str), age (years, float), sex
-            ("female", "male" or ""), split (one of SPLITS); further columns are covariates.
+        table: One row per scan: participant_id, scan (its name, unlike any other's: the
+            participant's id where they have only one), site (str), age (years, float), sex
+            ("female", "male" or ""), split (one of SPLITS); further columns are covariates. Site
+            and split are the same for all scans of a participant.
         shape: Of one array: (channel, x, y, z) for volumes, (feature,) for ROI tables.
         read: Returns one row's array as float32; deterministic, no augmentation.
-        digest: Hash of the participants and of the identity of their data.
+        digest: Hash of the scans and of the identity of their data.
         known: What objectives compare participants by, one value or array per row, float32.
         pairwise: Those of `known` that hold one value per pair of rows.
     """
@@ -61,8 +63,21 @@ class Cohort:
 
     def training_sites(self, *, min_participants: int) -> tuple[str, ...]:
         """Return the sites with enough training participants to take part."""
-        sizes = self.table.loc[self.table["split"] == TRAIN, "site"].value_counts()
-        return tuple(s for s in self.sites if sizes.get(s, 0) >= min_participants)
+        sizes = {site: self.participants(self.rows(split=TRAIN, site=site)) for site in self.sites}
+        return tuple(site for site, size in sizes.items() if size >= min_participants)
+
+    def participants(self, rows: Rows) -> int:
+        """Return how many participants `rows` are the scans of."""
+        return len(set(self.owners(rows)))
+
+    def owners(self, rows: Rows) -> Rows:
+        """Return whose scan each of `rows` is; participants count from 0 in order of appearance."""
+        return pd.factorize(self.table["participant_id"].to_numpy()[rows])[0]
+
+    def shares(self, rows: Rows) -> np.ndarray:
+        """Return one over the number of the participant's scans among `rows`, float64."""
+        owners = self.owners(rows)
+        return 1 / np.bincount(owners)[owners]
 
     def ages(self, rows: Rows) -> np.ndarray:
         """Return ages in years, float64."""
@@ -84,13 +99,15 @@ class Cohort:
 
 
 def in_site_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table in the order (site, participant id), which every cohort has."""
-    keys = [(site_order(s), p) for s, p in zip(table["site"], table["participant_id"], strict=True)]
+    """Return the table in the order (site, participant id, scan), which every cohort has."""
+    names = zip(table["site"], table["participant_id"], table["scan"], strict=True)
+    keys = [(site_order(site), participant, scan) for site, participant, scan in names]
     return table.iloc[sorted(range(len(table)), key=keys.__getitem__)].reset_index(drop=True)
 
 
 def manifest_digest(table: pd.DataFrame, sources: Sequence[str]) -> str:
     """Return the hash of who takes part and of what identifies each one's data, 16 digits."""
-    columns = ["participant_id", "site", "age", "sex", "split"]
-    text = table[columns].to_csv(index=False) + "\n".join(sources)
+    described = table[["scan", "site", "age", "sex", "split"]]
+    described = described.rename(columns={"scan": "participant_id"})
+    text = described.to_csv(index=False) + "\n".join(sources)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

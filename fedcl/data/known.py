@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedcl.config.data import Data, OpenBHBData, PhantomData
+from fedcl.config.data import Columns, Data, OpenBHBData, PhantomData
 from fedcl.config.kernels import (
     AnatomicalKernel,
     Kernel,
@@ -24,6 +24,7 @@ from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.openbhb import read_rois
 from fedcl.data.participants import column, plain_id, read_table
 from fedcl.data.problems import Problems, listed
+from fedcl.data.scans import ENTITIES, described, matching
 from fedcl.errors import DataError
 
 DESIKAN = "desikan_roi"
@@ -103,14 +104,21 @@ def _table(
         return _desikan(cohort, data, kernel)
     path = data.path / kernel.table
     raw = read_table(path)
-    columns = getattr(data, "columns", None)
-    ids = column(raw, columns.participant if columns else "participant_id", path).map(plain_id)
-    numbers = raw.drop(columns=[ids.name]).apply(pd.to_numeric, errors="coerce")
-    numbers.index = pd.Index(ids)
-    _require_rows(cohort, set(ids), path)
-    wanted = numbers.reindex(cohort.table["participant_id"])
+    columns = getattr(data, "columns", Columns())
+    ids = column(raw, columns.participant, path).map(plain_id)
+    # A table that does not tell scans apart is of the participants, and serves all their scans.
+    names, found = matching(cohort.table, described(ids, raw, columns))
+    if found.duplicated().any():
+        raise DataError(f"{path}: more than one row for {listed(list(found[found.duplicated()]))}")
+    entities = (getattr(columns, entity) for entity in ENTITIES)
+    beside = [ids.name, *(name for name in entities if name in raw)]
+    numbers = raw.drop(columns=beside).apply(pd.to_numeric, errors="coerce")
+    numbers.index = pd.Index(found)
+    _require_rows(names[cohort.table["split"] == TRAIN], set(found), path)
+    wanted = numbers.reindex(names)
     if isinstance(kernel, PrecomputedKernel):
-        wanted = wanted.rename(columns=plain_id).reindex(columns=wanted.index)
+        everybody = cohort.table["participant_id"]
+        wanted = wanted.rename(columns=plain_id).reindex(columns=everybody)
         return _in_unit_range(wanted.to_numpy(dtype=np.float32), path)
     if isinstance(kernel, RepresentationKernel):
         return wanted.to_numpy(dtype=np.float32)
@@ -148,15 +156,14 @@ def _desikan(cohort: Cohort, data: Data, kernel: AnatomicalKernel) -> np.ndarray
     problems = Problems()
     rows = read_rois(data.path, DESIKAN, cohort.table, problems)
     problems.stop_if_any()
-    arrays = np.stack([rows[i] for i in cohort.table["participant_id"]])
+    arrays = np.stack([rows[name] for name in cohort.table["scan"]])
     channels = [_DESIKAN_MEASURES[m] for m in kernel.measures]
     scales = np.asarray(kernel.scales, dtype=np.float32)[:, None]
     return arrays.reshape(-1, *_DESIKAN_SHAPE)[:, channels].astype(np.float32) / scales
 
 
-def _require_rows(cohort: Cohort, present: set[str], path: Path) -> None:
-    training = cohort.table.loc[cohort.table["split"] == TRAIN, "participant_id"]
-    absent = [i for i in training if i not in present]
+def _require_rows(training: Iterable[str], present: set[str], path: Path) -> None:
+    absent = [name for name in training if name not in present]
     if absent:
         raise DataError(f"{path}: no row for training {listed(absent)}; add it")
 

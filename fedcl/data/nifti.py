@@ -6,6 +6,7 @@ whose effects are then known.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import read_table, tidy
 from fedcl.data.problems import Problems
 from fedcl.data.scanner import draw_scanner, scan
+from fedcl.data.scans import ENTITIES
 from fedcl.data.splits import draw_splits
 from fedcl.data.volumes import check_finite, read_nifti, scale, to_spacing
 from fedcl.errors import DataError
@@ -36,8 +38,8 @@ def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Prob
         raise DataError(f"{data.path}: no .nii or .nii.gz file in it")
     who = data.path / data.participants
     table = tidy(read_table(who), data.columns, who, problems, needs_split=data.splits is None)
-    files = match_scans(table["participant_id"].tolist(), scans, data, problems)
-    table = table[[i in files for i in table["participant_id"]]].reset_index(drop=True)
+    files = match_scans(table, scans, data, problems)
+    table = table[[name in files for name in table["scan"]]].reset_index(drop=True)
     if table.empty:
         problems.stop_if_any()
     if data.simulated_scanners is not None:
@@ -47,16 +49,16 @@ def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Prob
         table["split"] = draw_splits(table, data.splits, seed=seed)
     table = in_site_order(table)
 
-    ids, sites = table["participant_id"].tolist(), table["site"].tolist()
+    names, sites = table["scan"].tolist(), table["site"].tolist()
     settings = f"nifti {data.grid} {data.spacing_mm} {data.intensity} 1"
     store = VolumeCache(cache, settings)
 
     def read(row: int) -> np.ndarray:
-        participant = ids[row]
+        name = names[row]
 
         def make(file: Path) -> np.ndarray:
-            volume, affine = read_nifti(file, participant)
-            check_finite(volume, file, participant)
+            volume, affine = read_nifti(file, name)
+            check_finite(volume, file, name)
             volume = to_spacing(volume, affine, grid=data.grid, spacing_mm=data.spacing_mm)
             if data.simulated_scanners is None:
                 return scale(volume, data.intensity)[None]
@@ -64,46 +66,54 @@ def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Prob
             scanner = draw_scanner(seed, sites[row], strength=strength)
             # The scanner works on values of about [0, 1].
             unit = scale(volume, "vbm") if data.intensity == "vbm" else volume / volume.max()
-            scanned = scan(unit, scanner, seed=derive(seed, "scanner noise", participant))
+            scanned = scan(unit, scanner, seed=derive(seed, "scanner noise", name))
             return scale(scanned, data.intensity)[None]
 
         simulated = data.simulated_scanners
-        variant = f"{seed} {sites[row]} {simulated.strength} {participant}" if simulated else ""
-        return store.read(files[participant], make, variant=variant)
+        variant = f"{seed} {sites[row]} {simulated.strength} {name}" if simulated else ""
+        return store.read(files[name], make, variant=variant)
 
     return Cohort(
         name=f"NIfTI {data.path.name}",
         table=table,
         shape=(1, *data.grid),
         read=read,
-        digest=manifest_digest(table, [f"{files[i].name} {files[i].stat().st_size}" for i in ids]),
+        digest=manifest_digest(
+            table, [f"{files[i].name} {files[i].stat().st_size}" for i in names]
+        ),
     )
 
 
 def match_scans(
-    participants: list[str], scans: list[Path], data: NiftiData, problems: Problems
+    table: pd.DataFrame, scans: list[Path], data: NiftiData, problems: Problems
 ) -> dict[str, Path]:
-    """Return each participant's scan; none or several are problems.
+    """Return the file of each scan by its name; none or several are problems.
 
     In the pattern `*` stays within a folder, `**/` spans folders, and `{participant}` is the id,
-    with or without `sub-`, not followed by another letter or digit.
+    with or without `sub-`, not followed by another letter or digit. Where a participant has several
+    rows, or several files fit, the row's session and run must be in the path, as in BIDS.
     """
     relative = {path: path.relative_to(data.path).as_posix() for path in scans}
     found: dict[str, Path] = {}
     absent: list[str] = []
-    for participant in participants:
+    present = [entity for entity in ENTITIES if entity in table]
+    for row in table.to_dict("records"):
+        participant, name = str(row["participant_id"]), str(row["scan"])
         pattern = _expression(data.pattern, participant)
         matches = [p for p, text in relative.items() if participant in text and pattern(text)]
+        if len(matches) > 1 or name != participant:
+            labels = [f"{ENTITIES[entity]}-{row[entity]}" for entity in present if row[entity]]
+            matches = [path for path in matches if _holds(relative[path], labels)]
         if not matches:
-            absent.append(participant)
+            absent.append(name)
         elif len(matches) > 1:
             names = ", ".join(relative[path] for path in matches[:3])
             problems.add(
-                f"{data.path}: participant {participant} has {len(matches)} scans ({names}); "
+                f"{data.path}: participant {name} has {len(matches)} scans ({names}); "
                 "narrow data.pattern to one"
             )
         else:
-            found[participant] = matches[0]
+            found[name] = matches[0]
     problems.add_each(
         str(data.path),
         f"listed but no scan fits {data.pattern!r}",
@@ -111,6 +121,11 @@ def match_scans(
         f"add the files, change data.pattern, or remove their rows from {data.participants}",
     )
     return found
+
+
+def _holds(path: str, labels: Iterable[str]) -> bool:
+    bounds = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
+    return all(re.search(bounds.format(re.escape(label)), path) for label in labels)
 
 
 def deal(participants: pd.Series, scanners: SimulatedScanners, *, seed: int) -> pd.Series:

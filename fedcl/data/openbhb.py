@@ -4,6 +4,7 @@ Dufumier et al., "OpenBHB: a large-scale multi-site brain MRI data-set for age p
 debiasing", NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637. File names are those
 of the public release and of its loader in nidl: volumes
 `derivatives/sub-ID/ses-1/sub-ID_preproc-cat12vbm_desc-gm_T1w.npy` (and `..._preproc-quasiraw_T1w`);
+another session lies in its own folder, and one of several runs has `_run-2` after the id;
 ROI measures as one `.npy` per participant in older releases and as one table per split,
 `derivatives/cat12vbm_roi/cat12vbm_roi_features.csv`, in newer ones.
 """
@@ -20,6 +21,7 @@ from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import plain_id, read_table, tidy
 from fedcl.data.problems import Problems, listed
+from fedcl.data.scans import described, matching
 from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
 from fedcl.errors import DataError
 
@@ -41,7 +43,7 @@ _LOOKED_AT = 25
 """Scans whose headers decide the common shape."""
 
 _ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi": (7, 148)}
-_NOT_MEASURES = ("participant_id", "session")
+_NOT_MEASURES = ("participant_id", "session", "run")
 
 
 def read_openbhb(data: OpenBHBData, *, cache: Path, problems: Problems) -> Cohort:
@@ -79,18 +81,25 @@ def read_participants(folder: Path, problems: Problems) -> pd.DataFrame:
     return in_site_order(tidy(table, COLUMNS, path, problems, needs_split=True))
 
 
-def _file(folder: Path, modality: str, participant: str, split: str) -> Path:
-    first, second = ("train", "val") if split == TRAIN else ("val", "train")
-    name = f"derivatives/sub-{participant}/ses-1/{_FILES[modality].format(participant)}"
-    usual = folder / first / name
-    other = folder / second / name
-    return other if other.exists() and not usual.exists() else usual
+def _files(folder: Path, modality: str, table: pd.DataFrame) -> list[Path]:
+    files = []
+    for row in table.to_dict("records"):
+        first, second = ("train", "val") if row["split"] == TRAIN else ("val", "train")
+        participant, session, run = row["participant_id"], row.get("session"), row.get("run")
+        subject = participant
+        if run and row["scan"] != participant:
+            subject = f"{participant}_run-{run}"
+        place = f"derivatives/sub-{participant}/ses-{session or 1}"
+        name = f"{place}/{_FILES[modality].format(subject)}"
+        usual, other = folder / first / name, folder / second / name
+        files.append(other if other.exists() and not usual.exists() else usual)
+    return files
 
 
 def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list[bool]:
-    """Note every participant without a file, as one problem."""
+    """Note every scan without a file, as one problem."""
     found = [file.exists() for file in files]
-    absent = [i for i, there in zip(table["participant_id"], found, strict=True) if not there]
+    absent = [name for name, there in zip(table["scan"], found, strict=True) if not there]
     if absent:
         first = files[found.index(False)]
         problems.add(
@@ -101,19 +110,18 @@ def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list
 
 
 def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Problems) -> Cohort:
-    ids, splits = table["participant_id"].tolist(), table["split"].tolist()
-    files = [_file(data.path, data.modality, i, str(s)) for i, s in zip(ids, splits, strict=True)]
+    files = _files(data.path, data.modality, table)
     found = _present(table, files, problems)
     if not any(found):
         problems.stop_if_any()
     native = _native_shape([file for file, ok in zip(files, found, strict=True) if ok])
     grid = data.grid or native
     store = VolumeCache(cache, f"openbhb {data.modality} {grid} {data.intensity} 1")
-    participant_of = dict(zip(files, ids, strict=True))
+    name_of = dict(zip(files, table["scan"], strict=True))
     intensity = data.intensity or "vbm"
 
     def make(file: Path) -> np.ndarray:
-        participant = participant_of[file]
+        participant = name_of[file]
         volume = _squeezed(read_npy(file, participant))
         if volume.shape != native:
             raise DataError(
@@ -166,7 +174,7 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
     size = int(np.prod(_ROI_SHAPES[data.modality]))
     rows = read_rois(data.path, data.modality, table, problems)
     problems.stop_if_any()
-    features = np.stack([rows[i] for i in table["participant_id"]]).astype(np.float32)
+    features = np.stack([rows[name] for name in table["scan"]]).astype(np.float32)
     return Cohort(
         name=f"OpenBHB {data.modality} ({data.path.name})",
         table=table,
@@ -179,27 +187,33 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
 def read_rois(
     folder: Path, modality: str, table: pd.DataFrame, problems: Problems
 ) -> dict[str, np.ndarray]:
-    """Return each participant's ROI measures as one row, from the split's table or own files."""
+    """Return the ROI measures of each scan by its name, from the split's table or own files."""
     size = int(np.prod(_ROI_SHAPES[modality]))
     tables = [folder / split / "derivatives" / _TABLES[modality] for split in ("train", "val")]
     rows: dict[str, np.ndarray] = {}
     if any(path.exists() for path in tables):
-        for path in (path for path in tables if path.exists()):
-            rows |= _roi_table(path, size)
-        ids = table["participant_id"]
-        absent = [i for i in ids if i not in rows]
-        problems.add_each(
-            str(tables[0]), "listed but not in the ROI tables", absent, "remove their rows"
-        )
+        read = [_roi_table(path, size) for path in tables if path.exists()]
+        measures = np.concatenate([values for _, values in read])
+        whose = pd.concat([who for who, _ in read], ignore_index=True)
+        wanted, found = matching(table, whose)
+        place = {name: number for number, name in enumerate(found)}
+        rows = {
+            scan: measures[place[name]]
+            for scan, name in zip(table["scan"], wanted, strict=True)
+            if name in place
+        }
+        where, remedy = str(tables[0]), "tell scans apart by session and run, as participants.tsv"
+        repeated = set(found[found.duplicated()]) | set(wanted[wanted.duplicated()])
+        repeated &= set(wanted)
+        problems.add_each(where, "several scans, or rows, for one name", sorted(repeated), remedy)
+        absent = [scan for scan in table["scan"] if scan not in rows]
+        problems.add_each(where, "listed but not in the ROI tables", absent, "remove their rows")
     else:
-        files = [
-            _file(folder, modality, i, str(s))
-            for i, s in zip(table["participant_id"], table["split"], strict=True)
-        ]
+        files = _files(folder, modality, table)
         _present(table, files, problems)
-        for participant, file in zip(table["participant_id"], files, strict=True):
+        for name, file in zip(table["scan"], files, strict=True):
             if file.exists():
-                rows[participant] = read_npy(file, participant).reshape(-1)
+                rows[name] = read_npy(file, name).reshape(-1)
     for participant, values in rows.items():
         if values.size != size:
             problems.add(
@@ -210,7 +224,7 @@ def read_rois(
     return rows
 
 
-def _roi_table(path: Path, size: int) -> dict[str, np.ndarray]:
+def _roi_table(path: Path, size: int) -> tuple[pd.DataFrame, np.ndarray]:
     try:
         raw = pd.read_csv(path, dtype={"participant_id": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -221,4 +235,4 @@ def _roi_table(path: Path, size: int) -> dict[str, np.ndarray]:
     if values.shape[1] != size:
         raise DataError(f"{path}: {values.shape[1]} measures, expected {size}")
     array = values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
-    return {plain_id(i): row for i, row in zip(raw["participant_id"], array, strict=True)}
+    return described(raw["participant_id"].map(plain_id), raw, COLUMNS), array

@@ -1,4 +1,8 @@
-"""The participants table: who, where, how old, in which split; every defect is one message."""
+"""The participants table: who, where, how old, in which split; every defect is one message.
+
+A participant may have several rows, one for each scan. They share a site, a sex and a split; ages
+may differ.
+"""
 
 import difflib
 from pathlib import Path
@@ -9,10 +13,16 @@ import pandas as pd
 from fedcl.config.data import Columns
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.problems import Problems
+from fedcl.data.scans import described, scan_names
 from fedcl.errors import DataError
 
 OLDEST_YEARS = 120.0
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
+_OF_THE_PARTICIPANT = {
+    "site": "all scans of a participant belong to one site; correct it, or leave the others out",
+    "sex": "correct it, or write n/a",
+    "split": "all scans of a participant belong to one split, or the test would know them",
+}
 _SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
 _SPLITS = {
     "train": TRAIN,
@@ -70,20 +80,24 @@ def plain_id(text: str) -> str:
 def tidy(
     table: pd.DataFrame, columns: Columns, path: Path, problems: Problems, *, needs_split: bool
 ) -> pd.DataFrame:
-    """Return participant_id, site, age, sex, split and the table's other columns.
+    """Return participant_id, scan, site, age, sex, split and the table's other columns.
 
-    Participants without an age are left out and noted. Sex may be absent; numbers are refused,
-    since data sets disagree on which is which.
+    Session and run are there where the table has them. Scans without an age are left out and noted.
+    Sex may be absent; numbers are refused, since data sets disagree on which is which.
 
     Raises:
         DataError: a column is missing.
     """
     ids = column(table, columns.participant, path).map(plain_id)
-    for duplicate in ids[ids.duplicated()].unique()[:1]:
-        every = ids[ids.duplicated()].unique()
-        del duplicate
-        problems.add_each(str(path), "listed more than once", list(every), "keep one row for each")
-    tidied = pd.DataFrame({"participant_id": ids})
+    tidied = described(ids, table, columns)
+    tidied["scan"] = scan_names(tidied)
+    problems.add_each(
+        str(path),
+        "listed more than once",
+        list(tidied["scan"][tidied["scan"].duplicated()].unique()),
+        f"keep one row for each, or tell scans apart in columns {columns.session!r} and "
+        f"{columns.run!r}",
+    )
     tidied["site"] = column(table, columns.site, path).map(_label)
     no_site = list(ids[tidied["site"].isin(_ABSENT)])
     problems.add_each(str(path), f"no {columns.site!r}", no_site, "every participant has one site")
@@ -91,7 +105,8 @@ def tidy(
     tidied["sex"] = _sexes(table, columns, ids, path, problems)
     if needs_split:
         tidied["split"] = _splits(column(table, columns.split, path), ids, path, problems)
-    named = {columns.participant, columns.site, columns.age, columns.sex, columns.split}
+    _same_for_all_scans(tidied, path, problems)
+    named = set(columns.model_dump().values())
     covariates = [name for name in table.columns if name not in named | set(tidied.columns)]
     tidied = pd.concat([tidied, table[covariates]], axis=1)
 
@@ -99,6 +114,16 @@ def tidy(
     if missing.any():
         problems.notes.append(f"{path}: {int(missing.sum())} participants without age left out")
     return tidied[~missing].reset_index(drop=True)
+
+
+def _same_for_all_scans(tidied: pd.DataFrame, path: Path, problems: Problems) -> None:
+    """Note participants whose scans contradict each other."""
+    for name, remedy in _OF_THE_PARTICIPANT.items():
+        if name in tidied:
+            known = tidied[~tidied[name].isin(_ABSENT) & tidied[name].notna()]
+            values = known.groupby("participant_id", sort=False)[name].nunique()
+            several = list(values.index[values > 1])
+            problems.add_each(str(path), f"scans differ in {name}", several, remedy)
 
 
 def _label(text: str) -> str:

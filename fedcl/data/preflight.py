@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fedcl.config.data import Data
-from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN, Cohort
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import survey
 from fedcl.data.problems import Problems
 from fedcl.errors import DataError
@@ -20,6 +20,7 @@ class SiteSummary:
 
     Attributes:
         site: Its label.
+        scans: Of all its participants.
         train: Training participants.
         internal: Internal test participants.
         external: External test participants.
@@ -29,6 +30,7 @@ class SiteSummary:
     """
 
     site: str
+    scans: int
     train: int
     internal: int
     external: int
@@ -55,7 +57,7 @@ def preflight(
     min_participants: int,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Preflight:
-    """Open a cohort, read every participant's array, and say all that is wrong.
+    """Open a cohort, read every scan's array, and say all that is wrong.
 
     Volumes that pass are preprocessed into the cache on the way.
     """
@@ -101,11 +103,12 @@ def preflight(
 def _summary(cohort: Cohort, site: str, min_participants: int) -> SiteSummary:
     rows = cohort.rows(site=site)
     ages = cohort.ages(rows)
-    sexes = cohort.table["sex"].to_numpy()[rows]
-    known = sexes[sexes != ""]
-    sizes = {s: len(cohort.rows(split=s, site=site)) for s in (TRAIN, INTERNAL_TEST, EXTERNAL_TEST)}
+    sexes = cohort.table.iloc[rows][["participant_id", "sex"]]
+    known = sexes[sexes["sex"] != ""].drop_duplicates()["sex"]
+    sizes = {s: cohort.participants(cohort.rows(split=s, site=site)) for s in SPLITS}
     return SiteSummary(
         site=site,
+        scans=len(rows),
         train=sizes[TRAIN],
         internal=sizes[INTERNAL_TEST],
         external=sizes[EXTERNAL_TEST],

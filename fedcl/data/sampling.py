@@ -1,4 +1,4 @@
-"""One pass over a site: shuffled batches of participants, read ahead of the arithmetic."""
+"""One pass over a site: shuffled batches of scans, read ahead of the arithmetic."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +10,9 @@ from fedcl.data.cohort import Cohort, Rows
 
 
 def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Generator) -> list[Rows]:
-    """Return `rows` in random order, cut into batches of at least two participants.
+    """Return `rows` in random order, cut into batches of at least two scans.
 
-    A last batch of one joins the batch before it: one participant alone has nobody to meet.
+    A last batch of one joins the batch before it: one scan alone has nothing to meet.
     """
     order = generator.permutation(rows)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

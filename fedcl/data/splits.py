@@ -15,6 +15,8 @@ from fedcl.seeds import derive
 def draw_splits(table: pd.DataFrame, splits: Splits, *, seed: int) -> pd.Series:
     """Return a split for each row: whole external sites, and a share of every other site.
 
+    All scans of a participant are in the same split.
+
     Raises:
         DataError: an external site that is not in the table, or none left to train on.
     """
@@ -40,9 +42,8 @@ def draw_splits(table: pd.DataFrame, splits: Splits, *, seed: int) -> pd.Series:
     split[table["site"].isin(external)] = EXTERNAL_TEST
     for site in sites:
         if site not in external:
-            rows = table.index[table["site"] == site]
-            order = sorted(
-                rows, key=lambda r: derive(seed, "split", str(table["participant_id"][r]))
-            )
-            split[order[: round(splits.internal_fraction * len(rows))]] = INTERNAL_TEST
+            people = table.loc[table["site"] == site, "participant_id"].unique()
+            order = sorted(people, key=lambda person: derive(seed, "split", str(person)))
+            chosen = order[: round(splits.internal_fraction * len(people))]
+            split[table["participant_id"].isin(chosen)] = INTERNAL_TEST
     return split

@@ -32,7 +32,7 @@ def gradient_share(
     Args:
         network: Holds the weights received; they stay as they are.
         cohort: The participants.
-        rows: Those to train on; each is drawn by a coin of their own.
+        rows: Those to train on; each participant is drawn by a coin of their own.
         config: The experiment, its objective one that decomposes.
         entropy: Of the draws and the noise.
         round_number: Names the augmentations, which need no secret.
@@ -43,11 +43,12 @@ def gradient_share(
     assert isinstance(privacy, CentralPrivacy)
     cost = central_plan(config).cost
     noise_sd = cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
-    drawn = rows[entropy.uniform(len(rows)) < cost.sampling_rate]
+    chosen = entropy.uniform(cohort.participants(rows)) < cost.sampling_rate
+    drawn = rows[chosen[cohort.owners(rows)]]
     batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
     network.train()
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
-        gradients = total(batch.losses, len(drawn))
+        gradients = total(batch.losses, batch.owners)
     share = {}
     for name, one in zip(trainable_names(network), gradients, strict=True):
         noise = noise_sd * entropy.normal(one.numel()).view_as(one)

@@ -1,8 +1,9 @@
 """The sum of participants' gradients, each no longer than the clipping norm.
 
 Abadi et al., "Deep learning with differential privacy", CCS 2016, https://arxiv.org/abs/1607.00133.
-The unit is the participant: both views are added up before clipping. Adding or removing anybody,
-whatever their scan holds, moves the sum by at most the norm.
+The unit is the participant: both views of all their scans are added up before clipping. Adding or
+removing anybody, however many their scans and whatever these hold, moves the sum by at most the
+norm.
 """
 
 import warnings
@@ -23,8 +24,11 @@ Losses = Callable[[Sequence[int]], PerParticipant]
 """The losses of the participants at these positions of a batch, each a function of its own only."""
 
 
-Sum = Callable[[Losses, int], Gradients]
-"""The clipped sum over a batch of so many participants, which may be none."""
+Owners = Sequence[int]
+"""Whose scan each of a batch's scans is; participants count from 0, and each has one or more."""
+
+Sum = Callable[[Losses, Owners], Gradients]
+"""The clipped sum over the participants of a batch, who may be none."""
 
 
 @contextmanager
@@ -36,26 +40,24 @@ def clipped_sums(
     Args:
         network: Without batch normalisation.
         gradients: hooks: one pass through Opacus' hooks for all of a batch. The rows of every
-            layer, called once, are views: those of participant i at i, n + i, ... loop: a pass for
+            layer, called once, are views: those of scan i of n at i, n + i, ... loop: a pass for
             each participant, in the memory of one.
         clip_norm: > 0, in the unit of the gradient.
     """
     if gradients == "loop":
-        yield lambda losses, count: _one_by_one(network, losses, count, clip_norm=clip_norm)
+        yield lambda losses, owners: _one_by_one(network, losses, owners, clip_norm=clip_norm)
         return
     # The loss is a sum over participants, so that the hooks scale nothing.
     wrapped = GradSampleModule(network, loss_reduction="sum")
     try:
-        yield lambda losses, count: _by_hooks(network, losses, count, clip_norm=clip_norm)
+        yield lambda losses, owners: _by_hooks(network, losses, owners, clip_norm=clip_norm)
     finally:
         wrapped.remove_hooks()
         _forget_samples(network)
 
 
-def _by_hooks(
-    network: nn.Module, losses: Losses, participants: int, *, clip_norm: float
-) -> Gradients:
-    parameters = trainable(network)
+def _by_hooks(network: nn.Module, losses: Losses, owners: Owners, *, clip_norm: float) -> Gradients:
+    parameters, participants = trainable(network), len(set(owners))
     if participants == 0:
         return [torch.zeros_like(p) for p in parameters]
     _forget_samples(network)
@@ -63,7 +65,7 @@ def _by_hooks(
         # Scans need no gradient; that is what torch remarks on, and right here.
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
         losses(range(participants)).sum().backward()  # type: ignore[no-untyped-call]
-    samples = [_of_participants(p, participants) for p in parameters]
+    samples = [_of_participants(p, owners, participants) for p in parameters]
     _forget_samples(network)
     factor = _factors(samples, clip_norm=clip_norm)
     held = factor > 0
@@ -73,11 +75,11 @@ def _by_hooks(
 
 
 def _one_by_one(
-    network: nn.Module, losses: Losses, participants: int, *, clip_norm: float
+    network: nn.Module, losses: Losses, owners: Owners, *, clip_norm: float
 ) -> Gradients:
     parameters = trainable(network)
     total = [torch.zeros_like(p) for p in parameters]
-    for position in range(participants):
+    for position in range(len(set(owners))):
         found = torch.autograd.grad(
             losses([position]).sum(), parameters, allow_unused=True, materialize_grads=True
         )
@@ -105,12 +107,14 @@ def _forget_samples(network: nn.Module) -> None:
             p.grad_sample = None
 
 
-def _of_participants(parameter: nn.Parameter, participants: int) -> Tensor:
-    """Gradient of each participant: the sum over the rows of their views."""
+def _of_participants(parameter: nn.Parameter, owners: Owners, participants: int) -> Tensor:
+    """Gradient of each participant: the sum over the rows of all their views."""
+    total = parameter.new_zeros(participants, *parameter.shape)
     sample = getattr(parameter, "grad_sample", None)
     if sample is None:  # the loss does not reach this parameter
-        return parameter.new_zeros(participants, *parameter.shape)
-    return sample.detach().view(-1, participants, *parameter.shape).sum(dim=0)
+        return total
+    of_rows = torch.as_tensor(owners, device=total.device).repeat(len(sample) // len(owners))
+    return total.index_add_(0, of_rows, sample.detach())
 
 
 def _factors(samples: Gradients, *, clip_norm: float) -> PerParticipant:

@@ -1,4 +1,4 @@
-"""The participants drawn for one private step, and the loss of each."""
+"""The participants drawn for one private step, and the loss of each: the mean over their scans."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,11 @@ from fedcl.shapes import PerParticipant
 
 
 class Drawn:
-    """Scans and labels of the participants of a step, read once; nobody at all is a step too."""
+    """Scans and labels of the participants of a step, read once; nobody at all is a step too.
+
+    Attributes:
+        owners: Whose scan each of the scans drawn is; participants count from 0.
+    """
 
     def __init__(
         self,
@@ -30,11 +34,12 @@ class Drawn:
     ) -> None:
         self._network, self._config = network, config
         self._frozen, self._round = frozen, round_number
+        self.owners: list[int] = cohort.owners(drawn).tolist()
         if not len(drawn):
             return
         device = next(network.parameters()).device
-        identifiers = cohort.table["participant_id"].to_numpy()[drawn]
-        seeds = [derive(config.seed, "view", i, round_number, step) for i in identifiers]
+        scans = cohort.table["scan"].to_numpy()[drawn]
+        seeds = [derive(config.seed, "view", i, round_number, step) for i in scans]
         arrays = torch.from_numpy(cohort.load(drawn)).to(device)
         scale = network.feature_scale()
         self._views = two_views(arrays, config.views, seeds=seeds, scale=scale)
@@ -44,13 +49,16 @@ class Drawn:
         }
 
     def losses(self, positions: Sequence[int]) -> PerParticipant:
-        """Return the losses of the participants at these positions."""
-        at = torch.as_tensor(np.asarray(positions))
+        """Return the losses of the participants at these positions, ascending."""
+        owners = np.asarray(self.owners)
+        scans = np.flatnonzero(np.isin(owners, positions))
+        _, owner, sizes = np.unique(owners[scans], return_inverse=True, return_counts=True)
+        at = torch.as_tensor(scans)
         first, second = self._views
         one = first[at]
         views = (one, one if second is first else second[at])
         known = {name: values[at.to(values.device)] for name, values in self._known.items()}
-        return participant_losses(
+        values = participant_losses(
             self._network,
             views,
             known,
@@ -58,3 +66,6 @@ class Drawn:
             self._frozen,
             round_number=self._round,
         )
+        shared = values / torch.as_tensor(sizes[owner], device=values.device)
+        means = values.new_zeros(len(sizes))
+        return means.index_add(0, torch.as_tensor(owner, device=values.device), shared)

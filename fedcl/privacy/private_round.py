@@ -41,7 +41,7 @@ def private_round(
         network: Holds the weights received; trained in place, on its device.
         optimizer: Over the network's parameters; what it does with a noisy gradient costs nothing.
         cohort: The participants.
-        rows: Those to train on.
+        rows: The scans to train on, all of a participant's or none.
         config: The experiment, its objective one that decomposes.
         entropy: Of the draws and the noise.
         round_number: Names the augmentations, which need no secret.
@@ -49,19 +49,21 @@ def private_round(
         frozen: Released moments, where the objective compares with them.
     """
     started = time.perf_counter()
-    privacy, todo = config.privacy, plan(config, len(rows))
+    participants, owners = cohort.participants(rows), cohort.owners(rows)
+    privacy, todo = config.privacy, plan(config, participants)
     assert isinstance(privacy, ParticipantPrivacy)
     received = [p.detach().clone() for p in trainable(network)]
     noise_sd = todo.cost.noise_multiplier * privacy.clip_norm
     network.train()
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         for step in range(todo.cost.steps):
-            drawn = rows[entropy.uniform(len(rows)) < todo.cost.sampling_rate]
+            chosen = entropy.uniform(participants) < todo.cost.sampling_rate
+            drawn = rows[chosen[owners]]
             batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
-            gradients = total(batch.losses, len(drawn))
+            gradients = total(batch.losses, batch.owners)
             for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
                 noise = noise_sd * entropy.normal(one.numel()).view_as(one)
                 noisy = (one + noise.to(one)) / todo.expected
                 parameter.grad = noisy + proximal * (parameter.detach() - start)
             optimizer.step()
-    return Trained(len(rows), todo.cost.steps, {}, time.perf_counter() - started)
+    return Trained(participants, todo.cost.steps, {}, time.perf_counter() - started)

@@ -42,7 +42,7 @@ def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], agai
     return (
         f"participant: epsilon {most:.2f} at delta {privacy.delta:g} at the site that has paid "
         "most, all runs in its ledger together, for adding or removing one participant with all "
-        f"their views (privacy loss distribution, dp-accounting). {against}. Taken as "
+        f"their scans (privacy loss distribution, dp-accounting). {against}. Taken as "
         "public: site sizes, ages' range, the configuration. Not covered: this "
         "report's measures and figures, time, and choices made by looking at them"
     )

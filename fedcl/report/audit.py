@@ -10,9 +10,9 @@ from fedcl.config.section import Section
 
 
 class Claim(Section):
-    """The two-world audit of what a run released, at the site that paid most."""
+    """The two-world audit of what the training released, at the site that paid most."""
 
-    unit: Literal["participant", "site"]
+    unit: Literal["participant", "participant_central", "site"]
     epsilon: float
     """Claimed: what the ledger says of this run alone."""
     ledger_epsilon: float

@@ -20,7 +20,7 @@ WAYS = ["hooks", "loop"]
 
 def sum_of(batch, *, clip_norm, gradients="loop"):
     with clipped_sums(batch.network, gradients=gradients, clip_norm=clip_norm) as total:
-        return torch.cat([g.flatten() for g in total(batch.losses, len(batch))])
+        return torch.cat([g.flatten() for g in total(batch.losses, range(len(batch)))])
 
 
 def one_gradient(batch, participant):
@@ -119,7 +119,7 @@ def test_a_volume_encoder_clips_alike_by_hooks_and_one_by_one(gradients, generat
         return participant_losses(network, (views[0][at], views[1][at]), {"age": ages[at]}, task)
 
     with clipped_sums(network, gradients=gradients, clip_norm=0.2) as total:
-        found = torch.cat([g.flatten() for g in total(losses, 3)])
+        found = torch.cat([g.flatten() for g in total(losses, range(3))])
     clipped = []
     for i in range(3):
         parts = torch.autograd.grad(losses([i]).sum(), trainable(network))

@@ -52,7 +52,7 @@ def removed(batch, participant):
 
 def summed(batch, gradients, clip_norm=0.5):
     with clipped_sums(batch.network, gradients=gradients, clip_norm=clip_norm) as total:
-        return torch.cat([g.flatten() for g in total(batch.losses, len(batch))])
+        return torch.cat([g.flatten() for g in total(batch.losses, range(len(batch)))])
 
 
 @pytest.mark.parametrize("gradients", ["hooks", "loop"])
