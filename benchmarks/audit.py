@@ -30,16 +30,22 @@ from fedcl.audit.inversion import invert
 from fedcl.audit.membership import Membership, likelihood_ratios, membership
 from fedcl.audit.scores import trained_on
 from fedcl.config.experiment import Config
+from fedcl.config.objective import Objective
+from fedcl.config.private_moments import PrivateMoments
 from fedcl.config.text import parse
 from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, write_state
+from fedcl.moments.frozen import FrozenMoments, ReleasedMoments, frozen_moments
+from fedcl.moments.grid import node_shares
+from fedcl.moments.private import SENSITIVITY, private_sums
 from fedcl.objective import objective
 from fedcl.optimizer import build_optimizer
 from fedcl.privacy.accounting import calibrate
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import private_round
+from fedcl.secure_sum.fixed_point import FixedPoint
 from fedcl.seeds import numpy_generator
 from server.private_sum import noisy_mean
 
@@ -192,12 +198,109 @@ def site() -> Mechanism:
     return Mechanism(sum_of, OTHERS, 1.0)
 
 
+MOMENTS = {
+    "grid": [{"kind": "spaced", "covariate": "age", "first": 20, "last": 80, "spacing": 20}],
+    "residual_norm": 0.5,
+    "noise_multiplier": 4.0,
+    "every_rounds": 1,
+    "momentum": 0.5,
+    "min_count": 1,
+    "min_participants": 1,
+    "participants": None,
+}
+FAIRKL = {
+    "name": "fairkl_regression",
+    "weight": 10.0,
+    "against": "site",
+    "vectors": "embedding",
+    "side": "both",
+    "form": "squared",
+}
+
+
+def invented_moments(task: Objective, people: int = 200, dim: int = 8) -> FrozenMoments:
+    """A release of two sites that stand apart, as the losses of the first see it."""
+    settings = task.private_moments
+    assert settings is not None
+    generator = torch.Generator().manual_seed(5)
+    total = None
+    for slot in (1, 2):
+        ages = 20 + 60 * torch.rand(people, generator=generator)
+        z = torch.randn(people, dim, generator=generator) + 2 * slot * torch.eye(dim)[slot]
+        shares = node_shares({"age": ages}, settings)
+        means = torch.zeros(shares.shape[1], dim)
+        part = private_sums(
+            torch.nn.functional.normalize(z), shares, means, settings, slot=slot, slots=2
+        )
+        total = part if total is None else total + part
+    assert total is not None
+    released = ReleasedMoments(1, ("first", "second"), (0, people, people), total)
+    return frozen_moments(released, "first", settings, device=torch.device("cpu"))
+
+
+def fairkl() -> Mechanism:
+    """L_exp and FairKL against released moments, clipped as they ship."""
+    objective_ = {"prototypes": None, "private_moments": MOMENTS, "debias": [FAIRKL]}
+    privacy = promise("participant", gradients="hooks", target_epsilon=None, noise_multiplier=1.0)
+    task = experiment(FEATURES, [8], privacy, **objective_).objective
+    return of_participants(losses_of(task, invented_moments(task)), tiny_network())
+
+
+def moments(dim: int = 8) -> Mechanism:
+    """A release of moments, in units of which its noise has one size: nobody adds more than
+    SENSITIVITY, and the canary, the largest of many tried, adds as much."""
+    settings = PrivateMoments.model_validate(MOMENTS)
+    rho = settings.residual_norm
+    units = {"count": 1.0, "total": 1.0, "residuals": rho, "squares": rho**2}
+    generator = torch.Generator().manual_seed(6)
+    z = torch.randn(OTHERS, dim, generator=generator)
+    ages = 20 + 60 * torch.rand(OTHERS, generator=generator)
+    means = torch.randn(4, dim, generator=generator) / dim
+
+    def released(z: Tensor, ages: Tensor) -> Tensor:
+        shares = node_shares({"age": ages}, settings)
+        sums = private_sums(z, shares, means, settings, slot=1, slots=1)
+        arrays = sums.arrays().items()
+        return torch.cat([torch.from_numpy(a / units[name]).flatten() for name, a in arrays])
+
+    tried = [
+        (size * torch.randn(1, dim, generator=generator), torch.tensor([float(age)]))
+        for size in (0.3, 1.0, 3.0, 1e30)
+        for age in range(10, 95, 5)
+    ]
+    canary = max(tried, key=lambda one: float(released(*one).norm()))
+    everybody = torch.cat([z, canary[0]]), torch.cat([ages, canary[1]])
+
+    def sum_of(positions: Sequence[int]) -> Tensor:
+        at = list(positions)
+        return released(everybody[0][at], everybody[1][at])
+
+    return Mechanism(sum_of, OTHERS, SENSITIVITY)
+
+
+def central() -> Mechanism:
+    """`participant_central`: clipped sums of two sites on the grid of a secure sum, opened."""
+    grid = FixedPoint(word_bits=64, fraction_bits=24, largest=1e4)
+    alone = prototypes()
+
+    def sum_of(positions: Sequence[int]) -> Tensor:
+        sites = [[p for p in positions if p % 2 == odd] for odd in (0, 1)]
+        words = [grid.encode({"sum": alone.sum_of(site).double().numpy()}) for site in sites]
+        shape = {"sum": tuple(alone.sum_of([]).shape)}
+        return torch.from_numpy(grid.decode(words[0] + words[1], shape, sites=2)["sum"])
+
+    return Mechanism(sum_of, OTHERS, 1.0)
+
+
 MECHANISMS: dict[str, Callable[[], Mechanism]] = {
     "naive (refused)": naive,
     "prototypes": prototypes,
+    "DP moments": moments,
+    "FairKL with DP moments": fairkl,
+    "participant_central": central,
     "site": site,
 }
-SAMPLED = ("naive (refused)", "prototypes")
+SAMPLED = ("naive (refused)", "prototypes", "FairKL with DP moments", "participant_central")
 
 
 class Silence(Entropy):
@@ -272,6 +375,7 @@ def made_cohort(people: int, features: int) -> Cohort:
     table = pd.DataFrame(
         {
             "participant_id": [f"{i:04d}" for i in range(people)],
+            "scan": [f"{i:04d}" for i in range(people)],
             "site": sites.astype(str),
             "age": ages,
             "sex": "",

@@ -15,6 +15,7 @@ from fedcl.privacy.accounting import NoisySums, calibrate
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Charge, Ledger
 from fedcl.release import State
+from server.rules import as_tensor
 
 
 def pay_for_round(config: Config, round_number: int) -> Entropy:
@@ -71,12 +72,12 @@ def noisy_mean(
     privacy = config.privacy
     assert isinstance(privacy, SitePrivacy)
     names = [name for name in current if name in trainable]
-    start = {name: torch.from_numpy(current[name]).double() for name in names}
+    start = {name: as_tensor(current[name]).double() for name in names}
     total = {name: torch.zeros_like(start[name]) for name in names}
     for state, weight in updates:
         if weight != 1.0:
             raise ValueError(f"a site's weight must be 1 under privacy.mode: site, got {weight:g}")
-        change = {name: torch.from_numpy(state[name]).double() - start[name] for name in names}
+        change = {name: as_tensor(state[name]).double() - start[name] for name in names}
         norm = torch.stack([c.square().sum() for c in change.values()]).sum().sqrt()
         factor = (privacy.clip_norm / norm.clamp(min=1e-300)).clamp(max=1.0)
         for name in names:

@@ -22,7 +22,7 @@ def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
     for state, weight in updates:
         total += weight
         for name, array in state.items():
-            tensor = _tensor(array)
+            tensor = as_tensor(array)
             if name not in sums:
                 sums[name] = torch.zeros(tensor.shape, dtype=torch.float64)
             sums[name].add_(tensor, alpha=weight)
@@ -56,9 +56,9 @@ def momentum_step(current: State, mean: State, memory: State, rule: FedAvgM) -> 
     """Return (next weights, momentum): v <- beta v + (w - mean); w <- w - eta v."""
     following, velocity = {}, {}
     for name, weights in current.items():
-        gradient = _tensor(weights).double() - _tensor(mean[name])
+        gradient = as_tensor(weights).double() - as_tensor(mean[name])
         v = rule.momentum * _remembered(memory, name, gradient) + gradient
-        following[name] = (_tensor(weights) - rule.learning_rate * v).float().numpy()
+        following[name] = (as_tensor(weights) - rule.learning_rate * v).float().numpy()
         velocity[name] = v.numpy()
     return following, velocity
 
@@ -70,12 +70,12 @@ def adam_step(current: State, mean: State, memory: State, rule: FedAdam) -> tupl
     """
     following, moments = {}, {}
     for name, weights in current.items():
-        change = _tensor(mean[name]).double() - _tensor(weights)
+        change = as_tensor(mean[name]).double() - as_tensor(weights)
         first, second = f"first.{name}", f"second.{name}"
         m = rule.beta_1 * _remembered(memory, first, change) + (1 - rule.beta_1) * change
         v = rule.beta_2 * _remembered(memory, second, change) + (1 - rule.beta_2) * change**2
         step = rule.learning_rate * m / (v.sqrt() + rule.tau)
-        following[name] = (_tensor(weights) + step).float().numpy()
+        following[name] = (as_tensor(weights) + step).float().numpy()
         moments[first], moments[second] = m.numpy(), v.numpy()
     return following, moments
 
@@ -85,16 +85,16 @@ def _per_coordinate(
 ) -> State:
     states = [state for state, _ in updates]
     return {
-        name: reduce(torch.stack([_tensor(state[name]) for state in states])).float().numpy()
+        name: reduce(torch.stack([as_tensor(state[name]) for state in states])).float().numpy()
         for name in (states[0] if states else ())
     }
 
 
 def _remembered(memory: State, name: str, like: torch.Tensor) -> torch.Tensor:
-    return _tensor(memory[name]) if name in memory else torch.zeros_like(like)
+    return as_tensor(memory[name]) if name in memory else torch.zeros_like(like)
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
+def as_tensor(array: np.ndarray) -> torch.Tensor:
     """View an array as a tensor without copying; nothing in this module writes to its inputs."""
     with warnings.catch_warnings():
         # Received arrays are read-only views of a message, which torch warns about.

@@ -17,6 +17,7 @@ from fedcl.audit.game import (
     scores,
 )
 from fedcl.data.cohort import Cohort
+from fedcl.moments.frozen import frozen_moments
 from fedcl.privacy.accounting import NoisySums, calibrate, epsilon
 from fedcl.privacy.clipping import trainable
 from fedcl.privacy.drawn import Drawn
@@ -24,12 +25,30 @@ from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import plan, private_round
 from server.private_sum import noisy_mean
 from tests.audit.naive import FEATURES, naive_losses, tiny_network
-from tests.builders import config_of, private_tree, site_private_tree, with_values
+from tests.builders import (
+    FAIRKL,
+    PRIVATE_MOMENTS,
+    config_of,
+    private_tree,
+    site_private_tree,
+    with_values,
+)
+from tests.moments.test_private_moments import settings_of, world
 from tests.privacy.made import objective_of
 from tests.server.test_private_sum import Silence
 
 DELTA = 1e-5
-LOSSES = {"naive": naive_losses, "prototypes": losses_of(objective_of())}
+RELEASED, _, _ = world(torch.Generator().manual_seed(2), dim=6)
+LOSSES = {
+    "naive": naive_losses,
+    "prototypes": losses_of(objective_of()),
+    "fairkl": losses_of(
+        objective_of(
+            prototypes=None, private_moments=PRIVATE_MOMENTS, debias=[{**FAIRKL, "weight": 10.0}]
+        ),
+        frozen_moments(RELEASED, "c", settings_of(), device=torch.device("cpu")),
+    ),
+}
 
 
 def entropy(*names):
@@ -72,6 +91,7 @@ def test_the_ascent_finds_what_the_shipped_sum_shows(found):
         assert distance(game) == pytest.approx(moved, rel=1e-3)
     assert found["naive"][1] > 5
     assert found["prototypes"][1] == pytest.approx(1, abs=1e-5)
+    assert found["fairkl"][1] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("claim", [1.0, 2.0, 4.0])
@@ -201,6 +221,7 @@ def _cohort(batch):
     table = pd.DataFrame(
         {
             "participant_id": [f"p{i}" for i in range(len(batch))],
+            "scan": [f"p{i}" for i in range(len(batch))],
             "site": "north",
             "age": batch.ages.numpy().astype(float),
             "sex": "",
