@@ -69,11 +69,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, state: dict[str, np.ndarray], *, durable: bool = False) -> None:
-    """Write named arrays as one safetensors file; `durable` as of `write_file`."""
+def write_tensors(
+    path: Path,
+    state: dict[str, np.ndarray],
+    *,
+    metadata: dict[str, str] | None = None,
+    durable: bool = False,
+) -> None:
+    """Write named arrays as one safetensors file, metadata in its header; `durable` as of
+    `write_file`."""
     # safetensors copies raw memory: a non-contiguous view would be written in the wrong order.
     whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.items()}
-    write_file(path, lambda temporary: save_file(whole, temporary), durable=durable)
+    write_file(path, lambda temporary: save_file(whole, temporary, metadata), durable=durable)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

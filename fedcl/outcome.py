@@ -11,7 +11,7 @@ import numpy as np
 
 import fedcl
 from fedcl import alone, pooled
-from fedcl.atomic import write_json
+from fedcl.atomic import write_json, write_tensors
 from fedcl.compute import choose_device, choose_workers, place
 from fedcl.config.experiment import Config
 from fedcl.config.text import digest
@@ -95,9 +95,26 @@ def evaluate_run(
         curve=curve,
     )
     write_results(folder.results, results)
+    if kind != "local":
+        _write_model(folder, results)
     write_report(folder)
     on_step("Evaluating", 3, 3)
     return results
+
+
+def _write_model(folder: RunFolder, results: Results) -> None:
+    """Write the weights to hand over, with what is promised about those they were trained on."""
+    checkpoint = folder.load()
+    assert checkpoint is not None
+    run = results.run
+    metadata = {
+        "name": run.name,
+        "round": str(checkpoint.round),
+        "fedcl_version": run.fedcl_version,
+        "config_digest": run.config_digest,
+        "privacy": run.privacy,
+    }
+    write_tensors(folder.model, checkpoint.weights, metadata=metadata)
 
 
 def evaluate(

@@ -5,6 +5,7 @@ rounds.jsonl     one line per round
 checkpoints/     round-00008/{weights,server}.safetensors, state.json
 sites/           each site's memory, receipts and failures (simulation)
 results.json, report.html
+encoder.safetensors   the trained weights; the header says what is promised about privacy
 """
 
 import json
@@ -58,6 +59,7 @@ class RunFolder:
         self.path = path
         self.results = path / "results.json"
         self.report = path / "report.html"
+        self.model = path / "encoder.safetensors"
         self.log = path / "rounds.jsonl"
         self.sites = path / "sites"
 

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from fedcl.config.experiment import Config
 from fedcl.errors import ConfigError, PrivacyError, RoundError
@@ -76,6 +77,15 @@ def test_the_result_states_the_epsilon_of_the_site_that_paid_most(tree):
     assert f"epsilon {most:.2f} at delta 1e-05" in results.run.privacy
     assert "NOT PRIVATE" not in results.run.privacy
     assert "Not covered" in results.run.privacy
+
+
+def test_the_weights_to_hand_over_carry_the_statement(tree):
+    results, path = evaluated(config_of(tree))
+    with safe_open(path / "encoder.safetensors", framework="numpy") as model:
+        assert model.metadata()["privacy"] == results.run.privacy
+        assert model.metadata()["config_digest"] == results.run.config_digest
+        found = {name: model.get_tensor(name) for name in model.keys()}  # noqa: SIM118
+    assert_identical(found, final_weights(config_of(tree)))
 
 
 def test_noise_is_never_the_experiments(tree):
