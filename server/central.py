@@ -8,9 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from flwr.serverapp import Grid
 
-from fedcl.config.experiment import Config
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
@@ -20,29 +18,21 @@ from fedcl.release import GradientShare, State
 from fedcl.run_folder import Checkpoint
 from fedcl.summed import Shapes, gradient_shapes, gradients_in, gradients_purpose
 from fedcl.wire import GRADIENT, Instruction
-from server.question import ask_sites
-from server.record import RoundRecord
+from server.question import Round
 from server.replies import gradient_problem, read_answer
-from server.roster import Roster
 from server.secure_round import open_sum_of
 
 
-def steps_together(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    checkpoint: Checkpoint,
-) -> tuple[State, State]:
+def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> tuple[State, State]:
     """Take the steps of a round; return (weights, the optimiser's memory).
 
     Raises:
         RoundError: too few sites answered a step, whose noise would be too little.
         PrivacyError: the target epsilon cannot be reached.
     """
+    config, record = going.config, going.record
     todo = central_plan(config)
-    network = build_network(config, roster.common_shape(), seed=config.seed)
+    network = build_network(config, going.roster.common_shape(), seed=config.seed)
     names = travelling_names(network, config)
     write_state(network, checkpoint.weights)
     optimizer = build_optimizer(network, config.local, round_number=order.round)
@@ -54,7 +44,7 @@ def steps_together(
         asked = replace(order, weights=weights, stretch=step)
         record.begin_step()
         add_up = _in_the_clear if config.secure_sum is None else _masked
-        total = add_up(grid, roster, asked, config, record, shapes)
+        total = add_up(going, asked, shapes)
         record.require_quorum(config, step=step)
         for name, parameter in network.named_parameters():
             if name in total:
@@ -64,21 +54,14 @@ def steps_together(
     return read_state(network, names), optimizer_state(optimizer)
 
 
-def _in_the_clear(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    shapes: Shapes,
-) -> State:
+def _in_the_clear(going: Round, order: Instruction, shapes: Shapes) -> State:
     """Return the sum of the valid shares of a step, float64; one share is in memory at a time."""
     total = {name: np.zeros(shape) for name, shape in shapes.items()}
-    replies = ask_sites(grid, roster, record.asked, order, config, record, message_type=GRADIENT)
-    for label, reply in replies:
+    record = going.record
+    for label, reply in going.ask(record.asked, order, message_type=GRADIENT):
         answer = read_answer(reply)
         record.receive(label, answer.bytes)
-        problem = gradient_problem(answer, roster.introductions[label], order, set(shapes))
+        problem = gradient_problem(answer, going.introduction(label), order, set(shapes))
         share = answer.release
         if problem is not None:
             record.leave_out(label, problem)
@@ -89,22 +72,13 @@ def _in_the_clear(
     return total
 
 
-def _masked(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    shapes: Shapes,
-) -> State:
+def _masked(going: Round, order: Instruction, shapes: Shapes) -> State:
     """Return the sum of a step that a secure sum opens."""
+    record = going.record
     opened = open_sum_of(
-        grid,
-        roster,
+        going,
         record.asked,
         order,
-        config,
-        record,
         message_type=GRADIENT,
         purpose=gradients_purpose(order.stretch),
         expected=gradient_shapes(shapes),

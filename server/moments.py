@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import numpy as np
-from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
@@ -17,10 +16,9 @@ from fedcl.moments.sums import NodeSums, shapes_of
 from fedcl.release import MomentShare
 from fedcl.summed import Shapes, expected_shapes, moments_in, moments_purpose
 from fedcl.wire import MOMENTS, Instruction
-from server.question import ask_sites
+from server.question import Round
 from server.record import RoundRecord
 from server.replies import moments_problem, read_answer, share_problem
-from server.roster import Roster
 from server.secure_round import Opened, open_sum_of
 
 
@@ -92,12 +90,7 @@ class Collected:
 
 
 def ask_for_moments(
-    grid: Grid,
-    roster: Roster,
-    asked: tuple[str, ...],
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
+    going: Round, asked: tuple[str, ...], order: Instruction
 ) -> tuple[tuple[str, ...], Instruction]:
     """Ask the sites of a round for their moments, before the training or after a stretch of it.
 
@@ -108,25 +101,22 @@ def ask_for_moments(
         order = question = replace(order, held=uuid4().hex)
     else:
         question = replace(order, weights={})  # the sites hold them
+    config, record = going.config, going.record
     collected = Collected(config)
     if config.secure_sum is not None:
         opened = open_sum_of(
-            grid,
-            roster,
+            going,
             asked,
             question,
-            config,
-            record,
             message_type=MOMENTS,
             purpose=moments_purpose(order.stretch),
             expected=expected_shapes({}, collected.shapes()),
         )
         collected.add_opened(opened, record, alone=True)
         return opened.sites, replace(order, shared=collected.shared(order.round))
-    replies = ask_sites(grid, roster, asked, question, config, record, message_type=MOMENTS)
-    for label, reply in replies:
+    for label, reply in going.ask(asked, question, message_type=MOMENTS):
         answer = read_answer(reply)
-        problem = share_problem(answer, roster.introductions[label], order, config)
+        problem = share_problem(answer, going.introduction(label), order, config)
         if problem is None and isinstance(answer.release, MomentShare):
             collected.add(label, answer.release.moments)
             record.enter_moments(answer.release, received_bytes=answer.bytes)

@@ -3,42 +3,33 @@
 from dataclasses import replace
 
 import numpy as np
-from flwr.serverapp import Grid
 
-from fedcl.config.experiment import Config
 from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.grid import node_count
 from fedcl.moments.private import PrivateSums, shapes_of
 from fedcl.release import Introduction, PrivateMomentShare
 from fedcl.summed import PRIVATE_MOMENTS, Shapes, private_moment_shapes, private_moments_in
 from fedcl.wire import MOMENTS, Instruction
-from server.question import ask_sites
-from server.record import RoundRecord
+from server.question import Round
 from server.replies import Answer, answers_otherwise, read_answer, tensors_problem
-from server.roster import Roster
 from server.secure_round import open_sum_of
 
 
-def release_moments(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-) -> ReleasedMoments:
+def release_moments(going: Round, order: Instruction) -> ReleasedMoments:
     """Ask the sites of a round for their moments under the weights of the order.
 
     Raises:
         RoundError: too few sites answered; their noise would be too little.
     """
+    config, record = going.config, going.record
     settings = config.objective.private_moments
     assert settings is not None
-    sizes = {label: roster.introductions[label].participants for label in record.asked}
+    sizes = {label: going.introduction(label).participants for label in record.asked}
     slots = tuple(label for label, size in sizes.items() if size >= settings.min_participants)
     question = replace(order, slots=slots)
     shapes = shapes_of(node_count(settings), config.projector.dim, len(slots))
     add_up = _in_the_clear if config.secure_sum is None else _masked
-    answered, total = add_up(grid, roster, question, config, record, shapes)
+    answered, total = add_up(going, question, shapes)
     record.require_moments(config, len(answered))
     # The slot of a site that did not answer holds noise alone.
     kept = tuple(label for label in slots if label in answered)
@@ -54,21 +45,16 @@ def release_moments(
 
 
 def _in_the_clear(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    shapes: Shapes,
+    going: Round, order: Instruction, shapes: Shapes
 ) -> tuple[list[str], PrivateSums]:
     """Return the sites whose moments are valid, and their sum."""
     total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
     answered = []
-    replies = ask_sites(grid, roster, record.asked, order, config, record, message_type=MOMENTS)
-    for label, reply in replies:
+    record = going.record
+    for label, reply in going.ask(record.asked, order, message_type=MOMENTS):
         answer = read_answer(reply)
         share = answer.release
-        problem = _problem(answer, roster.introductions[label], order, shapes)
+        problem = _problem(answer, going.introduction(label), order, shapes)
         if problem is None and isinstance(share, PrivateMomentShare):
             total = total + share.moments.astype(np.float64)
             answered.append(label)
@@ -78,22 +64,12 @@ def _in_the_clear(
     return answered, total
 
 
-def _masked(
-    grid: Grid,
-    roster: Roster,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    shapes: Shapes,
-) -> tuple[list[str], PrivateSums]:
+def _masked(going: Round, order: Instruction, shapes: Shapes) -> tuple[list[str], PrivateSums]:
     """Return the sites in a secure sum, and what it opens."""
     opened = open_sum_of(
-        grid,
-        roster,
-        record.asked,
+        going,
+        going.record.asked,
         order,
-        config,
-        record,
         message_type=MOMENTS,
         purpose=PRIVATE_MOMENTS,
         expected=private_moment_shapes(shapes),

@@ -19,7 +19,7 @@ from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
 from fedcl.privacy.entropy import Entropy
-from fedcl.release import Introduction, State, Update
+from fedcl.release import State, Update
 from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.summed import UPDATE, expected_shapes, terms_in, weights_in
@@ -30,7 +30,7 @@ from server.central import steps_together
 from server.moments import Collected, ask_for_moments
 from server.private_moments import release_moments
 from server.private_sum import noisy_mean, pay_for_round
-from server.question import ask_sites
+from server.question import Round
 from server.record import RoundRecord
 from server.replies import read_answer, travelling_moments_problem, update_problem
 from server.roster import Roster
@@ -67,6 +67,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         roster.refresh(grid, config, text)
         asked = choose_sites(roster.labels(), config, number)
         record = RoundRecord(number, asked)
+        going = Round(grid, roster, config, record)
         entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
         order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
         private = config.objective.private_moments
@@ -74,23 +75,23 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         if private is not None:
             order = replace(order, released=released)
             if private.released_in(number):
-                released = release_moments(grid, roster, order, config, record)
+                released = release_moments(going, order)
                 order = replace(order, released=released)
         if moments is not None and moments.fresh:
             for stretch in range(moments.stretches(config.local.epochs)):
                 order = replace(order, stretch=stretch)
-                asked, order = ask_for_moments(grid, roster, asked, order, config, record)
+                asked, order = ask_for_moments(going, asked, order)
             order = replace(order, stretch=order.stretch + 1)
         collected = Collected(config)
         if isinstance(config.privacy, CentralPrivacy):
-            weights, server = steps_together(grid, roster, order, config, record, checkpoint)
+            weights, server = steps_together(going, order, checkpoint)
         elif isinstance(config.federation.rule, Cyclic):
-            weights, server = tour(grid, roster, order, config, record), no_memory
+            weights, server = tour(going, order), no_memory
         elif config.secure_sum is not None:
-            mean = summed_mean(grid, roster, asked, order, config, record, collected)
+            mean = summed_mean(going, asked, order, collected)
             weights, server = step(mean, checkpoint, config, trainable)
         else:
-            valid = updates(grid, roster, asked, order, config, record, collected)
+            valid = updates(going, asked, order, collected)
             weights, server = combine(valid, checkpoint, config, trainable, entropy)
         record.require_quorum(config)
         shared = collected.shared(number)
@@ -118,50 +119,35 @@ def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> 
 
 
 def updates(
-    grid: Grid,
-    roster: Roster,
-    asked: tuple[str, ...],
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    collected: Collected,
+    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
 ) -> Iterator[tuple[State, float]]:
     """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
     # Sites that hold the weights from an earlier message of this round are not sent them again.
     light = replace(order, weights={}) if order.held else order
-    replies = ask_sites(grid, roster, asked, light, config, record, message_type=TRAIN)
-    for label, reply in replies:
-        update = accept(reply, roster.introductions[label], order, config, record)
+    for label, reply in going.ask(asked, light, message_type=TRAIN):
+        update = accept(reply, going, label, order)
         if update is not None:
             if update.moments is not None:
                 collected.add(update.site, update.moments)
-            weight = site_weight(update.participants, config.federation.weighting)
+            weight = site_weight(update.participants, going.config.federation.weighting)
             yield update.weights, weight
 
 
 def summed_mean(
-    grid: Grid,
-    roster: Roster,
-    asked: tuple[str, ...],
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-    collected: Collected,
+    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
 ) -> State:
     """Return the weighted mean of the sites' weights from their secure sum.
 
     Raises:
         RoundError: the sum does not open, or holds what cannot be.
     """
+    config, record = going.config, going.record
     moments = config.objective.moments
     travelling = collected.shapes() if moments is not None and not moments.fresh else None
     opened = open_sum_of(
-        grid,
-        roster,
+        going,
         asked,
         replace(order, weights={}) if order.held else order,
-        config,
-        record,
         message_type=TRAIN,
         purpose=UPDATE,
         expected=expected_shapes(order.weights, travelling),
@@ -177,34 +163,26 @@ def summed_mean(
     return {name: (array / total).astype(np.float32) for name, array in sums.items()}
 
 
-def tour(
-    grid: Grid, roster: Roster, order: Instruction, config: Config, record: RoundRecord
-) -> State:
+def tour(going: Round, order: Instruction) -> State:
     """Pass the weights from site to site; a site that fails is passed over."""
     weights = order.weights
-    for label in record.asked:
+    for label in going.record.asked:
         step = Instruction(order.round, order.config_text, weights)
-        for update, _ in updates(grid, roster, (label,), step, config, record, Collected(config)):
+        for update, _ in updates(going, (label,), step, Collected(going.config)):
             weights = update
     return weights
 
 
-def accept(
-    reply: Message,
-    introduction: Introduction,
-    order: Instruction,
-    config: Config,
-    record: RoundRecord,
-) -> Update | None:
+def accept(reply: Message, going: Round, site: str, order: Instruction) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
-    answer = read_answer(reply)
+    answer, config, introduction = read_answer(reply), going.config, going.introduction(site)
     private = config.privacy.mode == "participant"
     problem = update_problem(answer, introduction, order, private=private)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
     if update is not None:
         problem = travelling_moments_problem(update, config)
         update = update if problem is None else None
-    record.enter(introduction.site, update, received_bytes=answer.bytes, rejected=problem)
+    going.record.enter(site, update, received_bytes=answer.bytes, rejected=problem)
     return update
 
 

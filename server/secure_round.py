@@ -13,9 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 from flwr.app import Message, RecordDict
-from flwr.serverapp import Grid
 
-from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
 from fedcl.release import SumOffer
 from fedcl.secure_sum.consistency import require_signed
@@ -41,10 +39,9 @@ from fedcl.secure_sum.server import (
 from fedcl.sum_messages import Relayed
 from fedcl.summed import Shapes, plan_of, values_in
 from fedcl.wire import SUM, Instruction, Invitation, SumQuestion, encode_question
-from server.question import ask_each, ask_sites
-from server.record import SILENT, RoundRecord
+from server.question import Round
+from server.record import SILENT
 from server.replies import offer_problem, read_answer
-from server.roster import Roster
 
 A = TypeVar("A", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
 
@@ -75,12 +72,9 @@ class Opened:
 
 
 def open_sum_of(
-    grid: Grid,
-    roster: Roster,
+    going: Round,
     asked: tuple[str, ...],
     order: Instruction,
-    config: Config,
-    record: RoundRecord,
     *,
     message_type: str,
     purpose: str,
@@ -89,12 +83,9 @@ def open_sum_of(
     """Ask sites for something, and open the sum of what they have.
 
     Args:
-        grid: Reaches the sites.
-        roster: Their nodes.
+        going: The round; every site that is left out has its reason in its record.
         asked: The sites; the threshold is a share of them.
         order: What to do; the invitation to the sum is added to it.
-        config: The experiment.
-        record: Every site that is left out has its reason there.
         message_type: Of the order.
         purpose: What is summed; the sites mean the same.
         expected: The arrays that a part must hold, but for the terms of the objective.
@@ -104,12 +95,13 @@ def open_sum_of(
         ConfigError: the sites' identities cannot be read here.
     """
     order = replace(order, invitation=Invitation(uuid4().hex, asked))
-    exchanges = _Exchanges(grid, roster, order, config, record)
+    exchanges = _Exchanges(going, order)
     try:
         return exchanges.play(message_type, purpose, expected)
     except SecureSumError as error:
         raise RoundError(
-            f"round {record.number}, secure sum ({purpose}): {error}. {record.reasons()} The run "
+            f"round {going.record.number}, secure sum ({purpose}): {error}. "
+            f"{going.record.reasons()} The run "
             "can be resumed from the round before."
         ) from None
 
@@ -119,22 +111,16 @@ class _Exchanges:
     """One sum under way.
 
     Attributes:
-        grid: Reaches the sites.
-        roster: Their nodes.
+        going: The round.
         order: The sum's first question, with its invitation.
-        config: The experiment.
-        record: Of the round.
     """
 
-    grid: Grid
-    roster: Roster
+    going: Round
     order: Instruction
-    config: Config
-    record: RoundRecord
 
     def play(self, message_type: str, purpose: str, expected: Shapes) -> Opened:
         """Play all five exchanges."""
-        settings, record = self.config.secure_sum, self.record
+        settings, record = self.going.config.secure_sum, self.going.record
         assert settings is not None
         identities = read_identities(settings.identities)
         self._plan(purpose, 0)  # a sum that cannot be is refused before anybody works for it
@@ -198,7 +184,7 @@ class _Exchanges:
         invitation = self.order.invitation
         assert invitation is not None
         return plan_of(
-            self.config,
+            self.going.config,
             invitation.sites,
             round_number=self.order.round,
             attempt=invitation.attempt,
@@ -208,17 +194,14 @@ class _Exchanges:
 
     def _offers(self, message_type: str, expected: Shapes) -> Iterator[SumOffer]:
         """1: give the order, and yield the offers that can be used."""
-        order, record = self.order, self.record
+        order, record = self.order, self.going.record
         assert order.invitation is not None
         asked = order.invitation.sites
-        replies = ask_sites(
-            self.grid, self.roster, asked, order, self.config, record, message_type=message_type
-        )
         missing = dict.fromkeys(asked, SILENT)
-        for label, reply in replies:
+        for label, reply in self.going.ask(asked, order, message_type=message_type):
             answer = read_answer(reply)
             record.receive(label, answer.bytes)
-            problem = offer_problem(answer, self.roster.introductions[label], order, expected)
+            problem = offer_problem(answer, self.going.introduction(label), order, expected)
             if problem is not None:
                 missing[label] = problem
             elif isinstance(answer.release, SumOffer):
@@ -235,7 +218,7 @@ class _Exchanges:
             return {}
         shapes = dict(counts.most_common(1)[0][0])
         for site in [site for site, offer in offers.items() if offer.shapes != shapes]:
-            self.record.leave_out(site, "it would sum other terms than most sites")
+            self.going.record.leave_out(site, "it would sum other terms than most sites")
             del offers[site]
         return shapes
 
@@ -254,16 +237,9 @@ class _Exchanges:
             require: Refuses one that cannot be used.
             note: Writes into the record why a site gave none.
         """
-        replies = ask_each(
-            self.grid,
-            self.roster,
-            self._questions(relayed),
-            self.config,
-            self.record,
-            message_type=SUM,
-        )
         missing = dict.fromkeys(relayed, SILENT)
-        for label, reply in replies:
+        questions = self._questions(relayed)
+        for label, reply in self.going.ask_each(questions, message_type=SUM):
             said = self._read(label, reply, kind, require)
             if isinstance(said, str):
                 missing[label] = said
@@ -290,7 +266,7 @@ class _Exchanges:
     ) -> A | str:
         """Return an answer, or why it cannot be used."""
         answer = read_answer(reply)
-        self.record.receive(label, answer.bytes)
+        self.going.record.receive(label, answer.bytes)
         said = answer.release
         if answer.problem is not None:
             return answer.problem
