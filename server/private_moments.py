@@ -11,7 +11,7 @@ from fedcl.release import Introduction, PrivateMomentShare
 from fedcl.summed import PRIVATE_MOMENTS, Shapes, private_moment_shapes, private_moments_in
 from fedcl.wire import MOMENTS, Instruction
 from server.question import Round
-from server.replies import Answer, answers_otherwise, read_answer, tensors_problem
+from server.replies import Answer, read_answer, said, tensors_problem
 from server.secure_round import open_sum_of
 
 
@@ -83,12 +83,8 @@ def _problem(
     order: Instruction,
     shapes: Shapes,
 ) -> str | None:
-    share = answer.release
-    if answer.problem is not None:
-        return answer.problem
-    if not isinstance(share, PrivateMomentShare):
-        return f"expected moments with noise, found {type(share).__name__}"
+    share = said(answer, PrivateMomentShare, introduction, order)
+    if isinstance(share, str):
+        return share
     wanted = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    return answers_otherwise(share, introduction, order) or tensors_problem(
-        share.moments.arrays(), wanted
-    )
+    return tensors_problem(share.moments.arrays(), wanted)

@@ -1,6 +1,7 @@
 """Is this reply usable? Each check names what is wrong; a bad one costs its site the round only."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Message
@@ -24,6 +25,16 @@ from fedcl.summed import Shapes, besides_terms
 from fedcl.wire import Instruction, decode_release, payload_bytes
 
 MOST_PARTICIPANTS = 1_000_000
+
+_EXPECTED: dict[type, str] = {
+    MomentShare: "moments",
+    PrivateMomentShare: "moments with noise",
+    GradientShare: "gradients",
+    Update: "an update",
+    SumOffer: "an offer for the secure sum",
+}
+
+Said = TypeVar("Said", MomentShare, PrivateMomentShare, GradientShare, Update, SumOffer)
 
 _ROUNDING = 1e-3
 """Of sums of float32 unit vectors, as a share of the sum."""
@@ -81,14 +92,10 @@ def share_problem(
     answer: Answer, introduction: Introduction, order: Instruction, config: Config
 ) -> str | None:
     """Return why a site's moments cannot be added, or None."""
-    share = answer.release
-    if answer.problem is not None:
-        return answer.problem
-    if not isinstance(share, MomentShare):
-        return f"expected moments, found {type(share).__name__}"
-    return answers_otherwise(share, introduction, order) or moments_problem(
-        share.moments, share.participants, config
-    )
+    share = said(answer, MomentShare, introduction, order)
+    if isinstance(share, str):
+        return share
+    return moments_problem(share.moments, share.participants, config)
 
 
 def offer_problem(
@@ -102,14 +109,9 @@ def offer_problem(
         order: What it was asked.
         expected: The arrays its part must hold, but for the terms of the objective.
     """
-    offer = answer.release
-    if answer.problem is not None:
-        return answer.problem
-    if not isinstance(offer, SumOffer):
-        return f"expected an offer for the secure sum, found {type(offer).__name__}"
-    other = answers_otherwise(offer, introduction, order)
-    if other is not None:
-        return other
+    offer = said(answer, SumOffer, introduction, order)
+    if isinstance(offer, str):
+        return offer
     held = besides_terms(offer.shapes)
     for name in sorted(expected.keys() | held.keys()):
         if expected.get(name) != held.get(name):
@@ -151,19 +153,22 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
     return None
 
 
-def answers_otherwise(
-    said: Update | MomentShare | PrivateMomentShare | GradientShare | SumOffer,
-    introduction: Introduction,
-    order: Instruction,
-) -> str | None:
-    """Return why it is not what this site was asked for, or None."""
-    if said.site != introduction.site:
-        return f"answers as site {said.site}"
-    if said.round != order.round:
-        return f"answers round {said.round}"
-    if said.participants != introduction.participants:
-        return f"claims {said.participants} participants, introduced {introduction.participants}"
-    return None
+def said(
+    answer: Answer, kind: type[Said], introduction: Introduction, order: Instruction
+) -> Said | str:
+    """Return the release that a site was asked for, or why it is not that."""
+    release = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(release, kind):
+        return f"expected {_EXPECTED[kind]}, found {type(release).__name__}"
+    if release.site != introduction.site:
+        return f"answers as site {release.site}"
+    if release.round != order.round:
+        return f"answers round {release.round}"
+    if release.participants != introduction.participants:
+        return f"claims {release.participants} participants, introduced {introduction.participants}"
+    return release
 
 
 def update_problem(
@@ -175,14 +180,9 @@ def update_problem(
     exactly the name, shape and type that was sent, and finite values. Where the weights are private
     nothing is said beside them.
     """
-    update = answer.release
-    if answer.problem is not None:
-        return answer.problem
-    if not isinstance(update, Update):
-        return f"expected an update, found {type(update).__name__}"
-    other = answers_otherwise(update, introduction, order)
-    if other is not None:
-        return other
+    update = said(answer, Update, introduction, order)
+    if isinstance(update, str):
+        return update
     if private and update.terms:
         return "it says its losses, which are not private"
     if not private and "loss" not in update.terms:
@@ -204,14 +204,9 @@ def gradient_problem(
         order: What was asked; its weights have the gradients' shapes.
         trainable: Names of the parameters.
     """
-    share = answer.release
-    if answer.problem is not None:
-        return answer.problem
-    if not isinstance(share, GradientShare):
-        return f"expected gradients, found {type(share).__name__}"
-    other = answers_otherwise(share, introduction, order)
-    if other is not None:
-        return other
+    share = said(answer, GradientShare, introduction, order)
+    if isinstance(share, str):
+        return share
     if share.step != order.stretch:
         return f"answers step {share.step}"
     wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
