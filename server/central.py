@@ -17,7 +17,7 @@ from fedcl.privacy.plan import central_plan
 from fedcl.release import GradientShare, State
 from fedcl.run_folder import Checkpoint
 from fedcl.summed import Shapes, gradient_shapes, gradients_in, gradients_purpose
-from fedcl.wire import GRADIENT, Instruction
+from fedcl.wire.orders import GRADIENT, Instruction
 from server.question import Round
 from server.replies import gradient_problem, read_answer
 from server.secure_round import open_sum_of

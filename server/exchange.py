@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedcl.wire import fresh_copy
+from fedcl.wire.records import fresh_copy
 
 POLL_S = 0.5
 

@@ -15,7 +15,7 @@ from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums, shapes_of
 from fedcl.release import MomentShare
 from fedcl.summed import Shapes, expected_shapes, moments_in, moments_purpose
-from fedcl.wire import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS, Instruction
 from server.question import Round
 from server.record import RoundRecord
 from server.replies import moments_problem, read_answer, share_problem

@@ -9,7 +9,7 @@ from fedcl.moments.grid import node_count
 from fedcl.moments.private import PrivateSums, shapes_of
 from fedcl.release import Introduction, PrivateMomentShare
 from fedcl.summed import PRIVATE_MOMENTS, Shapes, private_moment_shapes, private_moments_in
-from fedcl.wire import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS, Instruction
 from server.question import Round
 from server.replies import Answer, read_answer, said, tensors_problem
 from server.secure_round import open_sum_of

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
 from fedcl.release import Introduction
-from fedcl.wire import Instruction, encode_instruction
+from fedcl.wire.orders import Instruction, encode_instruction
 from server.exchange import ask
 from server.record import RoundRecord
 from server.roster import Roster

@@ -15,7 +15,7 @@ from fedcl.release import (
     Update,
     terms_as_json,
 )
-from fedcl.wire import moments_bytes, payload_bytes
+from fedcl.wire.records import moments_bytes, payload_bytes
 
 SILENT = "no answer in time"
 

@@ -22,7 +22,9 @@ from fedcl.release import (
     Update,
 )
 from fedcl.summed import Shapes, besides_terms
-from fedcl.wire import Instruction, decode_release, payload_bytes
+from fedcl.wire.orders import Instruction
+from fedcl.wire.records import payload_bytes
+from fedcl.wire.releases import decode_release
 
 MOST_PARTICIPANTS = 1_000_000
 

@@ -9,7 +9,7 @@ from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
 from fedcl.labels import site_order
 from fedcl.release import FeatureSums, Introduction
-from fedcl.wire import INTRODUCE, Instruction, encode_instruction
+from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
 from server.exchange import POLL_S, ask
 from server.replies import introduction_problem, read_answer
 

@@ -24,7 +24,7 @@ from fedcl.run_folder import Checkpoint, RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.summed import UPDATE, expected_shapes, terms_in, weights_in
 from fedcl.weighting import site_weight
-from fedcl.wire import TRAIN, Instruction
+from fedcl.wire.orders import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
 from server.moments import Collected, ask_for_moments

@@ -38,7 +38,7 @@ from fedcl.secure_sum.server import (
 )
 from fedcl.sum_messages import Relayed
 from fedcl.summed import Shapes, plan_of, values_in
-from fedcl.wire import SUM, Instruction, Invitation, SumQuestion, encode_question
+from fedcl.wire.orders import SUM, Instruction, Invitation, SumQuestion, encode_question
 from server.question import Round
 from server.record import SILENT
 from server.replies import offer_problem, read_answer

@@ -24,7 +24,7 @@ from fedcl.release import (
     receipt,
 )
 from fedcl.secure_sum.errors import SecureSumError
-from fedcl.wire import (
+from fedcl.wire.orders import (
     GRADIENT,
     INTRODUCE,
     MOMENTS,
@@ -34,8 +34,8 @@ from fedcl.wire import (
     SumQuestion,
     decode_instruction,
     decode_question,
-    encode_release,
 )
+from fedcl.wire.releases import encode_release
 from sites.gradient import share_gradient
 from sites.private_moments import share_private_moments
 from sites.secure_sum import answer, require_own_identity, summed

@@ -5,7 +5,7 @@ import time
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.privacy.central_step import gradient_share
 from fedcl.release import GradientShare
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from sites.payment import pay_step
 from sites.private_moments import frozen
 from sites.site import Site, received_network

@@ -7,7 +7,7 @@ from fedcl.moments.shared import mean_over_rounds
 from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.site_moments import residents, site_moments
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from sites.site import Site
 
 

@@ -13,7 +13,7 @@ from fedcl.moments.private import noised, private_sums
 from fedcl.privacy.plan import share_of_noise
 from fedcl.release import PrivateMomentShare
 from fedcl.site_moments import embedded
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from sites.payment import pay_release
 from sites.site import Site, received_network
 

@@ -15,7 +15,7 @@ from fedcl.secure_sum.plan import Plan
 from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskRequest
 from fedcl.secure_sum.site import SiteRound
 from fedcl.summed import Summed, part_of, plan_of, shapes_of
-from fedcl.wire import Instruction, Invitation, SumQuestion
+from fedcl.wire.orders import Instruction, Invitation, SumQuestion
 from sites.site import Site
 from sites.sum_memory import Entered
 

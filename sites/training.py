@@ -16,7 +16,7 @@ from fedcl.models.travelling import read_state, travelling, travelling_names, wr
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.private_round import private_round
 from fedcl.release import MomentShare, State, TermSum, Update
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from sites.held import HeldWeights
 from sites.moments import remembered_moments, snapshot
 from sites.payment import pay

@@ -24,7 +24,8 @@ from fedcl.privacy.entropy import Entropy
 from fedcl.release import GradientShare, Refusal
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import InProcessGrid, simulate
-from fedcl.wire import Instruction, decode_instruction, decode_release, encode_release
+from fedcl.wire.orders import Instruction, decode_instruction
+from fedcl.wire.releases import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
 from sites.gradient import share_gradient

@@ -19,7 +19,7 @@ from fedcl.release import MomentShare, Refusal, Update
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import InProcessGrid, simulate
 from fedcl.site_moments import site_moments
-from fedcl.wire import decode_release, encode_release
+from fedcl.wire.releases import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
 from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, write_table

@@ -25,7 +25,7 @@ from fedcl.pooled import feature_sums, training_rows
 from fedcl.release import Update
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import InProcessGrid, simulate
-from fedcl.wire import decode_release, encode_release
+from fedcl.wire.releases import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
 from sites.memory import SiteMemory

@@ -18,7 +18,7 @@ from fedcl.privacy.accounting import NoisySums
 from fedcl.release import PrivateMomentShare
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import simulate
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from sites.private_moments import share_private_moments
 from sites.site import open_site
 from sites.training import train

@@ -28,16 +28,15 @@ from fedcl.secure_sum.protocol import (
 )
 from fedcl.simulation import InProcessGrid, simulate
 from fedcl.summed import moment_arrays, plan_of, update_arrays
-from fedcl.wire import (
+from fedcl.wire.orders import (
     Instruction,
     Invitation,
     SumQuestion,
-    decode_release,
     encode_instruction,
     encode_question,
-    encode_release,
-    payload_bytes,
 )
+from fedcl.wire.records import payload_bytes
+from fedcl.wire.releases import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
 from tests.builders import (

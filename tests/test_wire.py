@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, RecordDict
 
+from fedcl.header import WireError
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums, shapes_of
 from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, TermSum, Update, receipt
-from fedcl.wire import (
-    Instruction,
-    WireError,
-    decode_instruction,
-    decode_release,
-    encode_instruction,
-    encode_release,
-    fresh_copy,
-    moments_bytes,
-    payload_bytes,
-)
+from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
+from fedcl.wire.records import fresh_copy, moments_bytes, payload_bytes
+from fedcl.wire.releases import decode_release, encode_release
 
 
 def update(rng):

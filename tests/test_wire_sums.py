@@ -16,19 +16,17 @@ from fedcl.secure_sum.protocol import (
     SurvivorSignature,
     UnmaskRequest,
 )
-from fedcl.wire import (
+from fedcl.wire.orders import (
     Instruction,
     Invitation,
     SumQuestion,
     decode_instruction,
     decode_question,
-    decode_release,
     encode_instruction,
     encode_question,
-    encode_release,
-    fresh_copy,
-    payload_bytes,
 )
+from fedcl.wire.records import fresh_copy, payload_bytes
+from fedcl.wire.releases import decode_release, encode_release
 
 
 def keys_of(site):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedcl.release import FeatureSums, Introduction, Refusal, TermSum, Update
-from fedcl.wire import Instruction
+from fedcl.wire.orders import Instruction
 from server.replies import Answer, introduction_problem, update_problem
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}

@@ -1,0 +1,204 @@
+"""What the server sends to a site: instructions, and the questions of a secure sum."""
+
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, RecordDict
+
+from fedcl.config.text import text_digest
+from fedcl.header import Header, WireError, get, get_list
+from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.shared import Shared
+from fedcl.release import State
+from fedcl.sum_messages import Relayed, read_relayed, relayed_header
+from fedcl.wire.records import (
+    HEADER,
+    MOMENT_ARRAYS,
+    RELEASED_ARRAYS,
+    arrays_in,
+    encoded,
+    header_of,
+    node_sums_in,
+    private_sums_in,
+    record_of,
+)
+
+INTRODUCE = "query.introduce"
+MOMENTS = "query.moments"
+TRAIN = "train"
+GRADIENT = "train.gradient"
+SUM = "query.sum"
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """To a secure sum of what an instruction asks for.
+
+    Attributes:
+        attempt: Names this sum; letters and digits, used once.
+        sites: All that are asked.
+    """
+
+    attempt: str
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What the server sends to a site.
+
+    Attributes:
+        round: Counts from 1; 0 for the introduction.
+        config_text: The resolved experiment.
+        weights: The travelling tensors; empty for the introduction, and where the site holds them.
+        held: Names the weights that a site holds from the question for its moments to the training
+            of the same round, so that they travel once; "" where it need not.
+        stretch: Which part of the local round to train, or which step that all sites take together,
+            from 1; 0: none, for the moments before it.
+        shared: All sites' moments; None without.
+        slots: The sites whose own residuals are released, where moments are asked for with noise.
+        released: Moments with noise, as released; None without.
+        invitation: To the secure sum that the answer enters; None where it is said in the clear.
+    """
+
+    round: int
+    config_text: str
+    weights: State
+    held: str = ""
+    stretch: int = 0
+    shared: Shared | None = None
+    slots: tuple[str, ...] = ()
+    released: ReleasedMoments | None = None
+    invitation: Invitation | None = None
+
+
+@dataclass(frozen=True)
+class SumQuestion:
+    """What the server sends to a site in a secure sum, after its first exchange.
+
+    Attributes:
+        round: The round's number.
+        config_text: The resolved experiment.
+        attempt: Which sum.
+        relayed: What it relays.
+    """
+
+    round: int
+    config_text: str
+    attempt: str
+    relayed: Relayed
+
+
+def encode_instruction(instruction: Instruction) -> RecordDict:
+    """Return the record of an instruction; build it once per round and `fresh_copy` it per site."""
+    header = _headed(instruction.round, instruction.config_text)
+    header |= {"held": instruction.held, "stretch": instruction.stretch}
+    if instruction.invitation is not None:
+        header["attempt"] = instruction.invitation.attempt
+        header["invited"] = list(instruction.invitation.sites)
+    shared, released = instruction.shared, instruction.released
+    if instruction.slots:
+        header["slots"] = list(instruction.slots)
+    if released is not None:
+        header |= {
+            "released_round": released.round,
+            "released_slots": list(released.slots),
+            "released_sizes": list(released.sizes),
+        }
+        record = record_of(header, instruction.weights)
+        record[RELEASED_ARRAYS] = encoded(released.sums.arrays())
+        return record
+    if shared is None:
+        return record_of(header, instruction.weights)
+    header |= {"moments_round": shared.round, "moments_sites": list(shared.sites)}
+    parts = {
+        f"{number}.{name}": array
+        for number, part in enumerate(shared.parts)
+        for name, array in part.arrays().items()
+    }
+    return record_of(header, instruction.weights, parts)
+
+
+def decode_instruction(record: RecordDict) -> Instruction:
+    """Read an instruction and check that the configuration is the one its hash names.
+
+    Raises:
+        WireError: not an instruction, or its text was altered.
+    """
+    header = header_of(record)
+    text = _config_text(header)
+    invitation = None
+    if "attempt" in header:
+        sites = tuple(get_list(header, "invited", str))
+        invitation = Invitation(get(header, "attempt", str), sites)
+    return Instruction(
+        get(header, "round", int),
+        text,
+        arrays_in(record),
+        get(header, "held", str),
+        get(header, "stretch", int),
+        _shared(record, header),
+        tuple(get_list(header, "slots", str)) if "slots" in header else (),
+        _released(record, header),
+        invitation,
+    )
+
+
+def encode_question(question: SumQuestion) -> RecordDict:
+    """Return the record of a question; it holds no arrays."""
+    header = _headed(question.round, question.config_text)
+    header |= {"attempt": question.attempt, **relayed_header(question.relayed)}
+    return RecordDict({HEADER: ConfigRecord(header)})
+
+
+def decode_question(record: RecordDict) -> SumQuestion:
+    """Read a question of a secure sum.
+
+    Raises:
+        WireError: not a question, or its text was altered.
+    """
+    header = header_of(record)
+    return SumQuestion(
+        get(header, "round", int),
+        _config_text(header),
+        get(header, "attempt", str),
+        read_relayed(header),
+    )
+
+
+def _headed(round_number: int, config_text: str) -> Header:
+    return {
+        "round": round_number,
+        "config": config_text,
+        "digest": text_digest(config_text),
+    }
+
+
+def _config_text(header: ConfigRecord) -> str:
+    text = get(header, "config", str)
+    if text_digest(text) != get(header, "digest", str):
+        raise WireError("the configuration text does not match its hash")
+    return text
+
+
+def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
+    if MOMENT_ARRAYS not in record.array_records:
+        return None
+    arrays = arrays_in(record, MOMENT_ARRAYS)
+    parts = len(arrays) // 3
+    return Shared(
+        get(header, "moments_round", int),
+        tuple(get_list(header, "moments_sites", str)),
+        tuple(node_sums_in(arrays, f"{number}.") for number in range(parts)),
+    )
+
+
+def _released(record: RecordDict, header: ConfigRecord) -> ReleasedMoments | None:
+    if RELEASED_ARRAYS not in record.array_records:
+        return None
+    slots = tuple(get_list(header, "released_slots", str)) if "released_slots" in header else ()
+    return ReleasedMoments(
+        get(header, "released_round", int),
+        slots,
+        tuple(get_list(header, "released_sizes", int)),
+        private_sums_in(arrays_in(record, RELEASED_ARRAYS)),
+    )

@@ -1,0 +1,134 @@
+"""Flower records: a header, and arrays as raw little-endian bytes, never as pickles."""
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fedcl.header import Header, WireError
+from fedcl.moments.private import PrivateSums
+from fedcl.moments.sums import NodeSums
+from fedcl.release import State
+
+HEADER = "fedcl"
+MOMENT_ARRAYS = "moments"
+RELEASED_ARRAYS = "released"
+_ARRAYS = "arrays"
+_RAW = "fedcl.raw"
+_DTYPES: dict[str, np.dtype] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "uint32": np.dtype("<u4"),
+    "uint64": np.dtype("<u8"),
+}
+
+
+def fresh_copy(record: RecordDict) -> RecordDict:
+    """Copy the header and share the arrays: a receiver may change its header, never the arrays."""
+    copy = RecordDict({HEADER: ConfigRecord(dict(record.config_records[HEADER]))})
+    for name, arrays in record.array_records.items():
+        copy[name] = arrays
+    return copy
+
+
+def payload_bytes(record: RecordDict) -> int:
+    """Return the bytes of all arrays and header texts of a record, as they travel."""
+    header = record.config_records.get(HEADER, ConfigRecord())
+    arrays = sum(map(_array_bytes, record.array_records.values()))
+    return arrays + sum(
+        len(key) + sum(map(_size, value if isinstance(value, list) else [value]))
+        for key, value in header.items()
+    )
+
+
+def moments_bytes(record: RecordDict) -> int:
+    """Return the bytes of the moments in a record, as they travel."""
+    return _array_bytes(record.array_records.get(MOMENT_ARRAYS, ArrayRecord()))
+
+
+def record_of(header: Header, arrays: State, moments: State | None = None) -> RecordDict:
+    """Return a record of a header and arrays, with moments where there are some."""
+    record = RecordDict({HEADER: ConfigRecord(header), _ARRAYS: encoded(arrays)})
+    if moments is not None:
+        record[MOMENT_ARRAYS] = encoded(moments)
+    return record
+
+
+def encoded(arrays: State) -> ArrayRecord:
+    """Return arrays as they travel."""
+    encoded = {
+        name: Array(
+            dtype=array.dtype.name,
+            shape=array.shape,
+            stype=_RAW,
+            data=array.astype(_DTYPES[array.dtype.name], copy=False).tobytes(),
+        )
+        for name, array in arrays.items()
+    }
+    return ArrayRecord(encoded)
+
+
+def header_of(record: RecordDict) -> ConfigRecord:
+    """Return a record's header.
+
+    Raises:
+        WireError: it has none.
+    """
+    try:
+        return record.config_records[HEADER]
+    except KeyError:
+        raise WireError("the message carries no fedcl header") from None
+
+
+def arrays_in(record: RecordDict, name_of_record: str = _ARRAYS) -> State:
+    """Return read-only views on the message's bytes: nothing is copied."""
+    try:
+        encoded = record.array_records[name_of_record]
+    except KeyError:
+        raise WireError("the message carries no arrays") from None
+    state = {}
+    for name, array in encoded.items():
+        if array.stype != _RAW or array.dtype not in _DTYPES:
+            raise WireError(f"{name}: {array.dtype} encoded as {array.stype} is not accepted")
+        try:
+            state[name] = np.frombuffer(array.data, _DTYPES[array.dtype]).reshape(array.shape)
+        except ValueError:
+            raise WireError(f"{name}: {len(array.data)} bytes for shape {array.shape}") from None
+    return state
+
+
+def private_sums_in(arrays: State) -> PrivateSums:
+    """Return moments with noise from arrays.
+
+    Raises:
+        WireError: which are missing.
+    """
+    try:
+        return PrivateSums(*(arrays[name] for name in ("count", "total", "residuals", "squares")))
+    except KeyError as absent:
+        raise WireError(f"the moments lack {absent}") from None
+
+
+def node_sums_in(arrays: State, prefix: str) -> NodeSums:
+    """Return moments from arrays whose names begin with a prefix.
+
+    Raises:
+        WireError: which are missing.
+    """
+    names = ("count", "total", "squares")
+    try:
+        return NodeSums(*(arrays[f"{prefix}{name}"] for name in names))
+    except KeyError as absent:
+        raise WireError(f"the moments lack {absent}") from None
+
+
+def _array_bytes(arrays: ArrayRecord) -> int:
+    return sum(len(array.data) for array in arrays.values())
+
+
+def _size(value: object) -> int:
+    match value:
+        case str():
+            return len(value.encode())
+        case bytes():
+            return len(value)
+        case _:
+            return 8
