@@ -13,6 +13,9 @@ from fedcl.experiment import run_experiment
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.report.audit import Audit
 from tests.builders import (
+    FAIRKL,
+    PRIVATE_MOMENTS,
+    central_private_tree,
     config_of,
     private_tree,
     site_private_tree,
@@ -98,6 +101,24 @@ def test_a_run_private_for_sites_is_audited_as_such(data):
     assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 1.0, 2)], delta=1e-5))
     assert claim.canary_distance == pytest.approx(1, rel=1e-4)
     assert 0 < claim.certified < claim.epsilon
+
+
+def test_steps_together_with_fairkl_are_audited_as_such(data):
+    """Slow (about 6 s): the run's own released moments are what its losses compare with."""
+    tree = with_values(
+        central_private_tree(data, participants=30),
+        objective__private_moments={**PRIVATE_MOMENTS, "noise_multiplier": 9.0},
+        objective__debias=[FAIRKL],
+    )
+    audit = audited(finished(tree))
+    claim = audit.claim
+    assert claim.unit == "participant_central"
+    steps = 2 * 2 * 8  # rounds, epochs, steps of about 4 participants of 30
+    assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 4 / 30, steps)], delta=1e-5))
+    assert claim.ledger_epsilon > claim.epsilon  # it paid for the releases too
+    assert claim.canary_distance == pytest.approx(1, abs=0.02)
+    assert 0 < claim.certified < claim.epsilon
+    assert audit.membership.score == "alignment"
 
 
 def test_a_run_without_privacy_is_attacked_only(data):
