@@ -9,7 +9,8 @@ from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.errors import RunError
 from fedcl.moments.frozen import FrozenMoments, frozen_moments
 from fedcl.moments.grid import node_count, node_shares
-from fedcl.moments.private import noised, private_sums
+from fedcl.moments.private import private_sums
+from fedcl.privacy.noisy_moments import noised
 from fedcl.privacy.plan import share_of_noise
 from fedcl.release import PrivateMomentShare
 from fedcl.site_moments import embedded

@@ -98,9 +98,20 @@ class Config(Section):
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
                 "none; use fedavg, or encoder.norm: batch"
             )
-        require_privacy_is_true(self)
+        require_privacy_is_true(
+            self.privacy,
+            encoder=self.encoder,
+            objective=self.objective,
+            local=self.local,
+            federation=self.federation,
+        )
         if self.secure_sum is not None:
-            require_sums_suffice(self)
+            require_sums_suffice(
+                privacy=self.privacy,
+                encoder=self.encoder,
+                objective=self.objective,
+                federation=self.federation,
+            )
         if isinstance(self.data, OpenBHBData):
             for key in ("grid", "intensity"):
                 if self.is_table and getattr(self.data, key) is not None:

@@ -1,25 +1,33 @@
 """Combinations of an experiment that would break what privacy or a secure sum promises."""
 
-from typing import TYPE_CHECKING
+from fedcl.config.federation import (
+    Cyclic,
+    FedAvg,
+    FedBN,
+    Federation,
+    Local,
+    Median,
+    TrimmedMean,
+)
+from fedcl.config.network import Encoder, MLPEncoder
+from fedcl.config.objective import Objective
+from fedcl.config.privacy import CentralPrivacy, NoPrivacy, Privacy, SitePrivacy
 
-from fedcl.config.federation import Cyclic, FedAvg, FedBN, Median, TrimmedMean
-from fedcl.config.network import MLPEncoder
-from fedcl.config.privacy import CentralPrivacy, NoPrivacy, SitePrivacy
 
-if TYPE_CHECKING:
-    from fedcl.config.experiment import Config
-
-
-def require_privacy_is_true(config: "Config") -> None:
+def require_privacy_is_true(
+    privacy: Privacy,
+    *,
+    encoder: Encoder,
+    objective: Objective,
+    local: Local,
+    federation: Federation,
+) -> None:
     """Refuse what would make the epsilon a wrong number.
 
     Raises:
         ValueError: which key, why, and what to use.
     """
-    privacy = config.privacy
-    if config.objective.private_moments is not None and isinstance(
-        privacy, NoPrivacy | SitePrivacy
-    ):
+    if objective.private_moments is not None and isinstance(privacy, NoPrivacy | SitePrivacy):
         raise ValueError(
             "objective.private_moments: a release is paid for by the sites' ledgers, which "
             f"privacy.mode: {privacy.mode} has none of; use objective.moments, or "
@@ -27,7 +35,7 @@ def require_privacy_is_true(config: "Config") -> None:
         )
     if isinstance(privacy, NoPrivacy):
         return
-    if not isinstance(privacy, SitePrivacy) and not config.objective.decomposes:
+    if not isinstance(privacy, SitePrivacy) and not objective.decomposes:
         raise ValueError(
             f"privacy.mode: {privacy.mode} bounds what one participant changes, and this "
             "objective compares participants with each other: one of them changes everybody's "
@@ -35,50 +43,54 @@ def require_privacy_is_true(config: "Config") -> None:
             "points along age), objective.private_moments or loss: l1, with moments: null; "
             "debias: [], or with private_moments fairkl_regression against the site"
         )
-    if config.encoder.norm == "batch":
+    if encoder.norm == "batch":
         raise ValueError(
             "encoder.norm: batch lets every participant change every other's output, and its "
             f"statistics leave the site; with privacy.mode: {privacy.mode} use group (or none "
             "for an mlp)"
         )
-    if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is None:
+    if isinstance(encoder, MLPEncoder) and encoder.public_scale is None:
         raise ValueError(
             "encoder.public_scale: a table is standardised by the sites' sums, which are not "
             f"private; with privacy.mode: {privacy.mode} name a file with a published mean and "
             "standard deviation of every feature"
         )
     if isinstance(privacy, SitePrivacy):
-        _require_site_privacy_is_true(config)
+        _require_site_privacy_is_true(objective, federation)
     if isinstance(privacy, CentralPrivacy):
-        _require_central_privacy_is_true(config, privacy)
+        _require_central_privacy_is_true(privacy, local, federation)
 
 
-def _require_central_privacy_is_true(config: "Config", privacy: CentralPrivacy) -> None:
-    if not isinstance(config.federation.rule, FedAvg):
+def _require_central_privacy_is_true(
+    privacy: CentralPrivacy, local: Local, federation: Federation
+) -> None:
+    if not isinstance(federation.rule, FedAvg):
         raise ValueError(
-            f"federation.rule: {config.federation.rule.kind} combines weights, and with "
+            f"federation.rule: {federation.rule.kind} combines weights, and with "
             "privacy.mode: participant_central sites send gradients that the server adds up; "
             "use fedavg"
         )
-    if config.federation.sites_per_round is not None:
+    if federation.sites_per_round is not None:
         raise ValueError(
             "federation.sites_per_round: every participant must have the same chance to be in "
             "every step; with privacy.mode: participant_central ask all sites (null)"
         )
-    if config.local.batch_size > privacy.participants:
+    if local.batch_size > privacy.participants:
         raise ValueError(
-            f"local.batch_size: {config.local.batch_size} is more than the privacy.participants: "
+            f"local.batch_size: {local.batch_size} is more than the privacy.participants: "
             f"{privacy.participants} of all sites together, of whom it is drawn"
         )
 
 
-def require_sums_suffice(config: "Config") -> None:
+def require_sums_suffice(
+    *, privacy: Privacy, encoder: Encoder, objective: Objective, federation: Federation
+) -> None:
     """Refuse what needs more of the sites than a sum, or tells more.
 
     Raises:
         ValueError: which key, why, and what to use.
     """
-    rule, moments = config.federation.rule, config.objective.moments
+    rule, moments = federation.rule, objective.moments
     if isinstance(rule, TrimmedMean | Median | Cyclic):
         raise ValueError(
             f"federation.rule: {rule.kind} needs each site's weights, and secure_sum opens "
@@ -89,12 +101,12 @@ def require_sums_suffice(config: "Config") -> None:
             f"moments.components: {moments.components} tells every site's own moments, and "
             "secure_sum opens their sum only; use sum"
         )
-    if isinstance(config.privacy, SitePrivacy):
+    if isinstance(privacy, SitePrivacy):
         raise ValueError(
             "privacy.mode: site clips each site's change of the weights at the server, which "
             "secure_sum keeps from seeing it; use another mode, or secure_sum: null"
         )
-    if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is None:
+    if isinstance(encoder, MLPEncoder) and encoder.public_scale is None:
         raise ValueError(
             "encoder.public_scale: a table is standardised by sums that each site says in the "
             "clear when it introduces itself; with secure_sum name a file with a published "
@@ -102,24 +114,24 @@ def require_sums_suffice(config: "Config") -> None:
         )
 
 
-def _require_site_privacy_is_true(config: "Config") -> None:
-    if config.objective.moments is not None:
+def _require_site_privacy_is_true(objective: Objective, federation: Federation) -> None:
+    if objective.moments is not None:
         raise ValueError(
             "objective.moments: every site is told exact sums over the others; with "
             "privacy.mode: site set moments: null"
         )
-    if config.federation.weighting != "uniform":
+    if federation.weighting != "uniform":
         raise ValueError(
-            f"federation.weighting: {config.federation.weighting} lets a large site weigh more "
+            f"federation.weighting: {federation.weighting} lets a large site weigh more "
             "than clip_norm; with privacy.mode: site use uniform"
         )
-    if config.federation.sites_per_round is not None:
+    if federation.sites_per_round is not None:
         raise ValueError(
             "federation.sites_per_round: a site that joins would change who else is asked; "
             "with privacy.mode: site ask all (null)"
         )
-    if isinstance(config.federation.rule, FedBN | TrimmedMean | Median | Cyclic):
+    if isinstance(federation.rule, FedBN | TrimmedMean | Median | Cyclic):
         raise ValueError(
-            f"federation.rule: {config.federation.rule.kind} is no sum over sites that noise "
+            f"federation.rule: {federation.rule.kind} is no sum over sites that noise "
             "could be added to; with privacy.mode: site use fedavg, fedprox, fedavgm or fedadam"
         )

@@ -16,10 +16,10 @@ from fedcl.moments.private import (
     SENSITIVITY_TO_REPLACEMENT,
     PrivateSums,
     matrix_of,
-    noised,
     private_sums,
 )
 from fedcl.privacy.entropy import Entropy
+from fedcl.privacy.noisy_moments import noised
 from tests.builders import PRIVATE_MOMENTS
 from tests.privacy.made import objective_of
 
