@@ -27,6 +27,21 @@ def test_up_to_three_of_ten_may_drop_out_at_any_exchange(missing, step, word_bit
     assert_sum(game, inputs)
 
 
+@pytest.mark.parametrize("missing", [0, 10, 19])
+def test_sixty_four_sites_of_which_up_to_thirty_percent_drop_out(missing, rng):
+    """Slow (about 2 s each): every two sites agree on keys."""
+    sites = tuple(f"site {number:02d}" for number in range(64))
+    plan = plan_of(sites, threshold=43)
+    inputs = inputs_of(plan, rng)
+    gone = {
+        str(site): int(rng.integers(1, 6)) for site in rng.choice(sites, missing, replace=False)
+    }
+    game = Game(plan, inputs, gone)
+    opened = game.play()
+    assert set(opened.sites) == {site for site in sites if gone.get(site, 6) > 3}
+    assert_sum(game, inputs)
+
+
 @given(
     gone=st.dictionaries(st.sampled_from(SITES), st.integers(1, 5), max_size=4),
     seed=st.integers(0, 2**31),
