@@ -5,7 +5,7 @@ go through the shipped clipping once, the noise is drawn `--runs` times. One run
 with its own canary behind a coin, 400 guesses. Attacks: on a small MLP over a made table. All
 bounds at 95 % confidence; all draws are seeded.
 
-    python benchmarks/audit.py                 # about 8 minutes on one core
+    python benchmarks/audit.py                 # some minutes on one core
     python benchmarks/audit.py --out FILE      # writes the tables too
 """
 
