@@ -64,6 +64,12 @@ def run_experiment(
         folder.require_new()
     cohort = open_for_training(config, on_step)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
+    if kind == "simulate" and len(sites) < config.federation.min_sites:
+        raise ConfigError(
+            f"federation.min_sites: {config.federation.min_sites}, and {len(sites)} sites have "
+            f"local.min_participants = {config.local.min_participants} training participants; "
+            "nobody else will come to a simulation, so ask for fewer"
+        )
     if kind == "simulate" and config.secure_sum is not None:
         require_identities(config.secure_sum, sites)
     folder.resume(config)

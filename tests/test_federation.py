@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
-from fedcl.errors import RoundError
+from fedcl.errors import ConfigError, RoundError
 from fedcl.experiment import run_experiment
 from fedcl.local_round import local_round
 from fedcl.models.network import build_network
@@ -293,6 +293,20 @@ def test_too_few_sites_is_a_message_that_says_why(tree):
     )
     with pytest.raises(RoundError, match=r"0 sites can train, federation\.min_sites asks for 2"):
         simulate(config, sites=SITES, resume=False)
+
+
+def test_a_simulation_does_not_wait_for_sites_that_cannot_come(tree):
+    config = config_of(with_values(tree, federation__min_sites=4))
+    with pytest.raises(ConfigError, match=r"federation\.min_sites: 4, and 3 sites have"):
+        run_experiment(
+            "simulate",
+            config,
+            resume=False,
+            restart=False,
+            on_step=lambda *_: None,
+            say=lambda _: None,
+        )
+    assert not config.output.path.exists()
 
 
 def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
