@@ -451,6 +451,23 @@ def traced(config: Config, cohort: Cohort, rounds: int = 12) -> str:
     )
 
 
+def guessed(config: Config, cohort: Cohort, border: float = 50.0) -> str:
+    """How well the update of a one-participant site tells whether they are over so many years."""
+    network = build_network(config, cohort.shape, seed=0)
+    names = travelling(network, keep_norm=False)
+    held = read_state(network, names)
+    updates = []
+    for row in range(len(cohort)):
+        write_state(network, held)
+        train(config, cohort, network, np.array([row]), 1, f"only {row}")
+        sent = read_state(network, names)
+        updates.append(np.concatenate([(sent[n] - held[n]).ravel() for n in names]))
+    older = np.where(cohort.ages(np.arange(len(cohort))) > border, "over", "under")
+    rows = np.stack(updates).astype(np.float64)
+    found = of_updates(rows, older, np.arange(len(cohort)), seed=0)
+    return f"{found.balanced_accuracy:.1%} (guessing {found.chance:.0%}, {found.tested} updates)"
+
+
 def inverted(config: Config, cohort: Cohort, people: int = 20) -> str:
     """Median correlation of a scan with what its one-participant site's first update shows."""
     sgd = {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 0, "momentum": 0}
@@ -483,12 +500,14 @@ def attacks() -> list[str]:
         columns[name] = [
             *(shown(one) for one in (threshold, lira)),
             traced(config, cohort),
+            guessed(config, cohort),
             inverted(config, cohort),
         ]
     rows = (
         "membership, one threshold on the loss",
         f"membership, LiRA with {MODELS - 1} shadow models",
         "site from an update",
+        "over 50 years or not, from the update of a one-participant site",
         "a scan from the update of its one-participant site",
     )
     lines = [f"| attack | {' | '.join(columns)} |", "|---|---|---|"]

@@ -64,23 +64,23 @@ def of_representations(
 
 
 def of_updates(
-    updates: np.ndarray, sites: np.ndarray, rounds: np.ndarray, *, seed: int
+    updates: np.ndarray, labels: np.ndarray, rounds: np.ndarray, *, seed: int
 ) -> Inference:
-    """Return how well later updates are traced to their site by earlier ones.
+    """Return how well a label of the sender, such as the site, is read off later updates by earlier.
 
     Args:
         updates: Changes of the weights, (update, value).
-        sites: Who sent each.
+        labels: Of who sent each.
         rounds: When; the later half is tested on.
         seed: Names the sketch.
     """
-    # A site's direction tells, not how far it went.
+    # The direction tells, not how far it went.
     lengths = np.linalg.norm(updates, axis=1, keepdims=True)
     rows = updates / np.maximum(lengths, 1e-300)
     if rows.shape[1] > _SKETCH:
         rows = GaussianRandomProjection(_SKETCH, random_state=seed % 2**32).fit_transform(rows)
     later = rounds > np.median(rounds)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probe.fit(rows[~later], sites[~later])
-    accuracy = balanced_accuracy(probe.predict(rows[later]) == sites[later], sites[later])
-    return Inference(int(later.sum()), accuracy, 1 / len(np.unique(sites[~later])))
+    probe.fit(rows[~later], labels[~later])
+    accuracy = balanced_accuracy(probe.predict(rows[later]) == labels[later], labels[later])
+    return Inference(int(later.sum()), accuracy, 1 / len(np.unique(labels[~later])))
