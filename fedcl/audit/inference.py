@@ -66,12 +66,12 @@ def of_representations(
 def of_updates(
     updates: np.ndarray, labels: np.ndarray, rounds: np.ndarray, *, seed: int
 ) -> Inference:
-    """Return how well a label of the sender, such as the site, is read off later updates by earlier.
+    """Return how well a label of the sender, such as the site, is read off later updates.
 
     Args:
         updates: Changes of the weights, (update, value).
         labels: Of who sent each.
-        rounds: When; the later half is tested on.
+        rounds: When; a probe is fitted on the earlier half and tested on the later.
         seed: Names the sketch.
     """
     # The direction tells, not how far it went.
