@@ -74,7 +74,14 @@ def _masked(going: Round, order: Instruction, shapes: Shapes) -> tuple[list[str]
         purpose=PRIVATE_MOMENTS,
         expected=private_moment_shapes(shapes),
     )
-    return list(opened.sites), private_moments_in(opened.arrays)
+    sums, settings = private_moments_in(opened.arrays), going.config.secure_sum
+    assert settings is not None
+    words = len(opened.sites) * sum(array.size for array in sums.arrays().values())
+    going.record.enter_moment_words(
+        nbytes=words * settings.word_bits // 8,
+        seconds=sum(offer.seconds for offer in opened.offers.values()),
+    )
+    return list(opened.sites), sums
 
 
 def _problem(

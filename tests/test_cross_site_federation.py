@@ -199,7 +199,7 @@ def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
 
     def local_round(*args, site, epochs, **kwargs):
         if site == "12" and epochs.start == 2:
-            raise RuntimeError("out of memory at /home/somebody")
+            raise RuntimeError("out of memory at a path of the site")
         return real(*args, site=site, epochs=epochs, **kwargs)
 
     monkeypatch.setattr("sites.training.local_round", local_round)

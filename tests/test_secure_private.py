@@ -53,6 +53,11 @@ def test_the_opened_sums_are_those_in_the_clear(tree):
     found, expected = final_weights(masked), final_weights(clear)
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], atol=CLOSE, err_msg=name)
+    logs = [RunFolder(config.output.path).read_log() for config in (masked, clear)]
+    for record, other in zip(*logs, strict=True):
+        # A word has 8 bytes, a float 4.
+        assert (record["moments_bytes"] > 0) == (other["moments_bytes"] > 0)
+        assert record["moments_bytes"] == 2 * other["moments_bytes"]
     sums = [RunFolder(config.output.path).load().released for config in (masked, clear)]
     assert sums[0].slots == sums[1].slots
     for name, array in sums[1].sums.arrays().items():
