@@ -41,7 +41,8 @@ def payload_bytes(record: RecordDict) -> int:
 
 def moments_bytes(record: RecordDict) -> int:
     """Return the bytes of the moments in a record, as they travel."""
-    return _array_bytes(record.array_records.get(MOMENT_ARRAYS, ArrayRecord()))
+    names = (MOMENT_ARRAYS, RELEASED_ARRAYS)
+    return sum(_array_bytes(record.array_records.get(name, ArrayRecord())) for name in names)
 
 
 def record_of(header: Header, arrays: State, moments: State | None = None) -> RecordDict:
