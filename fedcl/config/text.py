@@ -45,7 +45,7 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from None
+        raise ConfigError(explain(error, source, Config)) from None
 
 
 def resolved(config: Config) -> str:
@@ -104,24 +104,25 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: the value is not YAML") from None
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
+    """Return what is wrong with a file, a line per key; `root` is the section it holds."""
     lines = []
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(location[-1], _siblings(location[:-1]))}"
+            message = f"unknown key{_nearest(location[-1], _siblings(root, location[:-1]))}"
         elif detail["type"] == "missing":
-            message = "missing; every key of an experiment is written down"
+            message = "missing; every key is written down"
         elif detail["type"] not in ("value_error", "model_type"):
             message = f"{message}; found {detail['input']!r}"
         lines.append(": ".join(part for part in (source, ".".join(location), message) if part))
     return "\n".join(lines)
 
 
-def _siblings(location: Sequence[str]) -> Sequence[str]:
+def _siblings(root: type[BaseModel], location: Sequence[str]) -> Sequence[str]:
     """Return the keys known at a place; a discriminated union adds its tag to the location."""
-    reached: list[Any] = [Config]
+    reached: list[Any] = [root]
     for part in location:
         sections = [s for s in _sections(reached) if part in s.model_fields]
         tagged = [s for s in _sections(reached) if _has_tag(s, part)]
