@@ -19,6 +19,10 @@ class DataError(FedclError):
     """A file, a participant or a column in the data."""
 
 
+class LimitError(FedclError):
+    """More than a site's own settings allow."""
+
+
 class RunError(FedclError):
     """A run folder that cannot be written, resumed or read."""
 

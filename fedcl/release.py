@@ -232,12 +232,13 @@ class Refusal:
 
 REFUSALS = (
     "its data cannot be read",
-    "the configuration cannot be used at this site",
+    "the configuration cannot be used at this site, or is not approved there",
     "the configuration text does not match its hash",
     "its memory of earlier rounds cannot be read",
     "the training failed",
     "its privacy ledger allows no further round or cannot be used",
     "it does not go on with the secure sum; its own log says why",
+    "the site's own limits do not allow it",
 )
 
 Release = (

@@ -1,5 +1,6 @@
 """The Flower ServerApp: read the experiment, open the run folder, run the rounds."""
 
+import os
 from pathlib import Path
 
 from flwr.app import Context
@@ -19,8 +20,11 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the experiment in `config` (YAML text, or the name of a file in configs/).
 
-    Run configuration: `config`, and `resume` to go on with the run in output.path.
+    Run configuration: `config`; `resume` to go on with the run in output.path; `folder` that
+    relative paths begin at, by default where the process was started.
     """
+    if folder_of_paths := str(context.run_config.get("folder", "")):
+        os.chdir(folder_of_paths)
     config = _experiment(str(context.run_config.get("config", "")))
     require_comparable(config.objective, federated=True)
     folder = RunFolder(config.output.path)

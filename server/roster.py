@@ -13,6 +13,29 @@ from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
 from server.exchange import POLL_S, ask
 from server.replies import introduction_problem, read_answer
 
+_AGAIN_S = 20.0
+"""After which a site that refused or was silent is asked again: it may have been mended."""
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A node whose site does not train.
+
+    Attributes:
+        why: In words.
+        for_good: Whether asking again is pointless.
+        since: When it was asked; seconds of the monotonic clock.
+    """
+
+    why: str
+    for_good: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the site is to be asked again."""
+        return not self.for_good and time.monotonic() - self.since > _AGAIN_S
+
 
 @dataclass
 class Roster:
@@ -21,24 +44,25 @@ class Roster:
     Attributes:
         nodes: Node id of each site that can train.
         introductions: What each of them said.
-        idle: Why a node's site does not train, by node id.
+        idle: Nodes whose site does not train, by node id.
     """
 
     nodes: dict[str, int] = field(default_factory=dict)
     introductions: dict[str, Introduction] = field(default_factory=dict)
-    idle: dict[int, str] = field(default_factory=dict)
+    idle: dict[int, Idle] = field(default_factory=dict)
 
     def labels(self) -> tuple[str, ...]:
         """Return the training sites in the order of their labels."""
         return tuple(sorted(self.nodes, key=site_order))
 
     def refresh(self, grid: Grid, config: Config, config_text: str) -> None:
-        """Forget the nodes that went; ask the new ones to introduce themselves."""
+        """Forget the nodes that went; ask the new ones, and those that may have come round."""
         present = set(grid.get_node_ids())
-        self.idle = {node: why for node, why in self.idle.items() if node in present}
+        self.idle = {n: idle for n, idle in self.idle.items() if n in present and not idle.is_over}
         for label in [label for label, node in self.nodes.items() if node not in present]:
             del self.nodes[label]
         fresh = sorted(present - set(self.nodes.values()) - self.idle.keys())
+        self.idle |= {node: Idle("no answer to the first question") for node in fresh}
         record = encode_instruction(Instruction(0, config_text, {}))
         replies = ask(
             grid,
@@ -50,13 +74,15 @@ class Roster:
         for position, reply in replies:
             answer = read_answer(reply)
             said, problem = answer.release, introduction_problem(answer)
+            node = fresh[position]
             if problem is not None or not isinstance(said, Introduction):
-                label = f"site {answer.release.site}: " if answer.release else ""
-                self.idle[fresh[position]] = f"{label}{problem}"
+                label = f"site {said.site}: " if said else ""
+                self.idle[node] = Idle(f"{label}{problem}", for_good=isinstance(said, Introduction))
             elif said.site in self.nodes:
-                self.idle[fresh[position]] = f"site {said.site}: another node answers for it"
+                self.idle[node] = Idle(f"site {said.site}: another node answers for it")
             else:
-                self.nodes[said.site] = fresh[position]
+                del self.idle[node]
+                self.nodes[said.site] = node
                 self.introductions[said.site] = said
 
     def gather(self, grid: Grid, config: Config, config_text: str) -> None:
@@ -73,7 +99,7 @@ class Roster:
                 time.sleep(POLL_S)
             self.refresh(grid, config, config_text)
         if len(self.nodes) < settings.min_sites:
-            why = "; ".join(self.idle.values())
+            why = "; ".join(idle.why for idle in self.idle.values())
             raise RoundError(
                 f"{len(self.nodes)} sites can train, federation.min_sites asks for "
                 f"{settings.min_sites}" + (f" ({why})" if why else "")

@@ -84,8 +84,9 @@ class SiteMemory:
         sums: The secure sum under way.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, receipts: Path | None = None) -> None:
         self.folder = folder
+        self._receipts = receipts or folder / "receipts.jsonl"
         self.tensors = Versions(folder / "tensors")
         self.optimizer = Versions(folder / "optimizer")
         self.midway = Versions(folder / "midway")
@@ -134,8 +135,8 @@ class SiteMemory:
 
     def keep_receipt(self, receipt: dict[str, object]) -> None:
         """Append one line to the site's record of what left it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "receipts.jsonl").open("a", encoding="utf-8") as file:
+        self._receipts.parent.mkdir(parents=True, exist_ok=True)
+        with self._receipts.open("a", encoding="utf-8") as file:
             file.write(json.dumps(receipt) + "\n")
 
     def log_failure(self, text: str) -> None:

@@ -11,12 +11,14 @@ from fedcl.config.network import MLPEncoder
 from fedcl.config.text import parse
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
+from fedcl.deployment.home import Home
 from fedcl.errors import ConfigError
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
 from fedcl.pooled import feature_sums
 from fedcl.release import Introduction, State
 from fedcl.run_folder import RunFolder
+from sites.local import agreed, require_enough
 from sites.memory import SiteMemory
 
 Names = tuple[str, ...]
@@ -32,6 +34,7 @@ class Site:
         cohort: The data; only rows of this site are ever read.
         rows: The scans of this site's training participants.
         memory: What it remembers between rounds.
+        home: Its folder and settings between institutions; None in a simulation.
     """
 
     label: str
@@ -39,6 +42,7 @@ class Site:
     cohort: Cohort
     rows: np.ndarray
     memory: SiteMemory
+    home: Home | None = None
 
     @property
     def participants(self) -> int:
@@ -47,7 +51,7 @@ class Site:
 
 
 def open_site(config_text: str, partition: int) -> Site:
-    """Open the site number `partition` of the experiment's cohort.
+    """Open the site number `partition` of the experiment's cohort: a site of a simulation.
 
     Raises:
         FedclError: the configuration or the data cannot be used here.
@@ -55,13 +59,35 @@ def open_site(config_text: str, partition: int) -> Site:
     config, cohort = _experiment(config_text)
     if not 0 <= partition < len(cohort.sites):
         raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
-    label = cohort.sites[partition]
+    return _opened(config, cohort, cohort.sites[partition], None)
+
+
+def open_home(config_text: str, home: Home) -> Site:
+    """Open a site between institutions, with its own data and within its limits.
+
+    Raises:
+        FedclError: the experiment is not approved, or goes beyond the limits; or the data cannot be
+            used.
+    """
+    config = agreed(config_text, home)
+    label = home.settings.site
+    cohort = open_experiment(config, own_site=label)
+    if label not in cohort.sites:
+        raise ConfigError(f"site: {label} is not among the sites of its data: {cohort.sites}")
+    site = _opened(config, cohort, label, home)
+    if len(site.rows):
+        require_enough(site.participants, home)
+    return site
+
+
+def _opened(config: Config, cohort: Cohort, label: str, home: Home | None) -> Site:
     rows = cohort.rows(split=TRAIN, site=label)
     if cohort.participants(rows) < config.local.min_participants:
         rows = rows[:0]
-    return Site(
-        label, config, cohort, rows, SiteMemory(RunFolder(config.output.path).site_path(label))
+    memory = SiteMemory(
+        RunFolder(config.output.path).site_path(label), receipts=home.receipts if home else None
     )
+    return Site(label, config, cohort, rows, memory, home)
 
 
 def introduce(site: Site) -> Introduction:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from fedcl import __version__
+from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.errors import FedclError
 
@@ -148,6 +149,7 @@ def phantom(
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
 
 
+app.add_typer(kit_app, name="kit")
 app.add_typer(ledger_app, name="ledger")
 
 
@@ -163,6 +165,95 @@ def keys(
     from fedcl.cli.keys import make_keys
 
     make_keys(config, site, console, overrides=set_ or [])
+
+
+Background = Annotated[
+    bool, typer.Option("--background", help="Leave it running and return when it is ready.")
+]
+SiteFile = Annotated[Path, typer.Argument(metavar="SITE.yaml", help="A site's own settings.")]
+Place = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A server's folder, a site's, or a SITE.yaml.")
+]
+
+
+@app.command()
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A server's folder, from `fedcl kit new`.")],
+    background: Background = False,
+) -> None:
+    """Run a federation's server: Flower on the loopback, and its gateway, until Ctrl-C."""
+    from fedcl.cli import deploy
+
+    deploy.serve(folder, console, background=background)
+
+
+@app.command()
+def join(settings: SiteFile, background: Background = False) -> None:
+    """Run a site of a federation, until Ctrl-C."""
+    from fedcl.cli import deploy
+
+    deploy.join(settings, console, background=background)
+
+
+@app.command()
+def approve(
+    settings: SiteFile,
+    config: ConfigFile,
+    set_: Set = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show what an experiment asks of a site, check it against the site's limits, agree to it."""
+    from fedcl.cli import deploy
+
+    deploy.approve(settings, config, console, overrides=set_ or [], sure=yes)
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    federation: Annotated[
+        Path, typer.Option("--federation", help="The server's folder, on this machine.")
+    ],
+    set_: Set = None,
+    stop: Annotated[bool, typer.Option("--stop", help="End it instead.")] = False,
+) -> None:
+    """Train between institutions; the same command follows a run, or goes on with it."""
+    from fedcl.cli import run as deployed
+    from fedcl.config.text import load
+
+    experiment = load(config, set_ or [])
+    if stop:
+        deployed.stop(experiment, federation, console)
+    else:
+        deployed.run(experiment, federation, console)
+
+
+@app.command()
+def status(folder: Place) -> None:
+    """Print which processes of a server or a site run, and when each site was last heard."""
+    from fedcl.cli import deploy
+
+    deploy.show_status(folder, console)
+
+
+@app.command()
+def logs(
+    folder: Place,
+    process: Annotated[str | None, typer.Argument(help="Of one process only.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing one's.")] = False,
+) -> None:
+    """Print the end of the logs of a server's or a site's processes."""
+    from fedcl.cli import deploy
+
+    deploy.show_logs(folder, process, console, follow=follow)
+
+
+@app.command()
+def stop(folder: Place) -> None:
+    """End the processes of a server or a site."""
+    from fedcl.cli import deploy
+
+    deploy.end(folder, console)
 
 
 @app.command("flower-config")

@@ -36,6 +36,29 @@ def statement(config: Config, sites: Sequence[str]) -> str:
     return promise
 
 
+def promise(config: Config) -> str:
+    """Return the promise of a run between institutions, whose ledgers lie at the sites.
+
+    Raises:
+        PrivacyError: the server's own ledger cannot be used.
+    """
+    privacy = config.privacy
+    if not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
+        return statement(config, ())
+    told = (
+        f"participant: epsilon of at most {privacy.budget:g} at delta {privacy.delta:g} at each "
+        "site, all runs in its own ledger together (privacy.budget; the ledgers lie at the sites "
+        "and say how much less it is), for adding or removing one participant with all their "
+        f"scans. {_against(config)}. Taken as public: site sizes, the configuration. Not covered: "
+        "time"
+    )
+    if config.secure_sum is not None:
+        told = f"{told}. {_SUMMED}"
+    if privacy.test_seed is not None:
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {told}"
+    return told
+
+
 def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)

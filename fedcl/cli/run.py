@@ -1,0 +1,115 @@
+"""`fedcl run CONFIG --federation FOLDER`: an experiment between institutions, site by site."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fedcl.cli.interrupt import interruptible
+from fedcl.config.experiment import Config
+from fedcl.config.text import fingerprint, resolved
+from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
+from fedcl.errors import RunError
+from fedcl.labels import site_order
+from fedcl.run_folder import RunFolder
+
+_PATIENCE = Patience(tries=5, wait_s=10.0)
+
+
+def run(config: Config, folder: Path, console: Console) -> None:
+    """Submit an experiment and follow it to its end; print what every site did."""
+    federation = Federation(folder.absolute())
+    federation.require_running()
+    console.print(
+        f"Experiment {config.name}: sites must have approved fingerprint "
+        f"{fingerprint(resolved(config))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    told = 0
+    with interruptible() as interrupt, Live(console=console, transient=True) as live:
+
+        def look(run_folder: RunFolder) -> None:
+            nonlocal told
+            interrupt.check()
+            rounds = run_folder.read_log()
+            for record in rounds[told:]:
+                console.print(_line(record, config.federation.rounds), highlight=False)
+            told = len(rounds)
+            if console.is_terminal:
+                live.update(_now(run_folder))
+
+        try:
+            done = run_to_the_end(
+                federation,
+                config,
+                base=Path.cwd(),
+                patience=_PATIENCE,
+                look=look,
+                say=lambda text: console.print(text, highlight=False, soft_wrap=True),
+            )
+        except KeyboardInterrupt:
+            console.print(
+                "\nNo longer followed; the run goes on at the server. The same command follows "
+                "it again, with --stop it ends it."
+            )
+            raise
+    console.print(summary(done))
+    console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
+
+
+def stop(config: Config, folder: Path, console: Console) -> None:
+    """End a run that is under way; its finished rounds are kept."""
+    number = number_of(RunFolder(config.output.path))
+    if number is None:
+        raise RunError(f"{config.output.path}: no run was submitted from here")
+    Federation(folder.absolute()).stop(number)
+    console.print(f"Run {number} is ended; the same command without --stop goes on with it.")
+
+
+def summary(folder: RunFolder) -> Table:
+    """Return what every site did in a run, in all."""
+    rounds = folder.read_log()
+    table = Table(title=f"{folder.config().name} (federation, {len(rounds)} rounds)")
+    table.add_column("site")
+    for name in ("rounds", "participants", "seconds", "received, MB"):
+        table.add_column(name, justify="right")
+    table.add_column("left out")
+    labels = sorted({site for record in rounds for site in record["sites"]}, key=site_order)
+    for site in labels:
+        entries = [record["sites"][site] for record in rounds if site in record["sites"]]
+        valid = [entry for entry in entries if entry["rejected"] is None]
+        table.add_row(
+            site,
+            f"{len(valid)}/{len(rounds)}",
+            str(max((entry["participants"] for entry in entries), default=0)),
+            f"{sum(entry['seconds'] or 0 for entry in entries):.1f}",
+            f"{sum(entry['bytes'] for entry in entries) / 1e6:.2f}",
+            "; ".join(sorted({e["rejected"] for e in entries if e["rejected"] is not None})),
+        )
+    return table
+
+
+def _line(record: dict, rounds: int) -> str:
+    sites = record["sites"].values()
+    valid = sum(entry["rejected"] is None for entry in sites)
+    loss = "" if record["loss"] is None else f", loss {record['loss']:.4f}"
+    left = [f"{s}: {e['rejected']}" for s, e in record["sites"].items() if e["rejected"]]
+    return (
+        f"Round {record['round']}/{rounds}: {valid} of {len(record['sites'])} sites{loss}, "
+        f"{record['seconds']:.0f} s" + (f" (left out: {'; '.join(left)})" if left else "")
+    )
+
+
+def _now(folder: RunFolder) -> Table:
+    table = Table(title="now", show_header=False)
+    try:
+        now = json.loads((folder.path / "now.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return table
+    table.title = f"round {now['round']}, {now['what']}"
+    for site, entry in now["sites"].items():
+        table.add_row(site, entry["state"])
+    return table

@@ -1,0 +1,136 @@
+"""The bundle: fedcl's own code as a Flower app, the same bytes wherever it is built.
+
+Server and sites each build it from the fedcl they installed. A site runs a bundle only if it is the
+one it built and approved, so code that a server ships and a site does not know runs nowhere.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from fedcl import __version__
+from fedcl.deployment.flower import environment, flower
+from fedcl.errors import RunError
+
+PACKAGES = ("fedcl", "sites", "server")
+_LONGEST_S = 120
+_DESCRIPTION = f"""\
+[project]
+name = "fedcl"
+version = "{__version__}"
+description = "Train a brain-MRI encoder across hospitals without moving a scan"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "fedcl"
+fab-include = ["fedcl/**/*.py", "sites/**/*.py", "server/**/*.py"]
+
+[tool.flwr.app.components]
+clientapp = "sites.app:app"
+serverapp = "server.app:app"
+
+[tool.flwr.app.config]
+config = ""
+resume = false
+folder = ""
+"""
+
+
+def stage(folder: Path) -> Path:
+    """Write the app's sources into a new folder; return the app's own folder in it.
+
+    Raises:
+        RunError: fedcl's sources cannot be found.
+    """
+    app = folder / "fedcl"
+    app.mkdir(parents=True)
+    for name in PACKAGES:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise RunError(f"the package {name} is not installed; install fedcl whole")
+        shutil.copytree(
+            Path(spec.origin).parent, app / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (app / "pyproject.toml").write_text(_DESCRIPTION, encoding="utf-8")
+    return app
+
+
+def build() -> bytes:
+    """Return the bundle of the fedcl that is installed here.
+
+    Raises:
+        RunError: Flower cannot build it.
+    """
+    with tempfile.TemporaryDirectory(prefix="fedcl-bundle-") as scratch:
+        app = stage(Path(scratch))
+        done = subprocess.run(
+            flower("flwr", "build", "--app", str(app)),
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        bundles = list(Path(scratch).glob("*.fab"))
+        if done.returncode or len(bundles) != 1:
+            raise RunError(f"Flower cannot build the bundle: {(done.stdout + done.stderr).strip()}")
+        return bundles[0].read_bytes()
+
+
+def digest(bundle: bytes) -> str:
+    """Return what names a bundle: its SHA-256, 64 hexadecimal digits."""
+    return hashlib.sha256(bundle).hexdigest()
+
+
+def install(bundles: Sequence[Path], home: Path) -> None:
+    """Unpack bundles where Flower looks for them, read-only; whatever lay there goes.
+
+    Args:
+        bundles: Files.
+        home: Flower's home.
+
+    Raises:
+        RunError: Flower cannot install one.
+    """
+    apps = home / "apps"
+    if apps.exists():
+        _protect(apps, writable=True)
+        shutil.rmtree(apps)
+    apps.mkdir(parents=True)
+    for bundle in bundles:
+        with tempfile.TemporaryDirectory(prefix="fedcl-bundle-") as scratch:
+            named = Path(scratch) / _flowers_name(bundle)
+            shutil.copyfile(bundle, named)
+            done = subprocess.run(
+                flower("flwr", "install", str(named)),
+                env=environment(home),
+                cwd=scratch,
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST_S,
+                check=False,
+            )
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip()
+            raise RunError(f"{bundle}: Flower cannot install this bundle: {said}")
+    _protect(apps, writable=False)
+
+
+def _flowers_name(bundle: Path) -> str:
+    """The file name that Flower insists on."""
+    with zipfile.ZipFile(bundle) as archive:
+        project = tomllib.loads(archive.read("pyproject.toml").decode())["project"]
+    version = project["version"].replace(".", "-")
+    return f"fedcl.{project['name']}.{version}.{digest(bundle.read_bytes())[:8]}.fab"
+
+
+def _protect(folder: Path, *, writable: bool) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        allowed = path.stat().st_mode & 0o555
+        path.chmod(allowed | 0o200 if writable else allowed)

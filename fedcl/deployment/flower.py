@@ -1,0 +1,32 @@
+"""Flower's own commands: where they are, and the surroundings that they must run in."""
+
+import os
+import sys
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+
+
+def flower(command: str, *arguments: str) -> list[str]:
+    """Return a command of Flower's, of the same installation as this fedcl."""
+    return [str(Path(sys.executable).parent / command), *arguments]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment for Flower: a home of its own, and nothing contacts the outside.
+
+    Args:
+        home: Its home; another for each server and each site.
+    """
+    beside = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        # Flower looks its own commands up on the path.
+        "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": f"{LOOPBACK},localhost",
+    }

@@ -1,0 +1,109 @@
+"""The processes of a site: a guard, Flower's node, and what runs the site's app.
+
+The node reaches the guard alone, on the loopback; the guard reaches the federation alone. The app
+is handed out to holders of a secret, since the node's own port would give it to anybody.
+"""
+
+import secrets
+import socket
+import stat
+import sys
+from pathlib import Path
+
+from fedcl.atomic import write_secret
+from fedcl.deployment.approval import Approvals
+from fedcl.deployment.bundle import install
+from fedcl.deployment.flower import LOOPBACK, environment, flower
+from fedcl.deployment.home import Home
+from fedcl.deployment.supervisor import Service
+from fedcl.deployment.tls import write_loopback_certificate
+from fedcl.errors import ConfigError
+
+
+def require_ready(home: Home) -> None:
+    """Check that a site has all it needs to join.
+
+    Raises:
+        ConfigError: what is missing, and the command that makes it.
+    """
+    for file, how in (
+        (home.authority, "`fedcl kit request INVITATION` writes it"),
+        (home.node_key, "`fedcl kit request INVITATION` makes it"),
+    ):
+        if not file.exists():
+            raise ConfigError(f"{file}: not found; {how}")
+    if stat.S_IMODE(home.node_key.stat().st_mode) & 0o077:
+        raise ConfigError(f"{home.node_key}: others may read this private key; chmod 600 it")
+    approvals = Approvals(home.approved)
+    if not approvals.bundles():
+        raise ConfigError(
+            f"{home.approved}: no bundle is approved, so nothing could run here; "
+            "`fedcl approve SITE.yaml EXPERIMENT.yaml` approves what is installed"
+        )
+
+
+def services(home: Home, settings: Path) -> list[Service]:
+    """Prepare a site's folder; return its processes in the order they start.
+
+    Args:
+        home: The site.
+        settings: Its SITE.yaml.
+
+    Raises:
+        RunError: Flower cannot install the bundle.
+    """
+    state = home.state
+    state.mkdir(parents=True, exist_ok=True)
+    home.memory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    certificate, key, secret = state / "loopback.crt", state / "loopback.key", state / "secret.txt"
+    write_loopback_certificate(certificate, key)
+    write_secret(secret, secrets.token_urlsafe(48).encode())
+    approvals = Approvals(home.approved)
+    flower_home = state / "flower"
+    around = environment(flower_home)
+    install(approvals.bundles(), flower_home)
+    guard_port, node_port = _free_ports(2)
+    guard = Service(
+        "guard",
+        [sys.executable, "-m", "sites.guard", str(settings.absolute()), str(guard_port)],
+        around,
+        home.folder,
+    )
+    node = Service(
+        "node",
+        flower(
+            "flower-supernode",
+            *("--superlink", f"{LOOPBACK}:{guard_port}"),
+            *("--root-certificates", str(certificate)),
+            *("--auth-supernode-private-key", str(home.node_key)),
+            *("--trusted-entities", str(approvals.write_trusted())),
+            *("--isolation", "process", "--superexec-auth-secret-file", str(secret)),
+            *("--host", LOOPBACK, "--port", str(node_port)),
+            *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
+            *("--ssl-ca-certfile", str(certificate)),
+            *("--node-config", f'site-config="{settings.absolute()}"'),
+        ),
+        around,
+        home.folder,
+    )
+    executor = Service(
+        "executor",
+        flower(
+            "flower-superexec",
+            *("--runtime-api-address", f"{LOOPBACK}:{node_port}"),
+            *("--root-certificates", str(certificate)),
+            *("--superexec-auth-secret-file", str(secret)),
+        ),
+        around,
+        home.folder,
+    )
+    return [guard, node, executor]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nobody uses now."""
+    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -1,0 +1,70 @@
+"""Does an experiment stay within what a site allows? Asked at approval, and again at every message.
+
+The limits stand in SITE.yaml, which no message can change.
+"""
+
+from fedcl.config.experiment import Config
+from fedcl.config.network import MLPEncoder
+from fedcl.config.privacy import CentralPrivacy, NoPrivacy
+from fedcl.config.site import Limits, PrivacyFloor, Releasable
+from fedcl.errors import LimitError
+
+
+def releases_of(config: Config) -> tuple[Releasable, ...]:
+    """Return the kinds of release that an experiment asks for."""
+    asked: list[Releasable] = []
+    encoder = config.encoder
+    if isinstance(encoder, MLPEncoder) and encoder.public_scale is None:
+        asked.append("feature_sums")
+    if config.secure_sum is not None:
+        return (*asked, "secure_sums")
+    if config.objective.moments is not None:
+        asked.append("moments")
+    if config.objective.private_moments is not None:
+        asked.append("private_moments")
+    asked.append("gradients" if isinstance(config.privacy, CentralPrivacy) else "updates")
+    return tuple(asked)
+
+
+def require_within(config: Config, limits: Limits) -> None:
+    """Refuse an experiment that asks for more than a site allows.
+
+    Raises:
+        LimitError: which limit, what the site allows, what the experiment asks.
+    """
+    if limits.privacy is not None:
+        _require_privacy(config, limits.privacy)
+    forbidden = [kind for kind in releases_of(config) if kind not in limits.releases]
+    if forbidden:
+        raise LimitError(
+            f"limits.releases: this site lets out {', '.join(limits.releases) or 'nothing'}, the "
+            f"experiment asks for {', '.join(forbidden)}"
+        )
+    if config.federation.rounds > limits.max_rounds:
+        raise LimitError(
+            f"limits.max_rounds: this site answers {limits.max_rounds}, the experiment plans "
+            f"{config.federation.rounds} (federation.rounds)"
+        )
+
+
+def _require_privacy(config: Config, floor: PrivacyFloor) -> None:
+    privacy = config.privacy
+    if isinstance(privacy, NoPrivacy) or privacy.mode not in floor.modes:
+        raise LimitError(
+            f"limits.privacy.modes: this site takes part with {' or '.join(floor.modes)}, the "
+            f"experiment has privacy.mode {privacy.mode}"
+        )
+    if privacy.test_seed is not None:
+        raise LimitError(
+            "limits.privacy: the experiment's privacy.test_seed makes noise repeatable"
+        )
+    if privacy.budget > floor.epsilon:
+        raise LimitError(
+            f"limits.privacy.epsilon: this site spends at most {floor.epsilon:g}, the experiment's "
+            f"privacy.budget is {privacy.budget:g}"
+        )
+    if privacy.delta > floor.delta:
+        raise LimitError(
+            f"limits.privacy.delta: this site allows {floor.delta:g}, the experiment has "
+            f"{privacy.delta:g}"
+        )

@@ -1,0 +1,55 @@
+"""The processes of a server: SuperLink on the loopback, its executor, and the gateway."""
+
+import sys
+
+from fedcl.atomic import write_text
+from fedcl.deployment.federation import FederationSettings
+from fedcl.deployment.flower import LOOPBACK, environment, flower
+from fedcl.deployment.folders import ServerFolder
+from fedcl.deployment.supervisor import Service
+
+CONNECTION = "federation"
+"""What Flower's own configuration calls the SuperLink of this folder."""
+
+
+def services(files: ServerFolder, federation: FederationSettings) -> list[Service]:
+    """Prepare a server's folder; return its processes in the order they start."""
+    home = files.state / "flower"
+    address = f"{LOOPBACK}:{federation.superlink_port}"
+    write_text(
+        home / "config.toml",
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n'
+        f'[superlink.{CONNECTION}]\naddress = "{address}"\nroot-certificates = "{files.authority}"\n',
+    )
+    around = environment(home)
+    superlink = Service(
+        "superlink",
+        flower(
+            "flower-superlink",
+            *("--host", LOOPBACK, "--port", str(federation.superlink_port)),
+            *("--database", str(files.state / "superlink.db")),
+            "--enable-supernode-auth",
+            *("--ssl-ca-certfile", str(files.authority)),
+            *("--ssl-certfile", str(files.certificate)),
+            *("--ssl-keyfile", str(files.key)),
+            *("--isolation", "process", "--superexec-auth-secret-file", str(files.secret)),
+            "--disable-runtime-dependency-installation",
+        ),
+        around,
+        files.path,
+    )
+    executor = Service(
+        "executor",
+        flower(
+            "flower-superexec",
+            *("--runtime-api-address", address),
+            *("--root-certificates", str(files.authority)),
+            *("--superexec-auth-secret-file", str(files.secret)),
+        ),
+        around,
+        files.path,
+    )
+    gateway = Service(
+        "gateway", [sys.executable, "-m", "server.gateway", str(files.path)], around, files.path
+    )
+    return [superlink, executor, gateway]

@@ -1,0 +1,248 @@
+"""A run of an experiment in a federation: submitted to its server, followed, gone on with.
+
+The server's app writes the run folder on this machine; this looks at what stands there. A run that
+ended before its last round (a killed process, a server that was started again, too few sites) is
+submitted again and goes on from its last checkpoint.
+"""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fedcl
+from fedcl.atomic import write_json, write_tensors, write_text
+from fedcl.config.experiment import Config
+from fedcl.config.text import digest, resolved
+from fedcl.deployment.bundle import stage
+from fedcl.deployment.flower import environment, flower
+from fedcl.deployment.serve import CONNECTION
+from fedcl.deployment.supervisor import is_running
+from fedcl.errors import FedclError, RoundError, RunError
+from fedcl.privacy.statement import promise
+from fedcl.run_folder import RunFolder
+
+_LOOK_S = 0.5
+_ASK_S = 5.0
+"""Between questions to Flower, each of which starts a process of a second or two."""
+_LONGEST_S = 90.0
+_FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a run that does not get on is submitted again.
+
+    Attributes:
+        tries: In a row, without a round in between.
+        wait_s: Between them.
+    """
+
+    tries: int
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A server's folder, as the one who runs experiments uses it.
+
+    Attributes:
+        folder: Of the server.
+    """
+
+    folder: Path
+
+    def require_running(self) -> None:
+        """Refuse to go on without a server.
+
+        Raises:
+            RunError: it does not run.
+        """
+        if not (self.folder / "federation.yaml").exists():
+            raise RunError(f"{self.folder}: not a server's folder (`fedcl kit new` makes one)")
+        if not is_running(self.folder / "state"):
+            raise RunError(f"{self.folder}: no server runs; start it with `fedcl serve`")
+
+    def submit(self, config: Config, *, base: Path) -> int:
+        """Start a run, or go on with it; return its number.
+
+        Args:
+            config: The experiment.
+            base: What its relative paths begin at.
+
+        Raises:
+            RunError: Flower does not take it.
+        """
+        fresh = self.folder / "state" / f"bundle-{time.time_ns()}"
+        staged = stage(fresh)
+        settings = fresh / "run.toml"
+        # Quoted as JSON, which TOML reads too: the text may hold any character.
+        write_text(
+            settings,
+            f"config = {json.dumps(resolved(config))}\nresume = true\n"
+            f"folder = {json.dumps(str(base))}\n",
+        )
+        try:
+            said = self._ask("run", str(staged), CONNECTION, "-c", str(settings))
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+        return int(said["run-id"])
+
+    def status(self, run: int) -> str:
+        """Return what Flower says of a run, such as running or finished:failed.
+
+        Raises:
+            RunError: Flower does not answer.
+        """
+        runs = self._ask("ls", CONNECTION, "--run-id", str(run)).get("runs", [])
+        return str(runs[0]["status"]) if runs else "unknown"
+
+    def stop(self, run: int) -> None:
+        """End a run.
+
+        Raises:
+            RunError: Flower does not answer.
+        """
+        self._ask("stop", str(run), CONNECTION)
+
+    def _ask(self, *words: str) -> dict[str, Any]:
+        try:
+            done = subprocess.run(
+                flower("flwr", *words, "--format", "json"),
+                env=environment(self.folder / "state" / "flower"),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RunError(f"{self.folder}: the server does not answer") from None
+        try:
+            said = json.loads(done.stdout[done.stdout.index("{") :])
+        except ValueError:
+            said = {}
+        if done.returncode or not said.get("success"):
+            why = said.get("error-message") or done.stderr.strip()[-500:] or done.stdout[-500:]
+            raise RunError(f"{self.folder}: Flower refuses `flwr {words[0]}`: {why}")
+        return said
+
+
+def run_to_the_end(
+    federation: Federation,
+    config: Config,
+    *,
+    base: Path,
+    patience: Patience,
+    look: Callable[[RunFolder], None],
+    say: Callable[[str], object],
+) -> RunFolder:
+    """Submit an experiment, or follow it where it runs already, until its last round.
+
+    Args:
+        federation: Where.
+        config: The experiment.
+        base: What its relative paths begin at.
+        patience: With a run that does not get on.
+        look: Called a few times per second.
+        say: Shows one line.
+
+    Raises:
+        FedclError: why the run cannot be finished.
+    """
+    folder = RunFolder(base / config.output.path)
+    folder.resume(config)
+    tries = 0
+    while (done := _rounds(folder)) < config.federation.rounds:
+        federation.require_running()
+        number = _under_way(federation, folder)
+        if number is None:
+            number = federation.submit(config, base=base)
+            write_json(folder.path / "submitted.json", {"run": number})
+            say(f"Run {number}: {'from the start' if done <= 0 else f'on from round {done + 1}'}.")
+        else:
+            say(f"Run {number} is under way; following it.")
+        _follow(federation, folder, number, config.federation.rounds, look)
+        tries = 0 if _rounds(folder) > done else tries + 1
+        if _rounds(folder) >= config.federation.rounds:
+            break
+        why = _why_stopped(folder)
+        if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
+            raise why or RunError(
+                f"{folder.path}: the run ended early {tries} times in a row; see the log of the "
+                f"server: fedcl logs {federation.folder} executor"
+            )
+        say(f"The run stopped after round {_rounds(folder)}{f': {why}' if why else ''}")
+        time.sleep(patience.wait_s)
+    write_encoder(folder, config)
+    return folder
+
+
+def write_encoder(folder: RunFolder, config: Config) -> None:
+    """Write the weights to hand over, with what is promised about those they were trained on."""
+    checkpoint = folder.load()
+    assert checkpoint is not None
+    metadata = {
+        "name": config.name,
+        "round": str(checkpoint.round),
+        "fedcl_version": fedcl.__version__,
+        "config_digest": digest(config),
+        "privacy": promise(config),
+    }
+    write_tensors(folder.model, checkpoint.weights, metadata=metadata)
+
+
+def number_of(folder: RunFolder) -> int | None:
+    """Return the number of the run that was last submitted for a folder; None if none was."""
+    file = folder.path / "submitted.json"
+    return int(json.loads(file.read_text())["run"]) if file.exists() else None
+
+
+def _follow(
+    federation: Federation,
+    folder: RunFolder,
+    number: int,
+    rounds: int,
+    look: Callable[[RunFolder], None],
+) -> None:
+    """Look until the run's last round is kept, or Flower says that the run is over."""
+    asked = time.monotonic()
+    while _rounds(folder) < rounds:
+        look(folder)
+        time.sleep(_LOOK_S)
+        if time.monotonic() - asked > _ASK_S:
+            try:
+                if federation.status(number).startswith(_FINISHED):
+                    break
+            except RunError:
+                federation.require_running()
+            asked = time.monotonic()
+    look(folder)
+
+
+def _under_way(federation: Federation, folder: RunFolder) -> int | None:
+    number = number_of(folder)
+    if number is None:
+        return None
+    over = federation.status(number)
+    return None if over == "unknown" or over.startswith(_FINISHED) else number
+
+
+def _rounds(folder: RunFolder) -> int:
+    checkpoints = folder.checkpoints()
+    return checkpoints[-1] if checkpoints else -1
+
+
+def _why_stopped(folder: RunFolder) -> FedclError | None:
+    file = folder.path / "stopped.json"
+    if not file.exists():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    known = {RoundError.exit_code: RoundError}
+    error = known.get(said["exit_code"], FedclError)(said["message"])
+    error.exit_code = said["exit_code"]
+    return error

@@ -1,0 +1,74 @@
+"""Makes the SuperLink know the keys that are approved, and forget the others."""
+
+import json
+import logging
+import subprocess
+import time
+from datetime import UTC, datetime
+
+from fedcl.atomic import write_json
+from fedcl.deployment.flower import environment, flower
+from fedcl.deployment.folders import ServerFolder
+from fedcl.deployment.registry import Registry
+from fedcl.deployment.serve import CONNECTION
+
+_LOOK_S = 1.0
+_LONGEST_S = 60
+_log = logging.getLogger("fedcl.registrar")
+
+
+class Registrar:
+    """Compares the registry with what was registered, as long as the server runs.
+
+    Args:
+        files: The server's folder.
+    """
+
+    def __init__(self, files: ServerFolder) -> None:
+        self._files = files
+        self._registry = Registry(files.path)
+        self._nodes = files.state / "nodes.json"
+
+    def run(self) -> None:
+        """Look every second."""
+        while True:
+            try:
+                self.look()
+            except (OSError, ValueError, subprocess.SubprocessError) as error:
+                _log.warning("keys not registered yet: %s", error)
+            time.sleep(_LOOK_S)
+
+    def look(self) -> None:
+        """Register the keys that are new, unregister those that are allowed no more."""
+        nodes: dict[str, int] = {}
+        if self._nodes.exists():
+            nodes = json.loads(self._nodes.read_text(encoding="utf-8"))
+        allowed = {key.decode(): site for key, site in self._registry.allowed_keys(_now()).items()}
+        for key in sorted(allowed.keys() - nodes.keys()):
+            site = allowed[key]
+            public = str(self._files.public_key(site))
+            nodes[key] = self._flwr("register", public, CONNECTION, "--name", site)["node-id"]
+            write_json(self._nodes, nodes)
+        for key in sorted(nodes.keys() - allowed.keys()):
+            self._flwr("unregister", str(nodes[key]), CONNECTION)
+            del nodes[key]
+            write_json(self._nodes, nodes)
+
+    def _flwr(self, *words: str) -> dict:
+        done = subprocess.run(
+            flower("flwr", "supernode", *words, "--format", "json"),
+            env=environment(self._files.state / "flower"),
+            cwd=self._files.path,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        said = json.loads(done.stdout or "{}")
+        if done.returncode or not said.get("success"):
+            raise ValueError(said.get("error-message") or done.stderr.strip()[-500:])
+        return said
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,261 @@
+"""A site's only way out: what the site's app has receipted passes, nothing else does.
+
+Flower's node talks to this relay on the loopback, and the relay to the federation. It lets out the
+objects whose identities stand in the receipts; it takes the words out of errors, which Flower fills
+with exceptions and paths; it vouches for the bundle that was approved here, and for no other. What
+it passed on stands in `egress.jsonl`, call by call, every byte.
+"""
+
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from flwr.proto.fab_pb2 import GetFabResponse
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
+from flwr.supercore.inflatable.inflatable_object import (
+    get_object_head_values_from_object_content,
+    get_object_id,
+)
+
+from fedcl.deployment.approval import Approvals
+from fedcl.deployment.flower import LOOPBACK
+from fedcl.deployment.home import Home
+from fedcl.deployment.relay import (
+    ACTIVATE,
+    DEACTIVATE,
+    GET_BUNDLE,
+    PUSH_MESSAGES,
+    PUSH_OBJECT,
+    Call,
+    RefusedError,
+    relay,
+)
+from fedcl.deployment.tls import trusting
+
+SAFE_WORDS = {
+    1: "the bundle cannot be loaded at the site",
+    2: "the site's app failed before it could answer",
+    7: "the bundle is not the one that the site approved",
+    8: "the site's app was killed",
+}
+_OTHER_WORDS = "the site cannot answer; its own log says why"
+_BODY = b"\0"
+"""Parts the head of one of Flower's objects from its body."""
+
+
+class OnlyReceipted:
+    """Rules of the guard.
+
+    Args:
+        home: The site.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._approvals = Approvals(home.approved)
+        self._allowed = Receipted(home.receipts)
+        self._renamed: dict[str, tuple[str, bytes]] = {}
+        self._messages: set[str] = set()
+        self._node: int | None = None
+        self._lock = threading.Lock()
+
+    def first(self, call: Call) -> Call | None:
+        """Say goodbye for a node that was killed: the server would keep its successor waiting."""
+        if call.name != ACTIVATE or self._node is None:
+            return None
+        gone, self._node = self._node, None
+        return Call(
+            DEACTIVATE, call.headers, DeactivateNodeRequest(node_id=gone).SerializeToString()
+        )
+
+    def onward(self, call: Call) -> bytes:
+        """Look at what would leave.
+
+        Raises:
+            RefusedError: an object without a receipt.
+        """
+        with self._lock:
+            try:
+                body, what = self._looked_at(call)
+            except RefusedError as refused:
+                self._log({"call": call.name, "bytes": 0, "refused": refused.why})
+                self._note_failure(f"the guard held back a call: {refused.why}")
+                raise
+            self._log({"call": call.name, "bytes": len(body), **what})
+        return body
+
+    def back(self, call: Call, answer: bytes) -> bytes:
+        """Vouch for the approved bundle; give objects back the names that the node knows."""
+        if call.name == ACTIVATE:
+            self._node = ActivateNodeResponse.FromString(answer).node_id
+        if call.name == DEACTIVATE:
+            self._node = None
+        if call.name == GET_BUNDLE:
+            return self._vouched(answer)
+        if call.name == PUSH_MESSAGES and self._renamed:
+            said = PushMessagesResponse.FromString(answer)
+            known = {new: old for old, (new, _) in self._renamed.items()}
+            wanted = [known.get(name, name) for name in said.objects_to_push]
+            del said.objects_to_push[:]
+            said.objects_to_push.extend(wanted)
+            return said.SerializeToString()
+        return answer
+
+    def _looked_at(self, call: Call) -> tuple[bytes, dict[str, object]]:
+        if call.name == PUSH_MESSAGES:
+            return self._announced(call.body)
+        if call.name == PUSH_OBJECT:
+            return self._object(call.body)
+        return call.body, {}
+
+    def _announced(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+        """Messages, without content: their metadata, their trees of objects, the time they took."""
+        request = PushMessagesRequest.FromString(body)
+        trees = request.message_object_trees
+        for message, tree in zip(request.messages_list, trees, strict=True):
+            if message.content.ByteSize():
+                raise RefusedError(422, "a message with its content inside is not let out")
+            if message.HasField("error"):
+                self._without_words(message, tree)
+            else:
+                self._require_receipts(tree)
+            self._messages.add(tree.object_id)
+        return request.SerializeToString(), {"messages": [tree.object_id for tree in trees]}
+
+    def _without_words(self, message: ProtoMessage, tree: ObjectTree) -> None:
+        """Replace an error's text, in the message and in the object that repeats it."""
+        if message.error.code == 2:
+            self._note_failure(message.error.reason)
+        message.error.reason = SAFE_WORDS.get(message.error.code, _OTHER_WORDS)
+        bare = ProtoMessage()
+        bare.CopyFrom(message)
+        bare.metadata.message_id = ""
+        content = bare.SerializeToString(deterministic=True)
+        whole = f"Message  {len(content)}".encode() + _BODY + content
+        old, new = tree.object_id, get_object_id(whole)
+        tree.object_id = message.metadata.message_id = new
+        del tree.children[:]
+        self._renamed[old] = (new, whole)
+
+    def _require_receipts(self, tree: ObjectTree) -> None:
+        """The root is the message itself, which holds metadata; everything below has a receipt."""
+        below = [name for child in tree.children for name in _names(child)]
+        without = [name for name in below if not self._allowed.has(name)]
+        if without:
+            raise RefusedError(422, f"{len(without)} objects have no receipt and are not let out")
+
+    def _object(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+        request = PushObjectRequest.FromString(body)
+        if request.object_id in self._renamed:
+            request.object_id, request.object_content = self._renamed[request.object_id]
+        elif get_object_id(request.object_content) != request.object_id:
+            raise RefusedError(422, "an object under another's name is not let out")
+        elif request.object_id in self._messages:
+            _require_metadata_only(request.object_content)
+        elif not self._allowed.has(request.object_id):
+            raise RefusedError(422, "an object without a receipt is not let out")
+        size = len(request.object_content)
+        return request.SerializeToString(), {"object": request.object_id, "object_bytes": size}
+
+    def _vouched(self, answer: bytes) -> bytes:
+        """Sign the bundle, if it is an approved one; the node runs nothing that is not signed."""
+        said = GetFabResponse.FromString(answer)
+        said.fab.verifications.clear()
+        if self._approvals.has_bundle(said.fab.content):
+            said.fab.verifications.update(self._approvals.vouch(said.fab.content))
+        else:
+            self._note_failure(
+                f"the server sent the bundle {said.fab.hash_str}, which is not approved here; "
+                f"`fedcl approve` with the same fedcl as the server's, if it is as it should be"
+            )
+        return said.SerializeToString()
+
+    def _note_failure(self, text: str) -> None:
+        self._home.log_failure(text)
+
+    def _log(self, entry: dict[str, object]) -> None:
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
+        with self._home.egress.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Receipted:
+    """The identities of the objects in a site's receipts, read on as the file grows.
+
+    Args:
+        receipts: The file.
+    """
+
+    def __init__(self, receipts: Path) -> None:
+        self._file = receipts
+        self._read = 0
+        self._names: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Return whether a receipt names this object."""
+        if name not in self._names:
+            self._read_on()
+        return name in self._names
+
+    def _read_on(self) -> None:
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self._names.update(json.loads(line).get("objects", []))
+
+
+def _names(tree: ObjectTree) -> list[str]:
+    return [tree.object_id, *(name for child in tree.children for name in _names(child))]
+
+
+def _require_metadata_only(content: bytes) -> None:
+    """A message's own object names its content and holds nothing but metadata."""
+    kind, _, length = get_object_head_values_from_object_content(content)
+    body = content.split(_BODY, 1)[1]
+    message = ProtoMessage.FromString(body)
+    if kind != "Message" or length != len(body) or message.content.ByteSize():
+        raise RefusedError(422, "a message that holds more than metadata is not let out")
+    message.DiscardUnknownFields()
+    if message.HasField("error") or message.ByteSize() != len(body):
+        raise RefusedError(422, "a message that holds more than metadata is not let out")
+
+
+def main(settings: Path, port: int) -> None:
+    """Serve a site's guard on the loopback.
+
+    Args:
+        settings: SITE.yaml.
+        port: On the loopback.
+    """
+    home = Home.of(settings)
+    app = relay(f"https://{home.settings.server}", trusting(home.authority), OnlyReceipted(home))
+    uvicorn.run(
+        app,
+        host=LOOPBACK,
+        port=port,
+        ssl_certfile=str(home.state / "loopback.crt"),
+        ssl_keyfile=str(home.state / "loopback.key"),
+        server_header=False,
+        date_header=False,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
