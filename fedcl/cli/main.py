@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from fedcl import __version__
+from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.errors import FedclError
 
@@ -149,6 +150,7 @@ def phantom(
 
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(kit_app, name="kit")
 
 
 @app.command()
