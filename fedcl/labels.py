@@ -1,6 +1,8 @@
 """Site labels: their order, and the file names they give."""
 
+import difflib
 import hashlib
+from collections.abc import Sequence
 
 
 def site_order(label: str) -> tuple[int, int, str]:
@@ -14,3 +16,11 @@ def file_stem(label: str) -> str:
     if name == label:
         return name
     return f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def nearest_label(label: str, known: Sequence[str]) -> str:
+    """Return what a message about an unknown label adds: the nearest known one, or all of them."""
+    close = difflib.get_close_matches(label, known, n=1, cutoff=0.4)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(known)}." if known else "."

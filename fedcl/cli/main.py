@@ -151,6 +151,7 @@ def phantom(
 
 app.add_typer(kit_app, name="kit")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(kit_app, name="kit")
 
 
 @app.command()

@@ -1,0 +1,152 @@
+"""What a federation is: FEDERATION.yaml, written by a person, read by `fedcl kit new`.
+
+name: brain-age                  # letters, digits, dots, dashes
+host: fl.hospital.example        # under which the sites reach the server
+port: 8443                       # of the gateway, the only port that sites reach
+listen: 0.0.0.0                  # address of this machine that the gateway binds
+superlink_port: 18000            # on loopback only
+also: []                         # further names or addresses of the server
+sites: [north, south, "12"]      # labels, as in the sites' participants tables
+days: {authority: 1825, server: 365, invitation: 14, node_key: 365}   # validities
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+
+from fedcl.config.section import Section
+from fedcl.config.text import explain
+from fedcl.deployment.document import kind_of, read_text
+from fedcl.errors import ConfigError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Days = Annotated[int, Field(ge=1, le=7300)]
+
+_NAME_PART = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+
+
+def _shown(label: str) -> str:
+    # Labels are shown on the terminal of whoever approves a site.
+    if not label.isprintable() or label != label.strip():
+        raise ValueError("a label is printable text without space around it")
+    return label
+
+
+def _reachable(host: str) -> str:
+    if is_address(host):
+        return host
+    parts = host.split(".")
+    if len(host) > 253 or not all(map(_NAME_PART.fullmatch, parts)) or parts[-1].isdecimal():
+        raise ValueError(
+            f"expected a DNS name or an IP address, without https:// and port; found {host!r}"
+        )
+    return host.lower()
+
+
+Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_shown)]
+Host = Annotated[str, AfterValidator(_reachable)]
+
+
+class Validity(Section):
+    """How long each thing is valid, in days."""
+
+    authority: Days
+    """The federation's certificate authority; when it ends, everybody is invited anew."""
+    server: Days
+    """The server's certificate; `fedcl kit renew` makes the next."""
+    invitation: Days
+    """Until when a site's request can be approved."""
+    node_key: Days
+    """A site's approved key; then the site is invited again and makes another."""
+
+
+class FederationSettings(Section):
+    """One federation between institutions."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")]
+    host: Host
+    """DNS name or IP address under which the sites reach the server."""
+    port: Port
+    """Of the gateway."""
+    listen: str
+    """Address that the gateway binds; 0.0.0.0 is every interface."""
+    superlink_port: Port
+    """Of Flower's SuperLink, on loopback."""
+    also: tuple[Host, ...]
+    """Further names and addresses in the server's certificate."""
+    sites: Annotated[tuple[Label, ...], Field(min_length=1)]
+    days: Validity
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        if not is_address(listen):
+            raise ValueError(f"expected an IP address such as 0.0.0.0, found {listen!r}")
+        return listen
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _are_texts(cls, sites: object) -> object:
+        for site in sites if isinstance(sites, list) else ():
+            if isinstance(site, int | float):
+                raise ValueError(f'{site} is a number; write a label in quotes, "{site}"')
+        return sites
+
+    @field_validator("sites")
+    @classmethod
+    def _are_different(cls, sites: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({site for site in sites if sites.count(site) > 1})
+        if twice:
+            raise ValueError(f"each site once; twice here: {', '.join(twice)}")
+        return sites
+
+    @model_validator(mode="after")
+    def _fits(self) -> "FederationSettings":
+        if self.port == self.superlink_port:
+            raise ValueError("port and superlink_port must differ: both are on this machine")
+        if max(self.days.server, self.days.invitation) > self.days.authority:
+            raise ValueError(
+                "days.server and days.invitation are at most days.authority, which vouches for them"
+            )
+        return self
+
+    @property
+    def server(self) -> str:
+        """The gateway as sites call it, host:port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def is_address(host: str) -> bool:
+    """Return whether this is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def load_federation(path: Path) -> FederationSettings:
+    """Read FEDERATION.yaml.
+
+    Raises:
+        ConfigError: the file, key or value at fault, and what was expected.
+    """
+    text = read_text(path, what="the federation's settings")
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    kind = kind_of(tree)
+    if kind is not None and kind != "a federation's settings":
+        raise ConfigError(f"{path}: expected a federation's settings; this is {kind}")
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys such as name, host, sites; found none")
+    try:
+        return FederationSettings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explain(error, str(path), FederationSettings)) from None

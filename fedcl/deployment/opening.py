@@ -1,0 +1,121 @@
+"""What the server's institution makes itself: a federation, invitations, the next certificate."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedcl.atomic import write_folder, write_secret, write_text
+from fedcl.deployment.authority import Pair, make_authority, make_server_certificate
+from fedcl.deployment.certificate_files import load_authority, write_pair
+from fedcl.deployment.document import read_text
+from fedcl.deployment.federation import FederationSettings, load_federation
+from fedcl.deployment.folders import ServerFolder, server_folder
+from fedcl.deployment.invitation import invitation_text, make_invitation
+from fedcl.deployment.registry import Invited, Registry, SiteEntry
+from fedcl.errors import ConfigError, RunError
+from fedcl.labels import nearest_label
+
+_SECRET_BYTES = 48
+
+
+def new_federation(file: Path, folder: Path | None, now: datetime) -> ServerFolder:
+    """Make the server's folder from FEDERATION.yaml, with an invitation for each site.
+
+    Args:
+        file: FEDERATION.yaml; the folder keeps a copy.
+        folder: Where; by default the federation's name in the working directory.
+        now: The time.
+
+    Raises:
+        ConfigError: of `load_federation`.
+        RunError: the folder is there already.
+    """
+    settings = load_federation(file)
+    made = ServerFolder(folder or Path(settings.name))
+    if made.path.exists():
+        raise RunError(
+            f"{made.path}: already there; a federation's keys are not overwritten. Choose another "
+            "--folder, or invite a further site with `fedcl kit invite`"
+        )
+    authority = make_authority(settings, now)
+    server = make_server_certificate(settings, authority, now)
+
+    def fill(path: Path) -> None:
+        path.chmod(0o700)
+        inside = ServerFolder(path)
+        write_text(inside.federation, read_text(file, what="the federation's settings"))
+        write_pair(authority, certificate=inside.authority, key=inside.authority_key)
+        write_pair(server, certificate=inside.certificate, key=inside.key)
+        write_secret(inside.secret, base64.b64encode(secrets.token_bytes(_SECRET_BYTES)))
+        Registry(path).start()
+        for site in settings.sites:
+            _invite(inside, settings, authority, site, now)
+
+    write_folder(made.path, fill)
+    return made
+
+
+def invite(folder: Path, site: str, now: datetime) -> Path:
+    """Make another invitation for a site, or the first of one that joins later; return its file.
+
+    The key that the site has now stays valid until another is approved.
+
+    Raises:
+        ConfigError: the site is not in the settings' `sites`, or the authority's key is missing.
+        RunError: this is no server's folder, or the authority expired.
+    """
+    files = server_folder(folder)
+    settings = load_federation(files.federation)
+    if site not in settings.sites:
+        nearest = nearest_label(site, settings.sites)
+        raise ConfigError(
+            f"{files.federation}: no site {site!r} in `sites`{nearest} A site that joins later is "
+            "added there first"
+        )
+    _invite(files, settings, _current_authority(files, now), site, now)
+    return files.invitation(site)
+
+
+def renew(folder: Path, now: datetime) -> datetime:
+    """Make a new server certificate and key, for the names in the settings; return its end.
+
+    Raises:
+        ConfigError, RunError: as of `invite`.
+    """
+    files = server_folder(folder)
+    settings = load_federation(files.federation)
+    pair = make_server_certificate(settings, _current_authority(files, now), now)
+    write_pair(pair, certificate=files.certificate, key=files.key)
+    return pair.certificate.not_valid_after_utc
+
+
+def _invite(
+    files: ServerFolder, settings: FederationSettings, authority: Pair, site: str, now: datetime
+) -> None:
+    invitation = make_invitation(settings, authority, site, now)
+
+    def decide(_: Sequence[SiteEntry]) -> Invited:
+        return Invited(
+            time=invitation.issued,
+            site=site,
+            verifier=invitation.verifier,
+            expires=invitation.expires,
+        )
+
+    # The registry first: an invitation that it does not know would be refused.
+    Registry(files.path).record(decide)
+    write_secret(files.invitation(site), invitation_text(invitation).encode())
+
+
+def _current_authority(files: ServerFolder, now: datetime) -> Pair:
+    authority = load_authority(files)
+    until = authority.certificate.not_valid_after_utc
+    if now >= until:
+        raise RunError(
+            f"{files.authority}: the authority expired {until:%Y-%m-%d %H:%M} UTC (this machine's "
+            f"clock says {now.astimezone(UTC):%Y-%m-%d %H:%M}); make another federation with "
+            "`fedcl kit new` and invite all sites to it"
+        )
+    return authority

@@ -1,0 +1,75 @@
+"""What `fedcl kit list` shows: the authority, the server's certificate and each site."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from fedcl.deployment.certificate_files import load_authority_certificate, load_server_certificate
+from fedcl.deployment.federation import load_federation
+from fedcl.deployment.fingerprint import certificate_fingerprint
+from fedcl.deployment.folders import server_folder
+from fedcl.deployment.registry import Registry, SiteEntry
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that ends.
+
+    Attributes:
+        what: "authority", "server" or the site's label.
+        state: In words.
+        fingerprint: Of the certificate or of the key; None while a site has none.
+        since: When this state began.
+        until: When it ends or ended; None if it has no end.
+    """
+
+    what: str
+    state: str
+    fingerprint: str | None
+    since: datetime | None
+    until: datetime | None
+
+    def days_left(self, now: datetime) -> int | None:
+        """Return the whole days until the end; None after it, or without one."""
+        if self.until is None or now >= self.until:
+            return None
+        return (self.until - now).days
+
+
+def overview(folder: Path, now: datetime) -> tuple[Line, ...]:
+    """Return how everything stands, sites in the order of the settings.
+
+    Raises:
+        ConfigError: the settings or a certificate cannot be read.
+        RunError: this is no server's folder, or its registry is damaged.
+    """
+    files = server_folder(folder)
+    entries = {entry.site: entry for entry in Registry(folder).sites()}
+    labels = dict.fromkeys([*load_federation(files.federation).sites, *entries])
+    return (
+        _certificate("authority", load_authority_certificate(files.authority), now),
+        _certificate("server", load_server_certificate(files), now),
+        *(_site(entries.get(label, SiteEntry(label)), now) for label in labels),
+    )
+
+
+def _certificate(what: str, certificate: x509.Certificate, now: datetime) -> Line:
+    since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    state = "expired" if now >= until else "valid" if now >= since else "not yet valid"
+    return Line(what, state, certificate_fingerprint(certificate), since, until)
+
+
+def _site(entry: SiteEntry, now: datetime) -> Line:
+    if not entry.invitations:
+        return Line(entry.site, "not invited", None, None, None)
+    state, pending = entry.state(now), entry.pending
+    if pending is not None and state != "approved":
+        return Line(entry.site, state, None, pending.time, pending.expires)
+    last = entry.approvals[-1] if entry.approvals else None
+    fingerprint = None if last is None else last.fingerprint
+    if last is None or state == "revoked":
+        return Line(entry.site, state, fingerprint, entry.revoked, None)
+    words = f"{state}, invited again" if pending and now < pending.expires else state
+    return Line(entry.site, words, fingerprint, last.time, last.expires)

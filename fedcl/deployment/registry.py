@@ -1,0 +1,195 @@
+"""Who may take part: what was decided about each site, an event a line, in order.
+
+registry.jsonl grows by lines and no line changes. It is rewritten whole under a lock, so a reader
+sees all of an event or nothing of it, and never waits.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
+
+from fedcl.atomic import sync, write_secret
+from fedcl.config.section import Section
+from fedcl.deployment.federation import Label
+from fedcl.deployment.node_key import parse_public_line, sent_public_key
+from fedcl.deployment.private_file import require_private
+from fedcl.errors import RunError
+
+State = Literal["approved", "invited", "invitation expired", "key expired", "revoked"]
+
+
+def _is_key(line: str) -> str:
+    parse_public_line(line)
+    return line
+
+
+class Invited(Section):
+    """A site was given an invitation; it makes an older one that was not used void."""
+
+    event: Literal["invited"] = "invited"
+    time: AwareDatetime
+    site: Label
+    verifier: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Hash of the invitation's code."""
+    expires: AwareDatetime
+
+
+class Approved(Section):
+    """A site's key was accepted; it takes the place of the one before."""
+
+    event: Literal["approved"] = "approved"
+    time: AwareDatetime
+    site: Label
+    verifier: str
+    """Of the invitation it was requested with, which is used up."""
+    public_key: Annotated[str, AfterValidator(_is_key)]
+    """The line that Flower registers."""
+    fingerprint: str
+    expires: AwareDatetime
+
+
+class Revoked(Section):
+    """A site's key and its open invitation were made void."""
+
+    event: Literal["revoked"] = "revoked"
+    time: AwareDatetime
+    site: Label
+
+
+Event = Annotated[Invited | Approved | Revoked, Field(discriminator="event")]
+E = TypeVar("E", Invited, Approved, Revoked)
+_EVENT: TypeAdapter[Invited | Approved | Revoked] = TypeAdapter(Event)
+
+
+@dataclass(frozen=True)
+class SiteEntry:
+    """What stands about one site after all events.
+
+    Attributes:
+        site: Its label.
+        invitations: All that were ever made, oldest first.
+        approvals: All keys that were ever approved, oldest first.
+        pending: The invitation that can still be used up.
+        approved: The key in force, expired or not.
+        revoked: Since when the site is shut out; None if it is not.
+    """
+
+    site: str
+    invitations: tuple[Invited, ...] = ()
+    approvals: tuple[Approved, ...] = ()
+    pending: Invited | None = None
+    approved: Approved | None = None
+    revoked: datetime | None = None
+
+    def state(self, now: datetime) -> State:
+        """Return how the site stands: a valid key first, then an invitation, then what ended."""
+        if self.allowed(now) is not None:
+            return "approved"
+        if self.pending is not None:
+            return "invited" if now < self.pending.expires else "invitation expired"
+        return "revoked" if self.approved is None else "key expired"
+
+    def allowed(self, now: datetime) -> Approved | None:
+        """Return the key that the site may connect with now; None if it may not."""
+        if self.approved is None or now >= self.approved.expires:
+            return None
+        return self.approved
+
+
+class Registry:
+    """The registry of a server folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "registry.jsonl"
+
+    def sites(self) -> tuple[SiteEntry, ...]:
+        """Return what stands about each site that was ever invited, in that order.
+
+        Raises:
+            RunError: the registry is missing or damaged; the line.
+            ConfigError: others may read or write it.
+        """
+        entries: dict[str, SiteEntry] = {}
+        for number, event in enumerate(self._events(), 1):
+            entry = entries.get(event.site, SiteEntry(event.site))
+            if isinstance(event, Invited):
+                entry = replace(entry, invitations=(*entry.invitations, event), pending=event)
+            elif not entry.invitations:
+                raise self._damaged(number, f"site {event.site} was not invited before")
+            elif isinstance(event, Approved):
+                approvals = (*entry.approvals, event)
+                entry = replace(
+                    entry, approvals=approvals, approved=event, pending=None, revoked=None
+                )
+            else:
+                entry = replace(entry, approved=None, pending=None, revoked=event.time)
+            entries[event.site] = entry
+        return tuple(entries.values())
+
+    def allowed_keys(self, now: datetime) -> dict[bytes, str]:
+        """Return the sites that may connect now, by their key as Flower's nodes send it.
+
+        Raises:
+            RunError, ConfigError: as of `sites`.
+        """
+        allowed = ((entry.allowed(now), entry.site) for entry in self.sites())
+        return {sent_public_key(key.public_key): site for key, site in allowed if key is not None}
+
+    def start(self) -> None:
+        """Write the registry of a new federation, without a line."""
+        write_secret(self.path, b"")
+
+    def record(self, decide: Callable[[tuple[SiteEntry, ...]], E]) -> E:
+        """Let `decide` look at the sites and return what happens; write it and wait for the disk.
+
+        Nobody else decides in between. An event that is there already is not written twice. What
+        `decide` raises is passed on, and nothing is written.
+
+        Raises:
+            RunError, ConfigError: as of `sites`.
+        """
+        with self._locked():
+            event = decide(self.sites())
+            if event not in self._events():
+                line = f"{event.model_dump_json()}\n".encode()
+                write_secret(self.path, self.path.read_bytes() + line)
+                sync(self.path.parent)
+        return event
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.path.parent / ".registry.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _events(self) -> list[Invited | Approved | Revoked]:
+        try:
+            require_private(self.path)
+            raw = self.path.read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot read the registry: {error.strerror}") from None
+        *lines, rest = raw.split(b"\n")
+        if rest:
+            raise self._damaged(len(lines) + 1, "it is cut")
+        return [self._event(line, number) for number, line in enumerate(lines, 1)]
+
+    def _event(self, line: bytes, number: int) -> Invited | Approved | Revoked:
+        try:
+            return _EVENT.validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            told = ": ".join(part for part in (where, first["msg"]) if part)
+            raise self._damaged(number, told) from None
+
+    def _damaged(self, number: int, why: str) -> RunError:
+        return RunError(
+            f"{self.path}, line {number}: damaged ({why}); restore the registry from a backup, and "
+            "revoke again what was revoked since"
+        )

@@ -1,0 +1,58 @@
+"""The SITE.yaml that a site begins with: complete, and strict where it can be."""
+
+import json
+
+from fedcl.deployment.invitation import Invitation
+
+_TEMPLATE = """\
+# Settings of this site. The server neither sees nor changes them.
+site: {site}    # its label: in the participants table and at the server
+server: {server}    # the federation's gateway
+
+# How this site's own participants are read. Say where they are, and remove what does not fit.
+# Relative paths begin at the folder of this file. Look at the data with: fedcl check site.yaml
+data:
+  kind: nifti                     # nifti | table | openbhb
+  path: data                      # the folder of scans and participants table: TO FILL IN
+  participants: participants.tsv
+  pattern: "**/{{participant}}*.nii.gz"   # a participant's scan; {{participant}} is the id
+  columns: {{participant: participant_id, site: site, age: age, sex: sex, split: split}}
+  splits: {{external_sites: [], internal_fraction: 0.15}}   # null: the table's column `split`
+  grid: [36, 44, 36]              # voxels per axis after resampling; as the federation agreed
+  spacing_mm: [5.0, 5.0, 5.0]     # voxel size after resampling, RAS axes
+  intensity: vbm                  # vbm: grey-matter density in [0, 1] | zscore: over the brain
+  simulated_scanners: null
+# Or a table of regions, in place of the above:
+# data:
+#   kind: table
+#   path: data                    # TO FILL IN
+#   participants: participants.tsv
+#   features: features.tsv
+#   columns: {{participant: participant_id, site: site, age: age, sex: sex, split: split}}
+#   splits: {{external_sites: [], internal_fraction: 0.15}}
+# Or OpenBHB as downloaded:
+# data: {{kind: openbhb, path: data, modality: vbm, grid: [36, 44, 36], intensity: vbm}}
+
+compute:
+  device: auto                    # auto | cpu | cuda
+  threads: 4                      # of the processor
+
+# What the server cannot lower, whatever an experiment says.
+limits:
+  # null: experiments without privacy are allowed too. Else the least that is asked for:
+  # privacy: {{modes: [participant, participant_central, site], epsilon: 8.0, delta: 1.0e-5}}
+  privacy: null
+  min_participants: 10            # nothing computed from fewer leaves the site
+  releases: [feature_sums, moments, private_moments, gradients, updates, secure_sums]   # may leave
+  max_rounds: 200                 # of one experiment
+  stop_file: STOP                 # while it lies in this folder, nothing is computed or released
+"""
+
+
+def site_template(invitation: Invitation) -> str:
+    """Return a commented SITE.yaml for the site that was invited."""
+    # A JSON text is a YAML text, whatever characters a label holds; "12" stays a text.
+    site, server = (
+        json.dumps(text, ensure_ascii=False) for text in (invitation.site, invitation.server)
+    )
+    return _TEMPLATE.format(site=site, server=server)
