@@ -62,8 +62,8 @@ class OnlyReceipted:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._approvals = Approvals(home.approved)
-        self._allowed = Receipted(home.receipts)
+        self._approvals = Approvals(home.files.approved)
+        self._allowed = Receipted(home.files.receipts)
         self._renamed: dict[str, tuple[str, bytes]] = {}
         self._messages: set[str] = set()
         self._node: int | None = None
@@ -185,7 +185,7 @@ class OnlyReceipted:
 
     def _log(self, entry: dict[str, object]) -> None:
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
-        with self._home.egress.open("a", encoding="utf-8") as file:
+        with self._home.files.egress.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
@@ -243,13 +243,15 @@ def main(settings: Path, port: int) -> None:
         port: On the loopback.
     """
     home = Home.of(settings)
-    app = relay(f"https://{home.settings.server}", trusting(home.authority), OnlyReceipted(home))
+    app = relay(
+        f"https://{home.settings.server}", trusting(home.files.authority), OnlyReceipted(home)
+    )
     uvicorn.run(
         app,
         host=LOOPBACK,
         port=port,
-        ssl_certfile=str(home.state / "loopback.crt"),
-        ssl_keyfile=str(home.state / "loopback.key"),
+        ssl_certfile=str(home.files.state / "loopback.crt"),
+        ssl_keyfile=str(home.files.state / "loopback.key"),
         server_header=False,
         date_header=False,
         access_log=False,

@@ -45,7 +45,7 @@ def agreed(config_text: str, home: Home) -> Config:
         LimitError: it asks for more than the site allows.
     """
     require_open(home)
-    Approvals(home.approved).require_experiment(config_text)
+    Approvals(home.files.approved).require_experiment(config_text)
     config = parse(config_text, source="the experiment from the server")
     require_within(config, home.settings.limits)
     return settled(config, home, fingerprint(config_text))
@@ -65,16 +65,16 @@ def settled(config: Config, home: Home, name: str) -> Config:
     """Return an experiment with this site's own data, folders and device."""
     settings = home.settings
     _require_same_arrays(config.data, settings)
-    run = home.memory / "runs" / f"{config.name}-{name[:12]}"
+    run = home.files.memory / "runs" / f"{config.name}-{name[:12]}"
     changes: dict[str, object] = {
         "data": settings.data,
         "output": config.output.model_copy(update={"path": run}),
         "compute": config.compute.model_copy(update=settings.compute.model_dump()),
     }
     if not isinstance(config.privacy, NoPrivacy):
-        changes["privacy"] = config.privacy.model_copy(update={"ledger": home.ledgers})
+        changes["privacy"] = config.privacy.model_copy(update={"ledger": home.files.ledger})
     if config.secure_sum is not None:
-        paths = {"identities": home.identities, "keys": home.identity_keys}
+        paths = {"identities": home.files.identities, "keys": home.files.identity}
         changes["secure_sum"] = config.secure_sum.model_copy(update=paths)
     return config.model_copy(update=changes)
 

@@ -85,7 +85,8 @@ def _opened(config: Config, cohort: Cohort, label: str, home: Home | None) -> Si
     if cohort.participants(rows) < config.local.min_participants:
         rows = rows[:0]
     memory = SiteMemory(
-        RunFolder(config.output.path).site_path(label), receipts=home.receipts if home else None
+        RunFolder(config.output.path).site_path(label),
+        receipts=home.files.receipts if home else None,
     )
     return Site(label, config, cohort, rows, memory, home)
 

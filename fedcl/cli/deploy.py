@@ -37,7 +37,7 @@ def serve(folder: Path, console: Console, *, background: bool) -> None:
     federation = load_federation(files.federation)
     problem = server_certificate_problem(folder, datetime.now(UTC))
     if problem is not None:
-        raise ConfigError(f"{problem}; `fedcl kit renew {folder}` makes another")
+        raise ConfigError(problem)
     ready = [(LOOPBACK, federation.superlink_port), (_reached(federation.listen), federation.port)]
     where = f"{federation.name}: serving on {federation.listen}:{federation.port}"
     _supervise(
@@ -57,16 +57,14 @@ def join(settings: Path, console: Console, *, background: bool) -> None:
 
     home = Home.of(settings)
     site.require_ready(home)
-    if home.stop_file.exists():
-        raise ConfigError(f"{home.stop_file}: the site has stopped; delete this file to join")
-    log = log_file(home.state, "node")
+    log = log_file(home.files.state, "node")
     seen = log.stat().st_size if log.exists() else 0
 
     def ready() -> bool:
         return log.exists() and "SuperNode ID" in log.read_text(errors="replace")[seen:]
 
     _supervise(
-        home.state,
+        home.files.state,
         lambda: site.services(home, settings),
         ready=ready,
         told=f"site {home.settings.site}: joined {home.settings.server}.",
@@ -103,7 +101,7 @@ def approve(
     console.print(table)
     if not sure and not typer.confirm("Agree to take part?"):
         raise typer.Abort
-    approvals = Approvals(home.approved)
+    approvals = Approvals(home.files.approved)
     bundle = build()
     console.print(
         f"Approved: {approvals.approve_experiment(text)}\n"
@@ -113,7 +111,7 @@ def approve(
         highlight=False,
         soft_wrap=True,
     )
-    if is_running(home.state):
+    if is_running(home.files.state):
         console.print("The site runs already and takes the experiment from now on.")
 
 

@@ -103,6 +103,51 @@ class SiteFolder:
         """What is sent to the server."""
         return self.path / "request.yaml"
 
+    @property
+    def approved(self) -> Path:
+        """The bundles and experiments that the site takes part in."""
+        return self.path / "approved"
+
+    @property
+    def memory(self) -> Path:
+        """What must outlive everything: ledger, receipts, tensors that stay."""
+        return self.path / "memory"
+
+    @property
+    def ledger(self) -> Path:
+        """The privacy ledger, one for all experiments on the same participants."""
+        return self.memory / "ledger"
+
+    @property
+    def receipts(self) -> Path:
+        """What left, release by release."""
+        return self.memory / "receipts.jsonl"
+
+    @property
+    def egress(self) -> Path:
+        """What left, call by call."""
+        return self.memory / "egress.jsonl"
+
+    @property
+    def failures(self) -> Path:
+        """The details of failures, which never leave the site."""
+        return self.memory / "failures.log"
+
+    @property
+    def identities(self) -> Path:
+        """The public keys of all sites, for secure sums."""
+        return self.path / "identities.yaml"
+
+    @property
+    def identity(self) -> Path:
+        """The folder of the site's own private key for secure sums."""
+        return self.path / "identity"
+
+    @property
+    def state(self) -> Path:
+        """Of the running processes; may be deleted while none runs."""
+        return self.path / "state"
+
 
 def server_folder(path: Path) -> ServerFolder:
     """Return the server's folder at `path`.

@@ -1,22 +1,23 @@
-"""The folder of a site between institutions: what lies where."""
+"""A site between institutions: its folder and its settings."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl.config.site import SiteSettings, load_site
+from fedcl.deployment.folders import SiteFolder
 
 
 @dataclass(frozen=True)
 class Home:
-    """A site's folder.
+    """Where a site is at home.
 
     Attributes:
-        folder: That of SITE.yaml.
+        files: What lies where.
         settings: What SITE.yaml says.
     """
 
-    folder: Path
+    files: SiteFolder
     settings: SiteSettings
 
     @staticmethod
@@ -26,65 +27,15 @@ class Home:
         Raises:
             ConfigError: it cannot be read.
         """
-        return Home(settings.absolute().parent, load_site(settings))
-
-    @property
-    def authority(self) -> Path:
-        """The federation's certificate authority."""
-        return self.folder / "ca.crt"
-
-    @property
-    def node_key(self) -> Path:
-        """The site's private key."""
-        return self.folder / "node.key"
-
-    @property
-    def approved(self) -> Path:
-        """The bundles and experiments that the site takes part in."""
-        return self.folder / "approved"
-
-    @property
-    def memory(self) -> Path:
-        """What must outlive everything: ledgers, receipts, tensors that stay."""
-        return self.folder / "memory"
-
-    @property
-    def ledgers(self) -> Path:
-        """The privacy ledger, one for all experiments on the same participants."""
-        return self.memory / "ledger"
-
-    @property
-    def receipts(self) -> Path:
-        """What left, release by release."""
-        return self.memory / "receipts.jsonl"
-
-    @property
-    def egress(self) -> Path:
-        """What left, call by call."""
-        return self.memory / "egress.jsonl"
-
-    @property
-    def identities(self) -> Path:
-        """The public keys of all sites, for secure sums."""
-        return self.folder / "identities.yaml"
-
-    @property
-    def identity_keys(self) -> Path:
-        """The folder of the site's own private key for secure sums."""
-        return self.folder / "identity"
-
-    @property
-    def state(self) -> Path:
-        """What concerns running processes only; may be deleted while none runs."""
-        return self.folder / "state"
+        return Home(SiteFolder(settings.absolute().parent), load_site(settings))
 
     @property
     def stop_file(self) -> Path:
         """While it lies here, nothing leaves."""
-        return self.folder / self.settings.limits.stop_file
+        return self.files.path / self.settings.limits.stop_file
 
     def log_failure(self, text: str) -> None:
         """Append the details of a failure, which never leave the site."""
-        self.memory.mkdir(parents=True, exist_ok=True)
-        with (self.memory / "failures.log").open("a", encoding="utf-8") as file:
+        self.files.memory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self.files.failures.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text.rstrip()}\n")

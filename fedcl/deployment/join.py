@@ -6,15 +6,17 @@ is handed out to holders of a secret, since the node's own port would give it to
 
 import secrets
 import socket
-import stat
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl.atomic import write_secret
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.bundle import install
+from fedcl.deployment.certificate_problem import site_certificate_problem
 from fedcl.deployment.flower import LOOPBACK, environment, flower
 from fedcl.deployment.home import Home
+from fedcl.deployment.node_key import load_node_key
 from fedcl.deployment.supervisor import Service
 from fedcl.deployment.tls import write_loopback_certificate
 from fedcl.errors import ConfigError
@@ -26,18 +28,16 @@ def require_ready(home: Home) -> None:
     Raises:
         ConfigError: what is missing, and the command that makes it.
     """
-    for file, how in (
-        (home.authority, "`fedcl kit request INVITATION` writes it"),
-        (home.node_key, "`fedcl kit request INVITATION` makes it"),
-    ):
-        if not file.exists():
-            raise ConfigError(f"{file}: not found; {how}")
-    if stat.S_IMODE(home.node_key.stat().st_mode) & 0o077:
-        raise ConfigError(f"{home.node_key}: others may read this private key; chmod 600 it")
-    approvals = Approvals(home.approved)
+    problem = site_certificate_problem(home.files.path, datetime.now(UTC))
+    if problem is not None:
+        raise ConfigError(problem)
+    load_node_key(home.files.key)
+    if home.stop_file.exists():
+        raise ConfigError(f"{home.stop_file}: the site has stopped; delete this file to join")
+    approvals = Approvals(home.files.approved)
     if not approvals.bundles():
         raise ConfigError(
-            f"{home.approved}: no bundle is approved, so nothing could run here; "
+            f"{home.files.approved}: no bundle is approved, so nothing could run here; "
             "`fedcl approve SITE.yaml EXPERIMENT.yaml` approves what is installed"
         )
 
@@ -52,13 +52,13 @@ def services(home: Home, settings: Path) -> list[Service]:
     Raises:
         RunError: Flower cannot install the bundle.
     """
-    state = home.state
+    state = home.files.state
     state.mkdir(parents=True, exist_ok=True)
-    home.memory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.files.memory.mkdir(parents=True, exist_ok=True, mode=0o700)
     certificate, key, secret = state / "loopback.crt", state / "loopback.key", state / "secret.txt"
     write_loopback_certificate(certificate, key)
     write_secret(secret, secrets.token_urlsafe(48).encode())
-    approvals = Approvals(home.approved)
+    approvals = Approvals(home.files.approved)
     flower_home = state / "flower"
     around = environment(flower_home)
     install(approvals.bundles(), flower_home)
@@ -67,7 +67,7 @@ def services(home: Home, settings: Path) -> list[Service]:
         "guard",
         [sys.executable, "-m", "sites.guard", str(settings.absolute()), str(guard_port)],
         around,
-        home.folder,
+        home.files.path,
     )
     node = Service(
         "node",
@@ -75,7 +75,7 @@ def services(home: Home, settings: Path) -> list[Service]:
             "flower-supernode",
             *("--superlink", f"{LOOPBACK}:{guard_port}"),
             *("--root-certificates", str(certificate)),
-            *("--auth-supernode-private-key", str(home.node_key)),
+            *("--auth-supernode-private-key", str(home.files.key)),
             *("--trusted-entities", str(approvals.write_trusted())),
             *("--isolation", "process", "--superexec-auth-secret-file", str(secret)),
             *("--host", LOOPBACK, "--port", str(node_port)),
@@ -84,7 +84,7 @@ def services(home: Home, settings: Path) -> list[Service]:
             *("--node-config", f'site-config="{settings.absolute()}"'),
         ),
         around,
-        home.folder,
+        home.files.path,
     )
     executor = Service(
         "executor",
@@ -95,7 +95,7 @@ def services(home: Home, settings: Path) -> list[Service]:
             *("--superexec-auth-secret-file", str(secret)),
         ),
         around,
-        home.folder,
+        home.files.path,
     )
     return [guard, node, executor]
 

@@ -24,6 +24,7 @@ from fedcl.deployment.invitation import (
 from fedcl.deployment.node_key import load_node_key, make_node_key, public_line
 from fedcl.deployment.request import Request, make_request, request_text
 from fedcl.deployment.site_template import site_template
+from fedcl.deployment.units import write_site_units
 from fedcl.errors import ConfigError
 from fedcl.labels import file_stem
 
@@ -71,6 +72,7 @@ def prepare_request(path: Path, folder: Path | None, now: datetime) -> Prepared:
     write_text(files.public_key, public_line(key.public_key()) + "\n")
     if not files.settings.exists():
         write_text(files.settings, site_template(invitation))
+        write_site_units(files.path, invitation.site, invitation.server)
     request = make_request(invitation, key, now)
     write_text(files.request, request_text(request), durable=True)
     return Prepared(files, request, former, _notes(files, invitation))

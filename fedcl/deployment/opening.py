@@ -14,6 +14,7 @@ from fedcl.deployment.federation import FederationSettings, load_federation
 from fedcl.deployment.folders import ServerFolder, server_folder
 from fedcl.deployment.invitation import invitation_text, make_invitation
 from fedcl.deployment.registry import Invited, Registry, SiteEntry
+from fedcl.deployment.units import write_server_units
 from fedcl.errors import ConfigError, RunError
 from fedcl.labels import nearest_label
 
@@ -54,6 +55,7 @@ def new_federation(file: Path, folder: Path | None, now: datetime) -> ServerFold
             _invite(inside, settings, authority, site, now)
 
     write_folder(made.path, fill)
+    write_server_units(made.path, settings.name)
     return made
 
 

@@ -16,10 +16,10 @@ def services(files: ServerFolder, federation: FederationSettings) -> list[Servic
     """Prepare a server's folder; return its processes in the order they start."""
     home = files.state / "flower"
     address = f"{LOOPBACK}:{federation.superlink_port}"
+    connection = f'address = "{address}"\nroot-certificates = "{files.authority}"\n'
     write_text(
         home / "config.toml",
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n'
-        f'[superlink.{CONNECTION}]\naddress = "{address}"\nroot-certificates = "{files.authority}"\n',
+        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n{connection}',
     )
     around = environment(home)
     superlink = Service(
