@@ -181,6 +181,18 @@ def test_phantom_writes_a_folder_that_check_passes(tmp_path):
     assert "at 64 sites" in checked.stdout
 
 
+def test_phantom_writes_the_sites_that_are_named(tmp_path):
+    size = ("--scale", 0.001, "--grid", 10, 12, 10)
+    written = fedcl("phantom", "p", *size, "--site", "7", "--site", "13", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    table = (tmp_path / "p" / "participants.tsv").read_text().splitlines()[1:]
+    assert {line.split("\t")[-2] for line in table} == {"7", "13"}
+    refused = fedcl("phantom", "q", *size, "--site", "77", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the phantom has no site '77' (is it '7'?)" in refused.stderr
+    assert not (tmp_path / "q").exists()
+
+
 def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
     """Slow (about 30 s): the demo made small."""
     tree = with_values(volume_tree(tmp_path), federation__rounds=1, local__epochs=1)

@@ -128,8 +128,12 @@ def phantom(
     grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels per axis.")] = (24, 29, 24),
     scanner_strength: Annotated[float, typer.Option(help="Multiplies every scanner effect.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Names every draw.")] = 7,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Only this site, as in the whole; may be repeated."),
+    ] = None,
 ) -> None:
-    """Write the embedded cohort: an OpenBHB-shaped folder of 64 sites."""
+    """Write the embedded cohort, or some of its 64 sites: an OpenBHB-shaped folder."""
     from fedcl.cli.progress import steps
     from fedcl.data.phantom import write_phantom
     from fedcl.errors import DataError
@@ -143,6 +147,7 @@ def phantom(
             grid=grid,
             scanner_strength=scanner_strength,
             seed=seed,
+            sites=site,
             on_progress=lambda done, total: bars.at("Writing participants", done, total),
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")

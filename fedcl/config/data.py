@@ -97,6 +97,8 @@ class PhantomData(Section):
     """Voxels per axis of the written volumes; the field of view is always OpenBHB's 181.5 mm."""
     scanner_strength: NonNegative
     """Multiplies every scanner effect; 0 is no site effect beyond age and sex."""
+    sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Labels of the sites to write, as they are in the whole cohort; null: all 64."""
 
 
 Data = Annotated[

@@ -11,7 +11,7 @@ from fedcl.data.cohort import Cohort
 from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
-from fedcl.data.phantom import write_phantom
+from fedcl.data.phantom import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
@@ -98,12 +98,13 @@ def cache_folder(config: Config) -> Path:
 
 
 def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
-    wanted = {
-        "scale": data.scale,
-        "grid": list(data.grid),
-        "scanner_strength": data.scanner_strength,
-        "seed": seed,
-    }
+    wanted = settings_of(
+        scale=data.scale,
+        grid=data.grid,
+        scanner_strength=data.scanner_strength,
+        seed=seed,
+        sites=data.sites,
+    )
     if not data.path.exists():
         write_phantom(
             data.path,
@@ -111,6 +112,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
             grid=data.grid,
             scanner_strength=data.scanner_strength,
             seed=seed,
+            sites=data.sites,
             on_progress=on_progress,
         )
         return
