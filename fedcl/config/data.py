@@ -12,7 +12,8 @@ class Columns(Section):
     """Names of the columns in the participants table."""
 
     participant: str = "participant_id"
-    site: str = "site"
+    site: str | None = "site"
+    """null, in SITE.yaml only: all rows are this site's."""
     age: str = "age"
     sex: str = "sex"
     split: str = "split"
