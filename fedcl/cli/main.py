@@ -110,10 +110,13 @@ def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> No
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A data folder or an experiment.")],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A data folder, an experiment, or a site's SITE.yaml."),
+    ],
     set_: Set = None,
 ) -> None:
-    """Check data without training: every problem, and a table per site."""
+    """Check data without training: every problem, and a table per site, or a site's own card."""
     from fedcl.cli.check import run_check
 
     raise typer.Exit(run_check(data, console, overrides=set_ or []))

@@ -102,7 +102,7 @@ def tidy(
         own_site: Only rows of this site are looked at; with `columns.site` null, all rows are.
 
     Raises:
-        DataError: a column is missing, or no row is of `own_site`.
+        DataError: a column is missing, no row is of `own_site`, or nobody has an age.
     """
     labels = _sites(table, columns, path, own_site)
     if own_site is not None:
@@ -135,6 +135,8 @@ def tidy(
 
     missing = column(table, columns.age, path).str.lower().isin(_ABSENT)
     problems.who["age"] = tuple(ids[missing].unique())
+    if missing.all():
+        raise DataError(f"{path}: nobody has an age in {columns.age!r}; write years")
     if missing.any():
         problems.notes.append(f"{path}: {int(missing.sum())} participants without age left out")
     return tidied[~missing].reset_index(drop=True)
