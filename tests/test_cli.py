@@ -181,6 +181,52 @@ def test_phantom_writes_a_folder_that_check_passes(tmp_path):
     assert "at 64 sites" in checked.stdout
 
 
+def test_check_shows_a_sites_card_and_leaves_it_beside_the_sites_file(tmp_path):
+    write_table(tmp_path / "data", {"a": 9, "b": 12})
+    tree = {
+        "site": "b",
+        "server": "server.example:9092",
+        "data": table_tree(tmp_path)["data"],
+        "compute": {"device": "cpu", "threads": 1},
+        "limits": {
+            "privacy": None,
+            "min_participants": 3,
+            "releases": [],
+            "max_rounds": 1,
+            "stop_file": "STOP",
+        },
+    }
+    file = tmp_path / "site.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    done = fedcl("check", file)
+    assert done.returncode == 0, done.stderr
+    assert "12 (train 10, internal_test 2, external_test 0)" in done.stdout
+    assert "What stays here" in done.stdout
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["participants"]["all"] == 12
+    file.write_text(yaml.safe_dump({**tree, "site": "bb"}))
+    wrong = fedcl("check", file)
+    assert wrong.returncode == 2
+    assert "no row is of site 'bb' (is it 'b'?)" in wrong.stdout
+    file.write_text(yaml.safe_dump({**tree, "compute": {"device": "cpu"}}))
+    incomplete = fedcl("check", file)
+    assert incomplete.returncode == 2
+    assert "compute.threads: missing" in incomplete.stderr
+    assert "Traceback" not in incomplete.stderr
+
+
+def test_phantom_writes_the_sites_that_are_named(tmp_path):
+    size = ("--scale", 0.001, "--grid", 10, 12, 10)
+    written = fedcl("phantom", "p", *size, "--site", "7", "--site", "13", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    table = (tmp_path / "p" / "participants.tsv").read_text().splitlines()[1:]
+    assert {line.split("\t")[-2] for line in table} == {"7", "13"}
+    refused = fedcl("phantom", "q", *size, "--site", "77", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the phantom has no site '77' (is it '7'?)" in refused.stderr
+    assert not (tmp_path / "q").exists()
+
+
 def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
     """Slow (about 30 s): the demo made small."""
     tree = with_values(volume_tree(tmp_path), federation__rounds=1, local__epochs=1)

@@ -1,17 +1,22 @@
-"""`fedcl check DATA`: everything that is wrong with a data set, and a table per site."""
+"""`fedcl check DATA`: everything that is wrong with a data set, and a table per site.
+
+A SITE.yaml is checked by `fedcl.cli.card`.
+"""
 
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from fedcl.cli.card import run_site_check
 from fedcl.cli.progress import steps
 from fedcl.config.data import Columns, Data, NiftiData, OpenBHBData, Splits, TableData
 from fedcl.config.experiment import Config
+from fedcl.config.site import is_site
 from fedcl.config.text import load
 from fedcl.data.open import cache_folder
 from fedcl.data.preflight import SiteSummary, preflight
-from fedcl.errors import DataError
+from fedcl.errors import ConfigError, DataError
 
 _MIN_PARTICIPANTS = 3
 _SEED = 0
@@ -19,11 +24,15 @@ _ANY_SPLIT = Splits(external_sites=0, internal_fraction=0.1)
 
 
 def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
-    """Check an experiment's data, or a folder whose kind is recognised; return the exit code.
+    """Check a site, an experiment's data, or a folder whose kind is recognised; return the code.
 
     Raises:
         FedclError: there is nothing to check: no such file, an unknown kind of folder.
     """
+    if path.suffix in (".yaml", ".yml") and is_site(path):
+        if overrides:
+            raise ConfigError(f"--set {overrides[0]}: changes experiments; edit {path} instead")
+        return run_site_check(path, console)
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
         data, seed, least = recognise(path), _SEED, _MIN_PARTICIPANTS
         cache = path.absolute().parent / ".cache"

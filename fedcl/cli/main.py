@@ -111,10 +111,13 @@ def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> No
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A data folder or an experiment.")],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A data folder, an experiment, or a site's SITE.yaml."),
+    ],
     set_: Set = None,
 ) -> None:
-    """Check data without training: every problem, and a table per site."""
+    """Check data without training: every problem, and a table per site, or a site's own card."""
     from fedcl.cli.check import run_check
 
     raise typer.Exit(run_check(data, console, overrides=set_ or []))
@@ -129,8 +132,12 @@ def phantom(
     grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels per axis.")] = (24, 29, 24),
     scanner_strength: Annotated[float, typer.Option(help="Multiplies every scanner effect.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Names every draw.")] = 7,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Only this site, as in the whole; may be repeated."),
+    ] = None,
 ) -> None:
-    """Write the embedded cohort: an OpenBHB-shaped folder of 64 sites."""
+    """Write the embedded cohort, or some of its 64 sites: an OpenBHB-shaped folder."""
     from fedcl.cli.progress import steps
     from fedcl.data.phantom import write_phantom
     from fedcl.errors import DataError
@@ -144,6 +151,7 @@ def phantom(
             grid=grid,
             scanner_strength=scanner_strength,
             seed=seed,
+            sites=site,
             on_progress=lambda done, total: bars.at("Writing participants", done, total),
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")

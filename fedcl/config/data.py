@@ -12,7 +12,8 @@ class Columns(Section):
     """Names of the columns in the participants table."""
 
     participant: str = "participant_id"
-    site: str = "site"
+    site: str | None = "site"
+    """null, in SITE.yaml only: all rows are this site's."""
     age: str = "age"
     sex: str = "sex"
     split: str = "split"
@@ -97,6 +98,8 @@ class PhantomData(Section):
     """Voxels per axis of the written volumes; the field of view is always OpenBHB's 181.5 mm."""
     scanner_strength: NonNegative
     """Multiplies every scanner effect; 0 is no site effect beyond age and sex."""
+    sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Labels of the sites to write, as they are in the whole cohort; null: all 64."""
 
 
 Data = Annotated[

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedcl.config.data import ROI_MODALITIES, Data, OpenBHBData, PhantomData
+from fedcl.config.data import (
+    ROI_MODALITIES,
+    Data,
+    NiftiData,
+    OpenBHBData,
+    PhantomData,
+    TableData,
+)
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
@@ -76,6 +83,11 @@ class Config(Section):
         if self.views.kind == ("volume" if self.is_table else "table"):
             want = "table" if self.is_table else "volume"
             raise ValueError(f"views.kind: {self.views.kind} does not fit this data; use {want}")
+        if isinstance(self.data, NiftiData | TableData) and self.data.columns.site is None:
+            raise ValueError(
+                "data.columns.site: null means that all rows are one site's, which SITE.yaml alone "
+                "can say; name the column with the sites"
+            )
         own_views_only = {t.loss for _, t in self.objective.terms} & {"info_nce", "eps_info_nce"}
         if self.views.kind == "none" and own_views_only:
             raise ValueError(

@@ -68,6 +68,15 @@ class SiteSettings(Section):
     limits: Limits
 
 
+def is_site(path: Path) -> bool:
+    """Whether a file is a SITE.yaml, right or wrong, rather than an experiment."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(tree, dict) and "site" in tree and "seed" not in tree
+
+
 def load_site(path: Path) -> SiteSettings:
     """Read SITE.yaml; relative data paths become absolute.
 

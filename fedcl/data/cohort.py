@@ -7,6 +7,7 @@ data.
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ class Cohort:
         digest: Hash of the scans and of the identity of their data.
         known: What objectives compare participants by, one value or array per row, float32.
         pairwise: Those of `known` that hold one value per pair of rows.
+        files: Where each row's scan lies; empty for tables.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Cohort:
     digest: str
     known: Mapping[str, np.ndarray] = field(default_factory=dict)
     pairwise: frozenset[str] = frozenset()
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)

@@ -25,19 +25,35 @@ from fedcl.errors import DataError
 from fedcl.seeds import derive
 
 
-def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Problems) -> Cohort:
+def read_nifti_cohort(
+    data: NiftiData, *, seed: int, cache: Path, problems: Problems, own_site: str | None = None
+) -> Cohort:
     """Return the cohort; problems are collected, and what makes going on pointless is raised.
+
+    With `own_site`, only scans of that site are looked for.
 
     Raises:
         DataError: no such folder, no scans, a missing column.
     """
+    if own_site is not None and data.simulated_scanners is not None:
+        raise DataError(
+            "data.simulated_scanners: deals participants to invented sites, and site "
+            f"{own_site!r} has its own; write null"
+        )
     if not data.path.is_dir():
         raise DataError(f"{data.path}: no such folder; set data.path to the folder of scans")
     scans = sorted(path for path in data.path.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
     if not scans:
         raise DataError(f"{data.path}: no .nii or .nii.gz file in it")
     who = data.path / data.participants
-    table = tidy(read_table(who), data.columns, who, problems, needs_split=data.splits is None)
+    table = tidy(
+        read_table(who),
+        data.columns,
+        who,
+        problems,
+        needs_split=data.splits is None,
+        own_site=own_site,
+    )
     files = match_scans(table, scans, data, problems)
     table = table[[name in files for name in table["scan"]]].reset_index(drop=True)
     if table.empty:
@@ -46,7 +62,7 @@ def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Prob
         table["original_site"] = table["site"]
         table["site"] = deal(table["participant_id"], data.simulated_scanners, seed=seed)
     if data.splits is not None:
-        table["split"] = draw_splits(table, data.splits, seed=seed)
+        table["split"] = draw_splits(table, data.splits, seed=seed, one_site=own_site is not None)
     table = in_site_order(table)
 
     names, sites = table["scan"].tolist(), table["site"].tolist()
@@ -81,6 +97,7 @@ def read_nifti_cohort(data: NiftiData, *, seed: int, cache: Path, problems: Prob
         digest=manifest_digest(
             table, [f"{files[i].name} {files[i].stat().st_size}" for i in names]
         ),
+        files=tuple(files[name] for name in names),
     )
 
 
@@ -95,7 +112,7 @@ def match_scans(
     """
     relative = {path: path.relative_to(data.path).as_posix() for path in scans}
     found: dict[str, Path] = {}
-    absent: list[str] = []
+    absent: dict[str, str] = {}
     present = [entity for entity in ENTITIES if entity in table]
     for row in table.to_dict("records"):
         participant, name = str(row["participant_id"]), str(row["scan"])
@@ -105,7 +122,7 @@ def match_scans(
             labels = [f"{ENTITIES[entity]}-{row[entity]}" for entity in present if row[entity]]
             matches = [path for path in matches if _holds(relative[path], labels)]
         if not matches:
-            absent.append(name)
+            absent[name] = participant
         elif len(matches) > 1:
             names = ", ".join(relative[path] for path in matches[:3])
             problems.add(
@@ -114,10 +131,11 @@ def match_scans(
             )
         else:
             found[name] = matches[0]
+    problems.who["scan"] = tuple(dict.fromkeys(absent.values()))
     problems.add_each(
         str(data.path),
         f"listed but no scan fits {data.pattern!r}",
-        absent,
+        list(absent),
         f"add the files, change data.pattern, or remove their rows from {data.participants}",
     )
     return found

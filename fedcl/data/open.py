@@ -11,7 +11,7 @@ from fedcl.data.cohort import Cohort
 from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
-from fedcl.data.phantom import write_phantom
+from fedcl.data.phantom import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
@@ -21,29 +21,54 @@ OnProgress = Callable[[int, int], None]
 
 
 def open_cohort(
-    data: Data, *, seed: int, cache: Path, on_progress: OnProgress | None = None
+    data: Data,
+    *,
+    seed: int,
+    cache: Path,
+    on_progress: OnProgress | None = None,
+    own_site: str | None = None,
 ) -> Cohort:
     """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+
+    With `own_site` the cohort is that site's, and nothing of another site is opened.
 
     Raises:
         DataError: the first problems found; `fedcl check` shows them all.
     """
     problems = Problems()
-    cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+    cohort = survey(
+        data,
+        seed=seed,
+        cache=cache,
+        problems=problems,
+        on_progress=on_progress,
+        own_site=own_site,
+    )
     problems.stop_if_any()
     if on_progress is not None and len(cohort.shape) > 1:
         prepare(cohort, on_progress)
     return cohort
 
 
-def open_experiment(config: Config, on_progress: OnProgress | None = None) -> Cohort:
+def open_experiment(
+    config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
+) -> Cohort:
     """Open the cohort of an experiment, with everything its objective compares participants by.
+
+    Args:
+        config: The experiment.
+        on_progress: Every volume is preprocessed now rather than when read.
+        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
 
     Raises:
         DataError: the first problems found, or what the objective names and nobody has.
     """
     cohort = open_cohort(
-        config.data, seed=config.seed, cache=cache_folder(config), on_progress=on_progress
+        config.data,
+        seed=config.seed,
+        cache=cache_folder(config),
+        on_progress=on_progress,
+        own_site=own_site,
     )
     return with_known(
         cohort,
@@ -60,19 +85,22 @@ def survey(
     cache: Path,
     problems: Problems,
     on_progress: OnProgress | None = None,
+    own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort and collect what is wrong with it, without reading its volumes.
+    """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
 
     Raises:
         DataError: what makes going on pointless.
     """
     match data:
         case OpenBHBData():
-            return read_openbhb(data, cache=cache, problems=problems)
+            return read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
         case NiftiData():
-            return read_nifti_cohort(data, seed=seed, cache=cache, problems=problems)
+            return read_nifti_cohort(
+                data, seed=seed, cache=cache, problems=problems, own_site=own_site
+            )
         case TableData():
-            return read_table_cohort(data, seed=seed, problems=problems)
+            return read_table_cohort(data, seed=seed, problems=problems, own_site=own_site)
         case PhantomData():
             _write_phantom(data, seed, on_progress)
             openbhb = OpenBHBData(
@@ -82,7 +110,7 @@ def survey(
                 grid=None,
                 intensity="vbm" if data.modality == "vbm" else None,
             )
-            return read_openbhb(openbhb, cache=cache, problems=problems)
+            return read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
 
 
 def prepare(cohort: Cohort, on_progress: OnProgress) -> None:
@@ -98,12 +126,13 @@ def cache_folder(config: Config) -> Path:
 
 
 def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
-    wanted = {
-        "scale": data.scale,
-        "grid": list(data.grid),
-        "scanner_strength": data.scanner_strength,
-        "seed": seed,
-    }
+    wanted = settings_of(
+        scale=data.scale,
+        grid=data.grid,
+        scanner_strength=data.scanner_strength,
+        seed=seed,
+        sites=data.sites,
+    )
     if not data.path.exists():
         write_phantom(
             data.path,
@@ -111,6 +140,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
             grid=data.grid,
             scanner_strength=data.scanner_strength,
             seed=seed,
+            sites=data.sites,
             on_progress=on_progress,
         )
         return

@@ -46,26 +46,31 @@ _ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi"
 _NOT_MEASURES = ("participant_id", "session", "run")
 
 
-def read_openbhb(data: OpenBHBData, *, cache: Path, problems: Problems) -> Cohort:
+def read_openbhb(
+    data: OpenBHBData, *, cache: Path, problems: Problems, own_site: str | None = None
+) -> Cohort:
     """Return the cohort; problems are collected, and what makes going on pointless is raised.
 
     The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
-    distinct (study, site, acquisition setting).
+    distinct (study, site, acquisition setting). With `own_site`, only scans of that site are looked
+    for.
 
     Raises:
         DataError: no such folder, no participants, a missing column.
     """
-    table = read_participants(data.path, problems)
+    table = read_participants(data.path, problems, own_site)
     if data.modality in VOLUME_MODALITIES:
         return _volumes(data, table, cache, problems)
     return _rois(data, table, problems)
 
 
-def read_participants(folder: Path, problems: Problems) -> pd.DataFrame:
-    """Return the tidied participants in site order.
+def read_participants(
+    folder: Path, problems: Problems, own_site: str | None = None
+) -> pd.DataFrame:
+    """Return the tidied participants in site order; with `own_site`, those of that site.
 
     Raises:
-        DataError: no such folder or file, a missing column.
+        DataError: no such folder or file, a missing column, nobody at `own_site`.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; set data.path to OpenBHB's root folder")
@@ -78,7 +83,8 @@ def read_participants(folder: Path, problems: Problems) -> pd.DataFrame:
         if len(parts) == 3:
             table["siteXacq"] = table.groupby(parts, sort=True).ngroup().astype(str)
             problems.notes.append(f"{path}: siteXacq rebuilt from study, site, acquisition_setting")
-    return in_site_order(tidy(table, COLUMNS, path, problems, needs_split=True))
+    tidied = tidy(table, COLUMNS, path, problems, needs_split=True, own_site=own_site)
+    return in_site_order(tidied)
 
 
 def _files(folder: Path, modality: str, table: pd.DataFrame) -> list[Path]:
@@ -100,6 +106,7 @@ def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list
     """Note every scan without a file, as one problem."""
     found = [file.exists() for file in files]
     absent = [name for name, there in zip(table["scan"], found, strict=True) if not there]
+    _without_scan(table, absent, problems)
     if absent:
         first = files[found.index(False)]
         problems.add(
@@ -107,6 +114,11 @@ def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list
             "or remove their rows from participants.tsv"
         )
     return found
+
+
+def _without_scan(table: pd.DataFrame, absent: list[str], problems: Problems) -> None:
+    participants = table["participant_id"][table["scan"].isin(absent)]
+    problems.who["scan"] = tuple(participants.unique())
 
 
 def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Problems) -> Cohort:
@@ -138,6 +150,7 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
         shape=(1, *grid),
         read=lambda row: store.read(files[row], make),
         digest=manifest_digest(table, sizes),
+        files=tuple(files),
     )
 
 
@@ -173,8 +186,11 @@ def _squeezed(array: np.ndarray) -> np.ndarray:
 def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
     size = int(np.prod(_ROI_SHAPES[data.modality]))
     rows = read_rois(data.path, data.modality, table, problems)
-    problems.stop_if_any()
-    features = np.stack([rows[name] for name in table["scan"]]).astype(np.float32)
+    usable = {n for n, values in rows.items() if values.size == size and np.isfinite(values).all()}
+    table = table[table["scan"].isin(usable)].reset_index(drop=True)
+    if table.empty:
+        problems.stop_if_any()
+    features = np.array([rows[name] for name in table["scan"]], dtype=np.float32).reshape(-1, size)
     return Cohort(
         name=f"OpenBHB {data.modality} ({data.path.name})",
         table=table,
@@ -207,6 +223,7 @@ def read_rois(
         repeated &= set(wanted)
         problems.add_each(where, "several scans, or rows, for one name", sorted(repeated), remedy)
         absent = [scan for scan in table["scan"] if scan not in rows]
+        _without_scan(table, absent, problems)
         problems.add_each(where, "listed but not in the ROI tables", absent, "remove their rows")
     else:
         files = _files(folder, modality, table)

@@ -15,6 +15,7 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.problems import Problems
 from fedcl.data.scans import described, scan_names
 from fedcl.errors import DataError
+from fedcl.labels import site_order
 
 OLDEST_YEARS = 120.0
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
@@ -23,6 +24,7 @@ _OF_THE_PARTICIPANT = {
     "sex": "correct it, or write n/a",
     "split": "all scans of a participant belong to one split, or the test would know them",
 }
+_LABELS_SHOWN = 10
 _SEXES = {"female": "female", "f": "female", "male": "male", "m": "male"}
 _SPLITS = {
     "train": TRAIN,
@@ -78,27 +80,48 @@ def plain_id(text: str) -> str:
 
 
 def tidy(
-    table: pd.DataFrame, columns: Columns, path: Path, problems: Problems, *, needs_split: bool
+    table: pd.DataFrame,
+    columns: Columns,
+    path: Path,
+    problems: Problems,
+    *,
+    needs_split: bool,
+    own_site: str | None = None,
 ) -> pd.DataFrame:
     """Return participant_id, scan, site, age, sex, split and the table's other columns.
 
     Session and run are there where the table has them. Scans without an age are left out and noted.
     Sex may be absent; numbers are refused, since data sets disagree on which is which.
 
+    Args:
+        table: As read.
+        columns: What the columns are called.
+        path: Of the table, for messages.
+        problems: Where defects are collected.
+        needs_split: Whether the split is read rather than drawn.
+        own_site: Only rows of this site are looked at; with `columns.site` null, all rows are.
+
     Raises:
-        DataError: a column is missing.
+        DataError: a column is missing, no row is of `own_site`, or nobody has an age.
     """
+    labels = _sites(table, columns, path, own_site)
+    if own_site is not None:
+        own = _own(labels, own_site, columns, path)
+        _not_elsewhere(column(table, columns.participant, path), own, path, problems)
+        table, labels = table[own], labels[own]
     ids = column(table, columns.participant, path).map(plain_id)
     tidied = described(ids, table, columns)
     tidied["scan"] = scan_names(tidied)
+    again = tidied["scan"].duplicated()
+    problems.who["twice"] = tuple(ids[again].unique())
     problems.add_each(
         str(path),
         "listed more than once",
-        list(tidied["scan"][tidied["scan"].duplicated()].unique()),
+        list(tidied["scan"][again].unique()),
         f"keep one row for each, or tell scans apart in columns {columns.session!r} and "
         f"{columns.run!r}",
     )
-    tidied["site"] = column(table, columns.site, path).map(_label)
+    tidied["site"] = labels
     no_site = list(ids[tidied["site"].isin(_ABSENT)])
     problems.add_each(str(path), f"no {columns.site!r}", no_site, "every participant has one site")
     tidied["age"] = _ages(column(table, columns.age, path), ids, columns.age, path, problems)
@@ -111,9 +134,47 @@ def tidy(
     tidied = pd.concat([tidied, table[covariates]], axis=1)
 
     missing = column(table, columns.age, path).str.lower().isin(_ABSENT)
+    problems.who["age"] = tuple(ids[missing].unique())
+    if missing.all():
+        raise DataError(f"{path}: nobody has an age in {columns.age!r}; write years")
     if missing.any():
         problems.notes.append(f"{path}: {int(missing.sum())} participants without age left out")
     return tidied[~missing].reset_index(drop=True)
+
+
+def _sites(table: pd.DataFrame, columns: Columns, path: Path, own_site: str | None) -> pd.Series:
+    if columns.site is not None:
+        return column(table, columns.site, path).map(_label)
+    if own_site is None:
+        raise DataError(
+            f"{path}: data.columns.site is null and nobody says whose rows these are; name the "
+            "column with the sites (null is for SITE.yaml)"
+        )
+    return pd.Series(own_site, index=table.index)
+
+
+def _own(labels: pd.Series, own_site: str, columns: Columns, path: Path) -> pd.Series:
+    own = labels == own_site
+    if not own.any():
+        others = sorted(labels.unique(), key=site_order)
+        close = difflib.get_close_matches(own_site, others, n=1, cutoff=0.4)
+        nearest = f" (is it {close[0]!r}?)" if close else ""
+        more = ", ..." if len(others) > _LABELS_SHOWN else ""
+        raise DataError(
+            f"{path}: no row is of site {own_site!r}{nearest}; column {columns.site!r} has "
+            f"{', '.join(others[:_LABELS_SHOWN])}{more}. Write the site as the table does, or "
+            "data.columns.site: null where all rows are its own"
+        )
+    return own
+
+
+def _not_elsewhere(ids: pd.Series, own: pd.Series, path: Path, problems: Problems) -> None:
+    """Note participants whose other scans are another site's."""
+    ids = ids.map(plain_id)
+    elsewhere = ids[own & ids.isin(set(ids[~own]))]
+    problems.add_each(
+        str(path), "scans differ in site", list(elsewhere.unique()), _OF_THE_PARTICIPANT["site"]
+    )
 
 
 def _same_for_all_scans(tidied: pd.DataFrame, path: Path, problems: Problems) -> None:

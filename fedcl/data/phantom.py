@@ -7,7 +7,8 @@ The regions of the ROI tables are the phantom's own, in CAT12's number and order
 grey-matter volumes, then 142 volumes of cerebrospinal fluid, in ml.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +40,7 @@ def write_phantom(
     grid: Grid,
     scanner_strength: float,
     seed: int,
+    sites: Sequence[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the embedded cohort; the folder appears whole under its name, or not at all.
@@ -51,25 +53,25 @@ def write_phantom(
         grid: Voxels along x, y, z over OpenBHB's field of view (181.5 x 217.5 x 181.5 mm).
         scanner_strength: Multiplies every scanner effect; 0 is none, 1 the usual spread.
         seed: Of every draw.
+        sites: Labels of those to write, as they are in the whole cohort; None: all.
         on_progress: Called with (participants written, participants in all).
 
     Raises:
-        DataError: the place holds something that is not a phantom, or cannot be written.
+        DataError: the place holds something that is not a phantom, or cannot be written; or there
+            is no such site.
     """
     if folder.exists() and not (folder / SETTINGS).is_file():
         raise DataError(
             f"{folder}: exists and is not a phantom (no {SETTINGS}); "
             "give data.path a folder that does not exist yet"
         )
-    settings = {
-        "scale": scale,
-        "grid": list(grid),
-        "scanner_strength": scanner_strength,
-        "seed": seed,
-    }
+    people = draw_participants(scale=scale, seed=seed, sites=sites)
+    settings = settings_of(
+        scale=scale, grid=grid, scanner_strength=scanner_strength, seed=seed, sites=sites
+    )
 
     def fill(temporary: Path) -> None:
-        _fill(temporary, scale, grid, scanner_strength, seed, on_progress)
+        _fill(temporary, people, grid, scanner_strength, seed, on_progress)
         write_json(temporary / SETTINGS, settings)
 
     try:
@@ -78,23 +80,68 @@ def write_phantom(
         raise DataError(f"{folder}: cannot write the phantom: {error.strerror or error}") from error
 
 
-def draw_participants(*, scale: float, seed: int) -> pd.DataFrame:
+def settings_of(
+    *, scale: float, grid: Grid, scanner_strength: float, seed: int, sites: Sequence[str] | None
+) -> dict[str, object]:
+    """Return what `phantom.json` holds: whatever decides the bytes of the folder.
+
+    Raises:
+        DataError: there is no such site.
+    """
+    return {
+        "scale": scale,
+        "grid": list(grid),
+        "scanner_strength": scanner_strength,
+        "seed": seed,
+        "sites": None if sites is None else site_facts(sites)["siteXacq"].tolist(),
+    }
+
+
+def draw_participants(
+    *, scale: float, seed: int, sites: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Return who is in the cohort, without the tissue volumes; OpenBHB's columns, sites in order.
 
     Args:
         scale: In (0, 1]; a site keeps at least 3 participants, a training site at least 3 of them
             in train, and an internal test at least 1.
         seed: Of the ages and sexes.
+        sites: Labels; None: all.
+
+    Raises:
+        DataError: there is no such site.
     """
+    facts = site_facts(sites)
     return pd.concat(
-        [_draw_site(fact, scale, seed) for _, fact in site_facts().iterrows()], ignore_index=True
+        [_draw_site(fact, scale, seed) for _, fact in facts.iterrows()], ignore_index=True
     )
 
 
-def site_facts() -> pd.DataFrame:
-    """Return OpenBHB's sites in aggregate, one row each; the columns are explained in the file."""
+def site_facts(sites: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return OpenBHB's sites in aggregate, one row each, in the file's order.
+
+    The columns are explained in the file.
+
+    Args:
+        sites: Labels; None: all.
+
+    Raises:
+        DataError: there is no such site; the nearest label is offered.
+    """
     with files("fedcl.data").joinpath("openbhb_sites.tsv").open(encoding="utf-8") as table:
-        return pd.read_csv(table, sep="\t", comment="#", dtype={"siteXacq": str})
+        facts = pd.read_csv(table, sep="\t", comment="#", dtype={"siteXacq": str})
+    if sites is None:
+        return facts
+    known = facts["siteXacq"].tolist()
+    for label in sites:
+        if label not in known:
+            close = difflib.get_close_matches(label, known, n=1, cutoff=0.4)
+            nearest = f" (is it {close[0]!r}?)" if close else ""
+            raise DataError(
+                f"the phantom has no site {label!r}{nearest}; its sites are {known[0]} to "
+                f"{known[-1]}, OpenBHB's siteXacq"
+            )
+    return facts[facts["siteXacq"].isin(sites)]
 
 
 def _draw_site(fact: pd.Series, scale: float, seed: int) -> pd.DataFrame:
@@ -148,13 +195,12 @@ def _age_distribution(fact: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _fill(
     folder: Path,
-    scale: float,
+    people: pd.DataFrame,
     grid: Grid,
     scanner_strength: float,
     seed: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    people = draw_participants(scale=scale, seed=seed)
     template = load_template(grid)
     sites = people.drop_duplicates("siteXacq")
     scanners = {

@@ -15,10 +15,13 @@ class Problems:
     Attributes:
         found: What prevents training.
         notes: What a user should know and nothing needs mending for.
+        who: Participants without an "age" or a "scan", or listed "twice": what a site's card
+            counts.
     """
 
     found: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    who: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, message: str) -> None:
         """Add a problem."""

@@ -12,16 +12,30 @@ from fedcl.labels import site_order
 from fedcl.seeds import derive
 
 
-def draw_splits(table: pd.DataFrame, splits: Splits, *, seed: int) -> pd.Series:
+def draw_splits(
+    table: pd.DataFrame, splits: Splits, *, seed: int, one_site: bool = False
+) -> pd.Series:
     """Return a split for each row: whole external sites, and a share of every other site.
 
-    All scans of a participant are in the same split.
+    All scans of a participant are in the same split. A site that sees itself only draws for itself
+    what is drawn for it among the others.
+
+    Args:
+        table: The participants.
+        splits: How they are split.
+        seed: Names every draw.
+        one_site: The table is of one site: labels that are not in it are other sites'.
 
     Raises:
         DataError: an external site that is not in the table, or none left to train on.
     """
     sites = sorted(table["site"].unique(), key=site_order)
     wanted = splits.external_sites
+    if isinstance(wanted, int) and wanted and one_site:
+        raise DataError(
+            f"data.splits.external_sites: {wanted} sites cannot be drawn where a site sees itself "
+            "only; name the labels of the external sites, the same at every site, or write 0"
+        )
     if isinstance(wanted, int):
         if wanted >= len(sites):
             raise DataError(
@@ -31,7 +45,7 @@ def draw_splits(table: pd.DataFrame, splits: Splits, *, seed: int) -> pd.Series:
         external = set(sorted(sites, key=lambda site: derive(seed, "external site", site))[:wanted])
     else:
         unknown = [site for site in wanted if site not in sites]
-        if unknown:
+        if unknown and not one_site:
             raise DataError(
                 f"data.splits.external_sites: no site {', '.join(unknown)}; there are "
                 f"{', '.join(sites)}"

@@ -17,8 +17,13 @@ from fedcl.data.splits import draw_splits
 from fedcl.errors import DataError
 
 
-def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Cohort:
+def read_table_cohort(
+    data: TableData, *, seed: int, problems: Problems, own_site: str | None = None
+) -> Cohort:
     """Return the cohort; every numeric column of the features file is a feature.
+
+    Problems are collected, and what makes going on pointless is raised. With `own_site`, other
+    sites' rows are not looked at.
 
     Raises:
         DataError: no such folder or file, a missing column, no numeric column.
@@ -26,7 +31,14 @@ def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Coho
     if not data.path.is_dir():
         raise DataError(f"{data.path}: no such folder; set data.path to the table's folder")
     who, what = data.path / data.participants, data.path / data.features
-    table = tidy(read_table(who), data.columns, who, problems, needs_split=data.splits is None)
+    table = tidy(
+        read_table(who),
+        data.columns,
+        who,
+        problems,
+        needs_split=data.splits is None,
+        own_site=own_site,
+    )
     raw = read_table(what)
     ids = column(raw, data.columns.participant, what).map(plain_id)
     # A features file may repeat the participants' columns: age as a feature would be the answer.
@@ -35,6 +47,10 @@ def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Coho
     measures = numbers.loc[:, numbers.notna().mean() > 0.5]
     if measures.shape[1] == 0:
         raise DataError(f"{what}: no numeric column; expected one measure per column")
+    if own_site is not None:
+        own = ids.isin(set(table["participant_id"]))
+        raw, ids = raw[own].reset_index(drop=True), ids[own].reset_index(drop=True)
+        measures = measures[own].reset_index(drop=True)
     wanted, found = matching(table, described(ids, raw, data.columns))
     told_apart = "tell scans apart in the columns that the participants table has for it"
     repeated = list(found[found.duplicated()].unique())
@@ -43,7 +59,9 @@ def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Coho
     )
     shared = list(wanted[wanted.duplicated() & ~table["scan"].duplicated()].unique())
     problems.add_each(str(what), "one row of features for several scans", shared, told_apart)
-    absent = sorted(set(wanted) - set(found))
+    without = ~wanted.isin(set(found))
+    problems.who["scan"] = tuple(table["participant_id"][without].unique())
+    absent = sorted(set(wanted[without]))
     problems.add_each(str(what), "no row of features", absent, f"add it, or remove them from {who}")
     bad = ~np.isfinite(measures.to_numpy(dtype=np.float64))
     for row in np.flatnonzero(bad.any(axis=1)):
@@ -53,12 +71,15 @@ def read_table_cohort(data: TableData, *, seed: int, problems: Problems) -> Coho
                 f"{what}: participant {found[row]}: not a finite number in {columns}; fill it in "
                 "or remove the participant"
             )
-    problems.stop_if_any()
+    table = table[wanted.isin(set(found[~bad.any(axis=1)]))].reset_index(drop=True)
+    if table.empty:
+        problems.stop_if_any()
     if data.splits is not None:
-        table["split"] = draw_splits(table, data.splits, seed=seed)
+        table["split"] = draw_splits(table, data.splits, seed=seed, one_site=own_site is not None)
     table = in_site_order(table)
     wanted, found = matching(table, described(ids, raw, data.columns))
     place = pd.Series(range(len(found)), index=found)
+    place = place[~place.index.duplicated()]
     features = measures.to_numpy(dtype=np.float32)[place[wanted].to_numpy()]
     return Cohort(
         name=f"table {data.path.name}",

@@ -6,12 +6,14 @@ share three of them.
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fedcl.config.data import PhantomData
 from fedcl.data.anatomy import (
     FLUID,
     GREY,
@@ -21,11 +23,19 @@ from fedcl.data.anatomy import (
     load_template,
     region_volumes,
 )
+from fedcl.data.open import open_cohort
 from fedcl.data.phantom import draw_participants, site_facts, write_phantom
 from fedcl.errors import DataError
 
 GRID = (12, 14, 13)
 VOXEL_ML = 181.5 * 217.5 * 181.5 / np.prod(GRID) / 1000
+SETTINGS = {
+    "scale": 0.01,
+    "grid": [12, 14, 13],
+    "scanner_strength": 1.0,
+    "seed": 4,
+    "sites": None,
+}
 MAP, TABLE = "cat12vbm_desc-gm_T1w", "cat12vbm_desc-gm_ROI"
 
 
@@ -95,8 +105,7 @@ def test_the_folder_is_shaped_like_openbhb(phantom):
 
 
 def test_the_settings_are_kept(phantom):
-    settings = json.loads((phantom / "phantom.json").read_text())
-    assert settings == {"scale": 0.01, "grid": [12, 14, 13], "scanner_strength": 1.0, "seed": 4}
+    assert json.loads((phantom / "phantom.json").read_text()) == SETTINGS
 
 
 def test_the_same_seed_gives_the_same_bytes(phantom, tmp_path):
@@ -106,6 +115,59 @@ def test_the_same_seed_gives_the_same_bytes(phantom, tmp_path):
     same, changed = hashes(phantom), hashes(other)
     assert same.keys() == changed.keys()
     assert all(same[name] != changed[name] for name in same)
+
+
+def test_some_sites_are_the_same_bytes_as_in_the_whole(phantom, tmp_path):
+    some = write(tmp_path / "some", sites=("13", "5", "13"))
+    whole, part = hashes(phantom), hashes(some)
+    table = [name for name in part if not name.endswith(".npy")]
+    assert table == ["participants.tsv", "phantom.json"]
+    arrays = [name for name in part if name not in table]
+    assert all(part[name] == whole[name] for name in arrays)
+    everybody = (phantom / "participants.tsv").read_text().splitlines()
+    wanted = [line for line in everybody[1:] if line.split("\t")[-2] in ("5", "13")]
+    assert (some / "participants.tsv").read_text().splitlines() == [everybody[0], *wanted]
+    assert len(arrays) == 2 * len(wanted) > 0
+    assert json.loads((some / "phantom.json").read_text()) == {**SETTINGS, "sites": ["5", "13"]}
+
+
+def test_a_site_that_is_not_in_the_phantom_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(DataError, match=r"no site '055' \(is it '55'\?\)"):
+        write(tmp_path / "some", sites=("5", "055"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def data_of(folder: Path, sites: tuple[str, ...] | None) -> PhantomData:
+    return PhantomData(
+        kind="phantom",
+        path=folder,
+        modality="vbm",
+        scale=0.01,
+        grid=GRID,
+        scanner_strength=1.0,
+        sites=sites,
+    )
+
+
+def test_an_experiment_reads_the_sites_it_names_in_any_order_and_refuses_others(tmp_path):
+    some = write(tmp_path / "some", sites=("5", "13"))
+    for sites in (("5", "13"), ("13", "5")):
+        assert open_cohort(data_of(some, sites), seed=4, cache=tmp_path).sites == ("5", "13")
+    for sites in (("5",), None):
+        with pytest.raises(DataError, match=r"written with sites = \['5', '13'\]"):
+            open_cohort(data_of(some, sites), seed=4, cache=tmp_path)
+    written = open_cohort(data_of(tmp_path / "one", ("5",)), seed=4, cache=tmp_path)
+    assert written.sites == ("5",)
+
+
+def test_a_phantom_from_before_there_was_a_choice_is_the_whole(phantom, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(phantom, old)
+    before = {key: value for key, value in SETTINGS.items() if key != "sites"}
+    (old / "phantom.json").write_text(json.dumps(before))
+    assert len(open_cohort(data_of(old, None), seed=4, cache=tmp_path).sites) == 64
+    with pytest.raises(DataError, match=r"written with sites = None"):
+        open_cohort(data_of(old, ("5",)), seed=4, cache=tmp_path)
 
 
 def test_an_interrupted_writing_leaves_nothing(tmp_path):

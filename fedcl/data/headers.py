@@ -1,0 +1,40 @@
+"""The grid that a scan's own file is on, read from its header alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+
+@dataclass(frozen=True)
+class Header:
+    """Grid of one file, as text.
+
+    Attributes:
+        shape: Elements along each axis.
+        voxel_mm: Edge lengths of a voxel in mm; None where the file does not say (`.npy`).
+        axes: Towards where each axis runs, such as RAS (right, anterior, superior); None likewise.
+    """
+
+    shape: str
+    voxel_mm: str | None
+    axes: str | None
+
+
+def read_header(path: Path) -> Header | None:
+    """Return what a `.npy` or NIfTI file says of its grid; None where it cannot be read."""
+    try:
+        if path.suffix == ".npy":
+            return Header(_times(np.load(path, mmap_mode="r").shape), None, None)
+        image = nibabel.load(path)
+        edges = (f"{float(edge):.4g}" for edge in image.header.get_zooms()[:3])
+        axes = "".join(nibabel.aff2axcodes(image.affine))
+        return Header(_times(image.shape), _times(edges), axes)
+    except (ImageFileError, EOFError, OSError, ValueError, TypeError):
+        return None  # reading the scan itself says what is wrong with it
+
+
+def _times(parts: object) -> str:
+    return " x ".join(str(part) for part in parts)  # type: ignore[attr-defined]
