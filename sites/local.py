@@ -69,7 +69,7 @@ def settled(config: Config, home: Home, name: str) -> Config:
     changes: dict[str, object] = {
         "data": settings.data,
         "output": config.output.model_copy(update={"path": run}),
-        "compute": config.compute.model_copy(update=settings.compute.model_dump()),
+        "compute": config.compute.model_copy(update=settings.compute.model_dump(exclude_none=True)),
     }
     if not isinstance(config.privacy, NoPrivacy):
         changes["privacy"] = config.privacy.model_copy(update={"ledger": home.files.ledger})

@@ -10,17 +10,17 @@ from rich.table import Table
 
 from fedcl.cli.card import run_site_check
 from fedcl.cli.progress import steps
-from fedcl.config.data import Columns, Data, NiftiData, OpenBHBData, Splits, TableData
+from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.site import is_site
 from fedcl.config.text import load
 from fedcl.data.open import cache_folder
 from fedcl.data.preflight import SiteSummary, preflight
+from fedcl.data.recognise import recognise
 from fedcl.errors import ConfigError, DataError
 
 _MIN_PARTICIPANTS = 3
 _SEED = 0
-_ANY_SPLIT = Splits(external_sites=0, internal_fraction=0.1)
 
 
 def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
@@ -34,7 +34,8 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
             raise ConfigError(f"--set {overrides[0]}: changes experiments; edit {path} instead")
         return run_site_check(path, console)
     if path.is_dir() or path.suffix not in (".yaml", ".yml"):
-        data, seed, least = recognise(path), _SEED, _MIN_PARTICIPANTS
+        data: Data = recognise(path)
+        seed, least = _SEED, _MIN_PARTICIPANTS
         cache = path.absolute().parent / ".cache"
     else:
         config: Config = load(path, overrides)
@@ -62,47 +63,6 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
     more = f" ({scans} scans)" if scans != participants else ""
     console.print(f"No problems: {participants} participants{more} at {len(found.sites)} sites.")
     return 0
-
-
-def recognise(folder: Path) -> Data:
-    """Return the data section that reads a folder, by what lies in it.
-
-    Raises:
-        DataError: no such folder, an empty one, or no participants table.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder or experiment (.yaml)")
-    if not any(folder.iterdir()):
-        raise DataError(f"{folder}: the folder is empty")
-    tables = [name for name in ("participants.tsv", "participants.csv") if (folder / name).exists()]
-    if not tables:
-        raise DataError(f"{folder}: no participants.tsv or participants.csv in it")
-    header = (folder / tables[0]).read_text(encoding="utf-8", errors="replace").split("\n", 1)[0]
-    splits = None if "split" in header.replace(",", "\t").split("\t") else _ANY_SPLIT
-    if (folder / "train").is_dir() or (folder / "val").is_dir():
-        return OpenBHBData(kind="openbhb", path=folder, modality="vbm", grid=None, intensity="vbm")
-    for name in ("features.tsv", "features.csv"):
-        if (folder / name).exists():
-            return TableData(
-                kind="table",
-                path=folder,
-                participants=tables[0],
-                features=name,
-                columns=Columns(),
-                splits=splits,
-            )
-    return NiftiData(
-        kind="nifti",
-        path=folder,
-        participants=tables[0],
-        pattern="**/{participant}*.nii*",
-        columns=Columns(),
-        splits=splits,
-        grid=(91, 109, 91),
-        spacing_mm=(2.0, 2.0, 2.0),
-        intensity="zscore",
-        simulated_scanners=None,
-    )
 
 
 def _participants(site: SiteSummary) -> int:

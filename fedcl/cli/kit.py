@@ -60,12 +60,17 @@ def request(
     folder: Annotated[
         Path | None, typer.Option(help="The site's; by default named after the site.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of participants, whose kind is recognised.")
+    ] = None,
 ) -> None:
     """At a site: make its own key, its folder and its request; the same again keeps the key."""
+    from fedcl.data.recognise import recognise
     from fedcl.deployment.joining import prepare_request
 
+    found = None if data is None else recognise(data.absolute(), one_site=True)
     with _disk():
-        made = prepare_request(invitation, folder, _now())
+        made = prepare_request(invitation, folder, _now(), found)
     files = made.folder
     if made.former_key is not None:
         _say(
@@ -79,7 +84,8 @@ def request(
         "Compare by telephone:\n"
         f"  this site's key  {made.request.fingerprint}\n"
         f"  the authority    {made.request.authority}\n"
-        f"Settings: {files.settings}. Say there where the data are, and what may leave the site."
+        f"Settings: {files.settings}. Say there where the data are, and what may leave the site; "
+        f"then look at them: fedcl check {files.settings}"
     )
     for note in made.notes:
         _say(f"Note: {note}")

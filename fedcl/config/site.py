@@ -52,7 +52,8 @@ class SiteCompute(Section):
     """Where the arithmetic runs at this site, whatever the experiment says."""
 
     device: Literal["auto", "cpu", "cuda"]
-    threads: Count
+    threads: Count | None
+    """null: as the experiment says, so that a rehearsal gives the same weights."""
 
 
 class SiteSettings(Section):

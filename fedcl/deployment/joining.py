@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedcl.atomic import write_secret, write_text
+from fedcl.config.data import Data
 from fedcl.config.site import load_site
 from fedcl.deployment.certificate_files import load_authority_certificate
 from fedcl.deployment.fingerprint import certificate_fingerprint, key_fingerprint
@@ -46,7 +47,9 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare_request(path: Path, folder: Path | None, now: datetime) -> Prepared:
+def prepare_request(
+    path: Path, folder: Path | None, now: datetime, data: Data | None = None
+) -> Prepared:
     """Make the site's key, if need be, and its request.
 
     Args:
@@ -54,6 +57,7 @@ def prepare_request(path: Path, folder: Path | None, now: datetime) -> Prepared:
         folder: The site's; by default the one that the invitation lies in if that is a site's, else
             one named after the site in the working directory.
         now: The time.
+        data: How the site's participants are read, for a SITE.yaml that is not there yet.
 
     Raises:
         ConfigError: the invitation cannot be used, the folder is another's, or its key is unusable.
@@ -71,7 +75,7 @@ def prepare_request(path: Path, folder: Path | None, now: datetime) -> Prepared:
     key = load_node_key(files.key) if files.key.exists() else make_node_key(files.key)
     write_text(files.public_key, public_line(key.public_key()) + "\n")
     if not files.settings.exists():
-        write_text(files.settings, site_template(invitation))
+        write_text(files.settings, site_template(invitation, data))
         write_site_units(files.path, invitation.site, invitation.server)
     request = make_request(invitation, key, now)
     write_text(files.request, request_text(request), durable=True)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from fedcl.shapes import PerParticipant
@@ -47,6 +46,8 @@ def clipped_sums(
     if gradients == "loop":
         yield lambda losses, owners: _one_by_one(network, losses, owners, clip_norm=clip_norm)
         return
+    from opacus import GradSampleModule  # 2 s: every message of a deployed site is a new process
+
     # The loss is a sum over participants, so that the hooks scale nothing.
     wrapped = GradSampleModule(network, loss_reduction="sum")
     try:

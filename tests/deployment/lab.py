@@ -80,13 +80,14 @@ class Lab:
     def invite(self, site: str) -> None:
         """Make a site's folder from its invitation, and approve its key."""
         home = self.home(site)
-        self.fedcl("kit", "request", f"lab/invitations/{site}.yaml", "--folder", str(home))
-        self.fedcl("kit", "approve", "lab", str(home / "request.yaml"), "--yes")
         own_rows(self.folder / "data", home / "data", site)
+        self.fedcl(
+            *("kit", "request", f"lab/invitations/{site}.yaml"),
+            *("--folder", str(home), "--data", str(home / "data")),
+        )
+        self.fedcl("kit", "approve", "lab", str(home / "request.yaml"), "--yes")
         settings = yaml.safe_load(self.settings(site).read_text())
-        settings["data"] = {**self.tree["data"], "path": "data"}
         settings["limits"]["min_participants"] = 3
-        settings["compute"] = {"device": "cpu", "threads": 1}
         if self.through is not None:
             settings["server"] = self.through
         self.settings(site).write_text(yaml.safe_dump(settings))
