@@ -59,6 +59,7 @@ class Chain:
         lines: What they call its lines, such as "charges".
         durable: Whether a line must outlive a power cut too; without, only a killed process.
         error: What is raised where it cannot be trusted.
+        advice: What to do then.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Chain:
     lines: str
     durable: bool
     error: type[PrivacyError] = PrivacyError
+    advice: str = "restore it from a backup"
 
     @property
     def mark(self) -> Path:
@@ -187,21 +189,24 @@ def looked(chain: Chain) -> Looked:
             entry = json.loads(text)
             before = entry.pop(_BEFORE)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            problem = f"{chain.path}, line {number}: cannot be read ({error}); {_advice(chain)}"
+            problem = f"{chain.path}, line {number}: cannot be read ({error}); {chain.advice}"
             break
         if before != hashes[-1]:
             problem = (
                 f"{chain.path}, line {number}: does not follow from the line before: one of the "
-                f"two was altered or moved; {_advice(chain)}"
+                f"two was altered or moved; {chain.advice}"
             )
             break
         entries.append(entry)
         hashes.append(_digest(text + b"\n"))
+    follows = len(entries)
+    if problem is not None and follows < len(lines):
+        del entries[-1:]  # where two lines do not fit together, either may be the altered one
     if count > len(lines):
         problem = (
             f"{chain.path}: {count} {chain.lines} were made and {len(lines)} are there, line "
-            f"{len(entries) + 1} is the first that is gone; a {chain.name} that lost lines cannot "
-            "be trusted. Restore it from a backup"
+            f"{follows + 1} is the first that is gone; a {chain.name} that lost lines cannot "
+            f"be trusted: {chain.advice}"
         )
     elif problem is None and (
         hashes[count] != marked or len(lines) > count + 1 or (rest and len(lines) > count)
@@ -223,7 +228,7 @@ def read_mark(chain: Chain) -> tuple[int, str]:
     # Bytes that are no text are no mark either.
     found = _MARK.fullmatch(chain.mark.read_bytes().decode("ascii", "replace"))
     if found is None:
-        raise chain.error(f"{chain.mark}: damaged; {_advice(chain)}")
+        raise chain.error(f"{chain.mark}: damaged; {chain.advice}")
     return int(found[1]), found[2]
 
 
@@ -253,12 +258,8 @@ def _altered(chain: Chain, count: int) -> str:
     where = f", line {count}" if count else ""
     return (
         f"{chain.path}{where}: altered, or its mark {chain.mark.name} was, which counts {count} "
-        f"{chain.lines}; {_advice(chain)}"
+        f"{chain.lines}; {chain.advice}"
     )
-
-
-def _advice(chain: Chain) -> str:
-    return f"restore the {chain.name} from a backup"
 
 
 def _digest(line: bytes) -> str:

@@ -12,7 +12,14 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedcl.config.text import fingerprint
-from fedcl.errors import ConfigError, DataError, FedclError, PrivacyError, RunError
+from fedcl.errors import (
+    ConfigError,
+    DataError,
+    FedclError,
+    PrivacyError,
+    ReceiptError,
+    RunError,
+)
 from fedcl.header import WireError
 from fedcl.release import (
     REFUSALS,
@@ -21,7 +28,6 @@ from fedcl.release import (
     PrivateMomentShare,
     Refusal,
     Release,
-    receipt,
 )
 from fedcl.secure_sum.errors import SecureSumError
 from fedcl.wire.orders import (
@@ -38,6 +44,7 @@ from fedcl.wire.orders import (
 from fedcl.wire.releases import encode_release
 from sites.gradient import share_gradient
 from sites.private_moments import share_private_moments
+from sites.receipts import receipt_of
 from sites.secure_sum import answer, require_own_identity, summed
 from sites.site import Site, introduce, open_site
 from sites.training import share_moments, train
@@ -99,24 +106,36 @@ def _answer(
 ) -> Message:
     partition = int(context.node_config["partition-id"])
     site: Site | None = None
-    round_number = 0
+    question: Asked | None = None
     release: Release
     try:
-        instruction = decode(message.content)
-        round_number = instruction.round
-        _require_agreed(context, instruction.config_text)
-        site = open_site(instruction.config_text, partition)
-        release = work(site, instruction)
+        question = decode(message.content)
+        _require_agreed(context, question.config_text)
+        site = open_site(question.config_text, partition)
+        release = work(site, question)
+        site.memory.keep_receipt(receipt_of(release, question, site))
     except Exception as error:
-        release = Refusal(site.label if site else f"number {partition}", _category(error))
-        if site is None:
-            logging.getLogger("fedcl.site").exception("site number %d cannot open", partition)
-        else:
-            site.memory.log_failure(traceback.format_exc())
-    line = receipt(release, round_number=round_number)
-    if site is not None:
-        site.memory.keep_receipt(line)
+        release = _refusal(error, site, partition)
+        if site is not None and not isinstance(error, ReceiptError):
+            _keep_receipt(release, question, site)
     return Message(encode_release(release), reply_to=message)
+
+
+def _refusal(error: Exception, site: Site | None, partition: int) -> Refusal:
+    """Log a failure in full, and return what may be said of it."""
+    if site is None:
+        logging.getLogger("fedcl.site").exception("site number %d cannot open", partition)
+    else:
+        site.memory.log_failure(traceback.format_exc())
+    return Refusal(site.label if site else f"number {partition}", _category(error))
+
+
+def _keep_receipt(refusal: Refusal, question: Instruction | SumQuestion | None, site: Site) -> None:
+    """Keep a refusal's receipt; a site that cannot still says that it refuses."""
+    try:
+        site.memory.keep_receipt(receipt_of(refusal, question, site))
+    except ReceiptError:
+        site.memory.log_failure(traceback.format_exc())
 
 
 def _require_agreed(context: Context, config_text: str) -> None:
@@ -131,7 +150,7 @@ def _require_agreed(context: Context, config_text: str) -> None:
 
 def _category(error: Exception) -> str:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy, summing = REFUSALS
+    data, configuration, altered, memory, training, privacy, summing, record = REFUSALS
     match error:
         case DataError():
             return data
@@ -141,6 +160,8 @@ def _category(error: Exception) -> str:
             return configuration
         case RunError():
             return memory
+        case ReceiptError():
+            return record
         case PrivacyError():
             return privacy
         case SecureSumError():
