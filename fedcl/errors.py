@@ -33,6 +33,10 @@ class PrivacyError(FedclError):
     exit_code = 4
 
 
+class ReceiptError(PrivacyError):
+    """A record of what left a site that cannot be written or trusted."""
+
+
 class RoundError(FedclError):
     """A round that cannot be completed: too few sites, no valid update."""
 

@@ -49,3 +49,21 @@ def get_pairs(header: Mapping[str, object], names: str, values: str) -> dict[str
     if not len(pairs) == len(keys) == len(data):
         raise WireError(f"{names}, {values}: expected one value for each name, once")
     return pairs
+
+
+def header_bytes(header: Mapping[str, object]) -> int:
+    """Return the bytes of a header's names and values, as they travel."""
+    return sum(
+        len(key) + sum(map(_size, value if isinstance(value, list) else [value]))
+        for key, value in header.items()
+    )
+
+
+def _size(value: object) -> int:
+    match value:
+        case str():
+            return len(value.encode())
+        case bytes():
+            return len(value)
+        case _:
+            return 8

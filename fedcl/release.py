@@ -1,4 +1,4 @@
-"""Everything that may leave a site: each a kind of release, with a receipt.
+"""Everything that may leave a site: each a kind of release.
 
 A site hands one of these to the wire and nothing else; the wire cannot encode anything else. No
 release holds a participant's id, a path, or a value of one participant.
@@ -239,6 +239,7 @@ REFUSALS = (
     "its privacy ledger allows no further round or cannot be used",
     "it does not go on with the secure sum; its own log says why",
     "the site's own limits do not allow it",
+    "its record of what left it cannot be kept, so nothing leaves",
 )
 
 Release = (
@@ -275,57 +276,3 @@ def arrays_of(release: Release) -> State:
 def moments_of(release: Release) -> NodeSums | None:
     """Return the moments a release holds."""
     return release.moments if isinstance(release, MomentShare | Update) else None
-
-
-def receipt(release: Release, *, round_number: int) -> dict[str, object]:
-    """Return the line a site keeps of what it let go: kind, round, arrays and bytes, no values.
-
-    Raises:
-        TypeError: the object is not a release.
-        ValueError: it is malformed: wrong type of array, or a reason that is not a category.
-    """
-    if not isinstance(release, Release):
-        raise TypeError(f"{type(release).__name__} is not a release: it may not leave the site")
-    if isinstance(release, Refusal) and release.reason not in REFUSALS:
-        raise ValueError("a refusal's reason is one of release.REFUSALS; details stay at the site")
-    arrays, moments = dict(arrays_of(release)), moments_of(release)
-    if moments is not None:
-        arrays |= {f"moments {name}": array for name, array in moments.arrays().items()}
-    allowed = _types(release)
-    for name, array in arrays.items():
-        if array.dtype not in allowed:
-            raise ValueError(f"{name}: {array.dtype} may not leave the site in this release")
-    return {
-        "kind": type(release).__name__.lower(),
-        "round": round_number,
-        "arrays": len(arrays),
-        "bytes": sum(array.nbytes for array in arrays.values()) + _secret_bytes(release),
-        "participants": getattr(release, "participants", 0),
-    }
-
-
-def _types(release: Release) -> tuple[type[np.generic], ...]:
-    """The types of array that a kind of release may hold."""
-    match release:
-        case Introduction():
-            return (np.float64,)
-        case MaskedInput():
-            return (np.uint32, np.uint64)
-        case _:
-            return (np.float32,)
-
-
-def _secret_bytes(release: Release) -> int:
-    """The bytes of keys, shares and signatures."""
-    match release:
-        case SumOffer(keys=keys):
-            found = [keys.mask_key, keys.share_key, keys.self_mask, keys.signature]
-        case SealedShares():
-            found = list(release.sealed.values())
-        case SurvivorSignature():
-            found = [release.signature]
-        case RevealedShares():
-            found = [*release.mask_keys.values(), *release.self_masks.values()]
-        case _:
-            found = []
-    return sum(map(len, found))

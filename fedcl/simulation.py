@@ -25,6 +25,8 @@ from fedcl.compute import choose_workers, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.text import resolved
 from fedcl.handover import Parcel, fresh_folder, put
+from fedcl.receipts.kept import put_aside_damaged
+from fedcl.run_folder import RunFolder
 from fedcl.workers import worker_pool
 from server.app import app as server_app
 from sites.app import app as site_app
@@ -42,6 +44,8 @@ def simulate(config: Config, *, sites: int, resume: bool, on_reply: OnReply | No
     Raises:
         FedclError: what the server app raises.
     """
+    if resume:
+        put_aside_damaged(RunFolder(config.output.path).sites)
     settings = {"config": resolved(config), "resume": resume}
     context = Context(_RUN, _SERVER_NODE, {}, RecordDict(), settings)
     use_threads(config.compute)

@@ -32,6 +32,9 @@ UPDATE = "update"
 PRIVATE_MOMENTS = "private moments"
 """The purpose of the sum of moments with noise."""
 
+GRADIENTS = "gradients"
+"""The purpose of the sum of gradients at a step, but for the step's number."""
+
 _WEIGHTS, _MOMENTS, _TERMS = "weights/", "moments/", "terms/"
 _GRADIENTS, _PRIVATE_MOMENTS = "gradients/", "private moments/"
 
@@ -46,7 +49,7 @@ def moments_purpose(stretch: int) -> str:
 
 def gradients_purpose(step: int) -> str:
     """Return the purpose of the sum of gradients at a step that all sites take together."""
-    return f"gradients {step}"
+    return f"{GRADIENTS} {step}"
 
 
 def plan_of(

@@ -6,21 +6,20 @@ A failure is logged at the site in full and leaves it as a category only.
 import logging
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from typing import TypeVar
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedcl.config.text import fingerprint
-from fedcl.deployment.home import Home
 from fedcl.errors import (
     ConfigError,
     DataError,
     FedclError,
     LimitError,
     PrivacyError,
+    ReceiptError,
     RunError,
 )
 from fedcl.header import WireError
@@ -31,7 +30,6 @@ from fedcl.release import (
     PrivateMomentShare,
     Refusal,
     Release,
-    receipt,
 )
 from fedcl.secure_sum.errors import SecureSumError
 from fedcl.wire.orders import (
@@ -47,16 +45,14 @@ from fedcl.wire.orders import (
 )
 from fedcl.wire.releases import encode_release
 from sites.gradient import share_gradient
-from sites.local import begin_round, require_open, require_releasable
+from sites.place import Place, place_of
 from sites.private_moments import share_private_moments
 from sites.secure_sum import answer, require_own_identity, summed
-from sites.site import Site, introduce, open_home, open_site
+from sites.site import Site, introduce
 from sites.training import share_moments, train
 
 app = ClientApp()
 
-SETTINGS = "site-config"
-"""Node configuration: the SITE.yaml of a site between institutions; absent in a simulation."""
 AGREED = "config-sha256"
 """Node configuration: the one experiment that a site takes part in; any, where it is absent."""
 
@@ -110,74 +106,44 @@ def _answer(
     decode: Callable[[RecordDict], Asked],
     work: Callable[[Site, Asked], Release],
 ) -> Message:
-    place: Home | int | None = None
+    place: Place | None = None
     site: Site | None = None
-    round_number = 0
+    question: Asked | None = None
     release: Release
     try:
-        place = _place(context)
-        if isinstance(place, Home):
-            require_open(place)
-        order = decode(message.content)
-        round_number = order.round
-        _require_agreed(context, order.config_text)
-        if isinstance(place, Home):
-            site = open_home(order.config_text, place)
-            if _begins_training(message, order):
-                begin_round(site.config, place)
-        else:
-            site = open_site(order.config_text, place)
-        release = work(site, order)
-        if isinstance(place, Home):
-            require_releasable(release, place)
+        place = place_of(context)
+        question = decode(message.content)
+        _require_agreed(context, question.config_text)
+        site = place.open(question.config_text, trains=_begins_training(message, question))
+        release = work(site, question)
+        place.allow(release)
+        content = encode_release(release)
+        place.keep_receipt(release, content, question, site)
     except Exception as error:
-        release = Refusal(_name(site, place), _category(error))
-        _log_failure(site, place)
-    line = receipt(release, round_number=round_number)
-    content = encode_release(release)
-    if isinstance(place, Home):
-        line["objects"] = list(get_all_nested_objects(content))
-    if site is not None:
-        site.memory.keep_receipt(line)
+        release = _refusal(error, place, site)
+        content = encode_release(release)
+        if place is not None and not isinstance(error, ReceiptError):
+            with suppress(ReceiptError):  # a site that cannot keep one still says that it refuses
+                place.keep_receipt(release, content, question, site)
     return Message(content, reply_to=message)
 
 
-def _place(context: Context) -> Home | int:
-    """Return where this site is: in a folder of its own, or a number in a simulation's cohort."""
-    settings = context.node_config.get(SETTINGS)
-    if settings is not None:
-        return Home.of(Path(str(settings)))
-    return int(context.node_config["partition-id"])
+def _refusal(error: Exception, place: Place | None, site: Site | None) -> Refusal:
+    """Keep the details of a failure at the site, and return what may be said of it."""
+    details = traceback.format_exc()
+    if place is None:
+        logging.getLogger("fedcl.site").error("the site's settings cannot be read\n%s", details)
+        return Refusal("without settings", _category(error))
+    place.log_failure(details, site)
+    return Refusal(site.label if site else place.name, _category(error))
 
 
-def _begins_training(message: Message, order: Instruction | SumQuestion) -> bool:
+def _begins_training(message: Message, question: Instruction | SumQuestion) -> bool:
+    """Whether a round's training begins: where all take steps together, with the first of them."""
     kind = message.metadata.message_type
     if kind == GRADIENT:
-        return isinstance(order, Instruction) and order.stretch == 1
+        return isinstance(question, Instruction) and question.stretch == 1
     return kind == TRAIN
-
-
-def _name(site: Site | None, place: Home | int | None) -> str:
-    if site is not None:
-        return site.label
-    match place:
-        case Home():
-            return place.settings.site
-        case int():
-            return f"number {place}"
-        case _:
-            return "without settings"
-
-
-def _log_failure(site: Site | None, place: Home | int | None) -> None:
-    """Keep the details of the failure under way, which never leave the site."""
-    details = traceback.format_exc()
-    if isinstance(place, Home):
-        place.log_failure(details)
-    elif site is not None:
-        site.memory.log_failure(details)
-    else:
-        logging.getLogger("fedcl.site").error("%s cannot open\n%s", _name(site, place), details)
 
 
 def _require_agreed(context: Context, config_text: str) -> None:
@@ -192,7 +158,7 @@ def _require_agreed(context: Context, config_text: str) -> None:
 
 def _category(error: Exception) -> str:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy, summing, limits = REFUSALS
+    data, configuration, altered, memory, training, privacy, summing, limits, record = REFUSALS
     match error:
         case DataError():
             return data
@@ -204,6 +170,8 @@ def _category(error: Exception) -> str:
             return limits
         case RunError():
             return memory
+        case ReceiptError():
+            return record
         case PrivacyError():
             return privacy
         case SecureSumError():

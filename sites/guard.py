@@ -9,6 +9,7 @@ it passed on stands in `egress.jsonl`, call by call, every byte.
 import json
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
     get_object_head_values_from_object_content,
     get_object_id,
 )
@@ -41,6 +43,8 @@ from fedcl.deployment.relay import (
     relay,
 )
 from fedcl.deployment.tls import trusting
+from fedcl.release import REFUSALS, Refusal
+from fedcl.wire.releases import encode_release
 
 SAFE_WORDS = {
     1: "the bundle cannot be loaded at the site",
@@ -64,6 +68,10 @@ class OnlyReceipted:
         self._home = home
         self._approvals = Approvals(home.files.approved)
         self._allowed = Receipted(home.files.receipts)
+        # That it refuses, a site can say even where its disk takes no receipt.
+        for reason in REFUSALS:
+            refusal = encode_release(Refusal(home.settings.site, reason))
+            self._allowed.always(get_all_nested_objects(refusal))
         self._renamed: dict[str, tuple[str, bytes]] = {}
         self._messages: set[str] = set()
         self._node: int | None = None
@@ -200,6 +208,10 @@ class Receipted:
         self._file = receipts
         self._read = 0
         self._names: set[str] = set()
+
+    def always(self, names: Iterable[str]) -> None:
+        """Let these pass too."""
+        self._names.update(names)
 
     def has(self, name: str) -> bool:
         """Return whether a receipt names this object."""

@@ -4,7 +4,6 @@ Each round writes a new version named by its number and reads the newest version
 round that is repeated after a crash starts from the same memory, and gives the same update.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import numpy as np
 from fedcl.atomic import read_tensors, write_tensors
 from fedcl.errors import RunError
 from fedcl.moments.sums import NodeSums
+from fedcl.receipts.kept import NAME, Receipts
+from fedcl.receipts.line import Receipt
 from fedcl.release import State
 from sites.sum_memory import SumMemory
 
@@ -75,6 +76,10 @@ class Versions:
 class SiteMemory:
     """The folder of one site in one run.
 
+    Args:
+        folder: Where it lies.
+        receipts: Those of all runs, where the site keeps one record; by default the run's own.
+
     Attributes:
         tensors: Of the network, those that stay at the site.
         optimizer: The optimiser's state.
@@ -82,17 +87,21 @@ class SiteMemory:
         midway_optimizer: The optimiser's state there.
         charges: How many lines the privacy ledger had, and the last step taken.
         sums: The secure sum under way.
+        receipts: Of what left the site.
+        paid: Whether this process has charged the privacy ledger for what it is about to say.
     """
 
-    def __init__(self, folder: Path, receipts: Path | None = None) -> None:
+    def __init__(self, folder: Path, receipts: Receipts | None = None) -> None:
         self.folder = folder
-        self._receipts = receipts or folder / "receipts.jsonl"
         self.tensors = Versions(folder / "tensors")
         self.optimizer = Versions(folder / "optimizer")
         self.midway = Versions(folder / "midway")
         self.midway_optimizer = Versions(folder / "midway-optimizer")
         self.charges = Versions(folder / "charges")
         self.sums = SumMemory(folder / "sums")
+        # A simulation does not wait for the disk 64 times a round.
+        self.receipts = receipts or Receipts(folder / NAME, durable=False)
+        self.paid = False
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")
 
@@ -133,11 +142,13 @@ class SiteMemory:
             found.setdefault(who, {})[array] = values
         return {who: NodeSums(**arrays) for who, arrays in found.items()}
 
-    def keep_receipt(self, receipt: dict[str, object]) -> None:
-        """Append one line to the site's record of what left it."""
-        self._receipts.parent.mkdir(parents=True, exist_ok=True)
-        with self._receipts.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(receipt) + "\n")
+    def keep_receipt(self, receipt: Receipt) -> None:
+        """Add a line to the record of what left the site, before it leaves.
+
+        Raises:
+            ReceiptError: the record cannot be trusted, or the disk refuses it.
+        """
+        self.receipts.keep(receipt)
 
     def log_failure(self, text: str) -> None:
         """Append the details of a failure, which never leave the site."""

@@ -69,6 +69,7 @@ def _charge(
         raise PrivacyError(f"{ledger.path}: lines are gone that this run has paid; restore it")
     charge = Charge(what, site.config.name, round_number, cost)
     ledger.charge(charge, delta=privacy.delta, budget=privacy.budget)
+    site.memory.paid = True
     memory.write(round_number, {_CHARGES: np.array(len(ledger.charges()))}, durable=True)
 
 

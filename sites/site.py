@@ -16,6 +16,7 @@ from fedcl.errors import ConfigError
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
 from fedcl.pooled import feature_sums
+from fedcl.receipts.kept import Receipts
 from fedcl.release import Introduction, State
 from fedcl.run_folder import RunFolder
 from sites.local import agreed, require_enough
@@ -86,7 +87,7 @@ def _opened(config: Config, cohort: Cohort, label: str, home: Home | None) -> Si
         rows = rows[:0]
     memory = SiteMemory(
         RunFolder(config.output.path).site_path(label),
-        receipts=home.files.receipts if home else None,
+        receipts=Receipts(home.files.receipts, durable=True) if home else None,
     )
     return Site(label, config, cohort, rows, memory, home)
 

@@ -308,9 +308,13 @@ def test_receipts_hold_the_share_and_no_embedding(tree):
     simulate(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path).site_path("south")
     lines = [json.loads(line) for line in (folder / "receipts.jsonl").read_text().splitlines()]
-    assert [line["kind"] for line in lines] == ["introduction", "momentshare", "update"]
-    assert lines[1]["arrays"] == 3
-    assert lines[1]["bytes"] == 4 * 8 * (1 + 4 + 10)
+    assert [line["kind"] for line in lines] == ["introduction", "moments", "update"]
+    arrays = {array["name"]: array["bytes"] for array in lines[1]["arrays"]}
+    assert arrays == {
+        "moments count": 4 * 8,
+        "moments total": 4 * 8 * 4,
+        "moments squares": 4 * 8 * 10,
+    }
 
 
 # --- sites that join, leave or fail -----------------------------------------------------------

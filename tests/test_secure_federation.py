@@ -220,12 +220,23 @@ def test_receipts_tell_the_exchanges_and_nothing_is_kept_when_the_sum_is_over(tr
     simulate(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path).site_path("south")
     lines = [json.loads(line) for line in (folder / "receipts.jsonl").read_text().splitlines()]
-    exchanges = [kind.__name__.lower() for kind in EXCHANGES]
+    exchanges = [
+        "sum offer",
+        "sealed shares",
+        "masked input",
+        "survivor signature",
+        "revealed shares",
+    ]
     assert [line["kind"] for line in lines] == ["introduction", *exchanges, *exchanges]
     words = sum(array.size for array in final_weights(config).values())
     terms = RunFolder(config.output.path).read_log()[0]["terms"]
-    assert lines[8]["bytes"] == 8 * (words + 3 * len(terms))
-    assert all(0 < line["bytes"] < 1000 for line in lines[4:8] if line["kind"] != "maskedinput")
+    (array,) = lines[8]["arrays"]
+    assert array["bytes"] == 8 * (words + 3 * len(terms))
+    assert array["norm"] is None
+    assert [line["masked"] for line in lines[6:]] == [False, False, True, False, False]
+    assert len({line["attempt"] for line in lines[1:6]}) == 1
+    assert len({line["attempt"] for line in lines}) == 3  # the introduction is part of none
+    assert all(0 < line["bytes"] < 1000 for line in lines[4:8] if line["kind"] != "masked input")
     assert sorted(path.name for path in (folder / "sums").iterdir()) == [".lock", "attempts.txt"]
 
 

@@ -9,7 +9,8 @@ from flwr.app import Array, ConfigRecord, RecordDict
 from fedcl.header import WireError
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums, shapes_of
-from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, TermSum, Update, receipt
+from fedcl.receipts.described import describe
+from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, TermSum, Update
 from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
 from fedcl.wire.records import fresh_copy, moments_bytes, payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
@@ -103,7 +104,7 @@ def test_moments_that_are_not_whole_are_refused(rng):
 def test_double_precision_moments_may_not_leave(rng):
     share = MomentShare("a", 3, 13, sums(rng).astype(np.float64), 0.5)
     with pytest.raises(ValueError, match="moments count: float64 may not leave"):
-        receipt(share, round_number=3)
+        describe(share, round_number=3)
 
 
 def test_an_altered_configuration_is_noticed():
@@ -156,21 +157,19 @@ def test_a_foreign_record_is_refused():
 
 def test_only_a_release_may_leave():
     with pytest.raises(TypeError, match="not a release"):
-        receipt({"participant_id": "x"}, round_number=1)
+        describe({"participant_id": "x"}, round_number=1)
 
 
 def test_the_reason_of_a_refusal_is_a_category():
     with pytest.raises(ValueError, match="details stay at the site"):
-        receipt(Refusal("a", "sub-012 is 3 years old"), round_number=1)
+        describe(Refusal("a", "sub-012 is 3 years old"), round_number=1)
 
 
 def test_double_precision_weights_may_not_leave():
     spoiled = Update("a", 1, 3, {"x": np.zeros(2)}, {}, 0, 0.0)
     with pytest.raises(ValueError, match="x: float64 may not leave"):
-        receipt(spoiled, round_number=1)
+        describe(spoiled, round_number=1)
 
 
-def test_a_receipt_counts_bytes_and_holds_no_value(rng):
-    line = receipt(update(rng), round_number=4)
-    assert line == {"kind": "update", "round": 4, "arrays": 3, "bytes": 52, "participants": 13}
+def test_nothing_adds_up_to_nothing():
     assert FeatureSums.add_all([]) is None

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fedcl.header import WireError
-from fedcl.release import SumOffer, receipt
+from fedcl.receipts.described import describe
+from fedcl.release import SumOffer
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
     AllKeys,
@@ -119,11 +120,4 @@ def test_a_malformed_question_is_refused_by_name(relayed, changes, message):
 
 def test_a_vector_that_is_not_masked_words_may_not_leave():
     with pytest.raises(ValueError, match="words: float64 may not leave"):
-        receipt(MaskedInput("12", 4, np.zeros(3)), round_number=4)
-
-
-def test_receipts_count_keys_shares_and_words():
-    sizes = [receipt(answer, round_number=4)["bytes"] for answer in ANSWERS]
-    assert sizes == [32 + 8 + 32 + 64 + 1, 91, 64, 2, 2]
-    masked = MaskedInput("12", 4, np.zeros(3, np.uint32))
-    assert receipt(masked, round_number=4)["bytes"] == 12
+        describe(MaskedInput("12", 4, np.zeros(3)), round_number=4)

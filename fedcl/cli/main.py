@@ -14,6 +14,7 @@ from rich.console import Console
 from fedcl import __version__
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
+from fedcl.cli.receipts import app as receipts_app
 from fedcl.errors import FedclError
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def phantom(
 
 app.add_typer(kit_app, name="kit")
 app.add_typer(ledger_app, name="ledger")
-app.add_typer(kit_app, name="kit")
+app.add_typer(receipts_app, name="receipts")
 
 
 @app.command()

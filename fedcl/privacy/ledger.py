@@ -5,24 +5,17 @@ killed in between has paid too much and never too little. Every line holds the h
 before, and a second file how many there are: a ledger that was cut, altered or removed is refused.
 """
 
-import fcntl
-import hashlib
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedcl.atomic import sync, write_text
+from fedcl.chained import Chain, Entry
 from fedcl.errors import PrivacyError
 from fedcl.labels import file_stem
 from fedcl.privacy.accounting import NoisySums, epsilon, within
 
 SITES = "sites"
 """The name of the server's ledger, whose units are whole sites."""
-
-_START = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._head = path.with_suffix(".head")
+        self._chain = Chain(path, name="ledger", lines="charges", durable=True)
 
     @staticmethod
     def of(folder: Path, site: str) -> "Ledger":
@@ -64,8 +57,8 @@ class Ledger:
         Raises:
             PrivacyError: the ledger is damaged, cut, or half of it is missing.
         """
-        with self._locked():
-            return self._read()[0]
+        with self._chain.opened() as chain:
+            return self._charges(chain.entries())
 
     def epsilon(self, *, delta: float) -> float:
         """Return what everything together has cost.
@@ -87,86 +80,26 @@ class Ledger:
             PrivacyError: the budget would be passed, nothing is then written; or the ledger cannot
                 be used.
         """
-        with self._locked():
-            charges, last = self._read()
-            costs = [charge.cost for charge in charges]
+        with self._chain.opened() as chain:
+            costs = [charge.cost for charge in self._charges(chain.entries())]
             if not within([*costs, new.cost], delta=delta, budget=budget):
                 raise PrivacyError(
                     f"{self.path}: {new.what} of round {new.round} would cost epsilon "
                     f"{epsilon([*costs, new.cost], delta=delta):.2f} in total, over the budget of "
                     f"{budget:g} (now {epsilon(costs, delta=delta):.2f}, delta {delta:g})"
                 )
-            line = _line(new, last)
-            fresh = not self.path.exists()
-            with self.path.open("ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-            if fresh:
-                sync(self.path.parent)
-            self._mark(len(charges) + 1, _digest(line))
+            chain.append(asdict(new))
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with (self.path.parent / f".{self.path.stem}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _charges(self, entries: Iterable[Entry]) -> tuple[Charge, ...]:
+        return tuple(self._charge(entry, number) for number, entry in enumerate(entries, 1))
 
-    def _read(self) -> tuple[tuple[Charge, ...], str]:
-        """Return the charges and the last line's hash; mend what a killed process left."""
-        raw = self.path.read_bytes() if self.path.exists() else b""
-        count, digest = self._marked()
-        *lines, rest = raw.split(b"\n")
-        if count > len(lines):
-            raise PrivacyError(
-                f"{self.path}: {count} charges were made and {len(lines)} are there; a ledger that "
-                "lost lines cannot be trusted. Restore it from a backup"
-            )
-        charges, last, marked = [], _START, _START
-        for number, text in enumerate(lines, 1):
-            charges.append(self._charge(text, last, number))
-            last = _digest(text + b"\n")
-            marked = last if number == count else marked
-        if marked != digest or len(lines) > count + 1 or (rest and len(lines) > count):
-            raise PrivacyError(f"{self.path}: altered; restore it from a backup")
-        if rest:  # killed while writing: nothing was released for it
-            with self.path.open("r+b") as file:
-                file.truncate(len(raw) - len(rest))
-                os.fsync(file.fileno())
-        if len(lines) > count:  # killed between the line and its mark
-            self._mark(len(lines), last)
-        return tuple(charges), last
-
-    def _charge(self, text: bytes, last: str, number: int) -> Charge:
+    def _charge(self, entry: Entry, number: int) -> Charge:
         try:
-            found = json.loads(text)
-            cost = NoisySums(**found.pop("cost"))
-            before = found.pop("before")
-            charge = Charge(**found, cost=cost)
-        except (ValueError, TypeError, KeyError) as error:
+            return Charge(**{**entry, "cost": NoisySums(**entry["cost"])})
+        except (TypeError, KeyError) as error:
             raise PrivacyError(
                 f"{self.path}, line {number}: cannot be read ({error}); restore it from a backup"
             ) from None
-        if before != last:
-            raise PrivacyError(
-                f"{self.path}, line {number}: does not follow from the line before; restore the "
-                "ledger from a backup"
-            )
-        return charge
-
-    def _marked(self) -> tuple[int, str]:
-        if not self._head.exists():
-            return 0, _START
-        try:
-            count, digest = self._head.read_text().split()
-            return int(count), digest
-        except ValueError:
-            raise PrivacyError(f"{self._head}: damaged; restore it from a backup") from None
-
-    def _mark(self, count: int, digest: str) -> None:
-        text = f"{count} {digest}\n"
-        write_text(self._head, text, durable=True)
 
 
 def ledgers(folder: Path) -> tuple[Ledger, ...]:
@@ -181,11 +114,3 @@ def ledgers(folder: Path) -> tuple[Ledger, ...]:
     if not paths:
         raise PrivacyError(f"{folder}: no ledger in it (privacy.ledger of an experiment)")
     return tuple(Ledger(path) for path in sorted(paths))
-
-
-def _line(charge: Charge, last: str) -> bytes:
-    return (json.dumps({"before": last, **asdict(charge)}, allow_nan=False) + "\n").encode()
-
-
-def _digest(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()

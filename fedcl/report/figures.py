@@ -1,64 +1,18 @@
-"""The report's figures, as SVG that takes its ink and grid colours from the page around it."""
+"""The report's figures."""
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fedcl.report.results import CurvePoint, SiteRow
+from fedcl.report.svg import COLOURS, GRID, INK, MUTED, SURFACE, marker, round_axis, svg
 
-COLOURS = {"internal": "#2b7bba", "external": "#d9691e"}
-"""Blue and orange: apart for every kind of colour vision, readable on white and on black."""
 LABELS = {"internal": "sites seen in training", "external": "unseen sites"}
 
-# Matplotlib draws with these; the SVG then says which colour of the page each one is.
-_INK, _MUTED, _GRID, _SURFACE = "#010203", "#010204", "#010205", "#010206"
-_OF_THE_PAGE = {
-    _INK: "currentColor",
-    _MUTED: "var(--muted)",
-    _GRID: "var(--line)",
-    _SURFACE: "var(--surface)",
-    COLOURS["internal"]: "var(--internal)",  # brighter on a dark page
-    COLOURS["external"]: "var(--external)",
-}
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: searchable, in the page's font
-    "svg.hashsalt": "fedcl",  # the same figure gives the same file
-    "text.parse_math": False,  # a site may be called $1
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _MUTED,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.unicode_minus": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "xtick.major.size": 3,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-}
 _MANY_POINTS = 1000  # beyond, the points become one embedded bitmap inside the SVG
-_BITMAP_DPI = 220
 _NAMED_SITES = 8
 _SITE_COLOURS = (
     "#2b7bba",
@@ -85,13 +39,13 @@ def loss_curve(curve: Sequence[CurvePoint]) -> str:
         axes.plot(
             [point.round for point in curve],
             [_or_nan(point.loss) for point in curve],
-            color=_INK,
-            marker=_marker(len(curve)),
+            color=INK,
+            marker=marker(len(curve)),
         )
-        _round_axis(axes)
+        round_axis(axes)
         axes.set_ylabel("training loss")
 
-    return _svg("loss", (4.9, 3.1), draw, says="Training loss per round")
+    return svg("loss", (4.9, 3.1), draw, says="Training loss per round")
 
 
 def age_curve(
@@ -109,18 +63,18 @@ def age_curve(
                 axes.plot(
                     *zip(*measured, strict=True),
                     color=COLOURS[split],
-                    marker=_marker(len(measured)),
+                    marker=marker(len(measured)),
                     label=LABELS[split],
                 )
             if median is not None:
                 axes.axhline(median, color=COLOURS[split], linewidth=1.2, dashes=(4, 3))
-        axes.plot([], [], color=_MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
-        _round_axis(axes)
+        axes.plot([], [], color=MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
+        round_axis(axes)
         axes.set_ylabel("mean absolute error, years")
         axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.04)
         _legend_above(figure, axes)
 
-    return _svg("age-error", (4.9, 3.1), draw, says="Age error per round")
+    return svg("age-error", (4.9, 3.1), draw, says="Age error per round")
 
 
 def predicted_ages(
@@ -137,7 +91,7 @@ def predicted_ages(
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
-        axes.plot(limits, limits, color=_MUTED, linewidth=1, dashes=(4, 3))
+        axes.plot(limits, limits, color=MUTED, linewidth=1, dashes=(4, 3))
         axes.scatter(
             true,
             predicted,
@@ -153,7 +107,7 @@ def predicted_ages(
         axes.grid(visible=True)
 
     says = f"Predicted against true age, {LABELS[split]}"
-    return _svg(f"predicted-{split}", (4.9, 4.4), draw, says=says)
+    return svg(f"predicted-{split}", (4.9, 4.4), draw, says=says)
 
 
 def age_limits(*ages: Sequence[float]) -> tuple[float, float]:
@@ -183,7 +137,7 @@ def map_by_age(points: dict[str, list]) -> str:
         bar.solids.set(rasterized=True, alpha=1)
         bar.set_label("age, years")
 
-    return _svg("map-age", (4.9, 5.0), draw, says="Map of embeddings coloured by age")
+    return svg("map-age", (4.9, 5.0), draw, says="Map of embeddings coloured by age")
 
 
 def map_by_site(points: dict[str, list]) -> str:
@@ -240,7 +194,7 @@ def map_by_site(points: dict[str, list]) -> str:
             columnspacing=0.9,
         )
 
-    return _svg("map-site", (4.9, 5.0), draw, says="Map of embeddings coloured by site")
+    return svg("map-site", (4.9, 5.0), draw, says="Map of embeddings coloured by site")
 
 
 def site_errors(
@@ -264,7 +218,7 @@ def site_errors(
                 places,
                 s=[max(8, unit * ordered[place].participants) for place in places],
                 color=COLOURS[split],
-                edgecolors=_SURFACE,
+                edgecolors=SURFACE,
                 linewidths=0.6,
                 alpha=0.85,
                 zorder=3,
@@ -272,7 +226,7 @@ def site_errors(
             axes.scatter([], [], s=28, color=COLOURS[split], linewidths=0, label=LABELS[split])
             if median is not None:
                 axes.axvline(median, color=COLOURS[split], linewidth=1.2, dashes=(4, 3))
-        axes.plot([], [], color=_MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
+        axes.plot([], [], color=MUTED, linewidth=1.2, dashes=(4, 3), label="guessing the median")
         labels = [_short(row.site, 16) for row in ordered] if named else []
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         for label, row in zip(axes.get_yticklabels(), ordered, strict=False):
@@ -284,40 +238,7 @@ def site_errors(
         axes.set(xlabel="mean absolute error, years", ylabel="site")
         _legend_above(figure, axes)
 
-    return _svg("site-errors", (4.9, height), draw, says="Age error at each test site")
-
-
-def _svg(name: str, size: tuple[float, float], draw: Callable[[Any], None], *, says: str) -> str:
-    """Return what `draw` puts on a figure of `size` inches as an inline SVG element."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # Labels may use letters that matplotlib's font lacks; the reader's browser has them.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=size, layout="constrained")
-        figure.patch.set_visible(False)
-        FigureCanvasAgg(figure)
-        draw(figure)
-        for axes in figure.axes:
-            axes.patch.set_visible(False)
-        buffer = io.StringIO()
-        figure.savefig(
-            buffer, format="svg", dpi=_BITMAP_DPI, transparent=True, metadata={"Date": None}
-        )
-    return _inline(buffer.getvalue(), name, says)
-
-
-def _inline(svg: str, name: str, says: str) -> str:
-    """Return a standalone SVG file as an element that several can share a page with."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
-    head, rest = svg.split(">", 1)
-    view = re.search(r'viewBox="[^"]*"', head)
-    assert view is not None
-    rest = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', rest)
-    rest = re.sub(r'(href="|url\()#', rf"\1#{name}-", rest)
-    for drawn, shown in _OF_THE_PAGE.items():
-        rest = rest.replace(drawn, shown)
-    return f'<svg {view.group()} role="img" aria-label="{says}">{rest}'
+    return svg("site-errors", (4.9, height), draw, says="Age error at each test site")
 
 
 def _map_axes(figure: Any) -> tuple[Any, Any]:
@@ -327,7 +248,7 @@ def _map_axes(figure: Any) -> tuple[Any, Any]:
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.spines[:].set_visible(True)
-    axes.spines[:].set_color(_GRID)
+    axes.spines[:].set_color(GRID)
     axes.margins(0.04)
     below = figure.add_axes((0.1, 0.0, 0.8, 0.19))
     below.axis("off")
@@ -337,12 +258,6 @@ def _map_axes(figure: Any) -> tuple[Any, Any]:
 def _mixed(count: int) -> np.ndarray:
     """An order that favours no site, so that the last site drawn does not hide the others."""
     return np.random.default_rng(0).permutation(count)
-
-
-def _round_axis(axes: Any) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("round")
-    axes.grid(visible=True, axis="y")
 
 
 def _legend_above(figure: Any, axes: Any) -> None:
@@ -356,10 +271,6 @@ def _legend_above(figure: Any, axes: Any) -> None:
         handletextpad=0.5,
         columnspacing=1.2,
     )
-
-
-def _marker(points: int) -> str:
-    return "o" if points <= 40 else ""
 
 
 def _dot_area(points: int) -> float:

@@ -1,11 +1,9 @@
 """report.html: one page that tells what a run found, made from the files of its folder."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedcl.atomic import write_text
@@ -13,10 +11,9 @@ from fedcl.errors import RunError
 from fedcl.labels import site_order
 from fedcl.report import figures
 from fedcl.report.results import Measured, Measures, Results, read_results
+from fedcl.report.template import rendered
+from fedcl.report.words import count, number, percent
 from fedcl.run_folder import RunFolder
-
-NOTHING = "–"
-"""Stands where a value is undefined."""
 
 KINDS = {
     "simulate": "federation simulated on one machine",
@@ -32,22 +29,8 @@ def write_report(folder: RunFolder) -> Path:
         RunError: the run is not evaluated yet.
     """
     results = read_results(folder.results)
-    pages = Environment(
-        loader=PackageLoader("fedcl", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {
-        "number": number,
-        "percent": percent,
-        "interval": interval,
-        "bytes": byte_size,
-        "duration": duration,
-        "count": count,
-    }
-    text = pages.get_template("page.html").render(
+    text = rendered(
+        "page.html",
         results=results,
         verdict=verdict(results),
         kind=KINDS[results.run.kind],
@@ -59,8 +42,7 @@ def write_report(folder: RunFolder) -> Path:
         ),
         rounds=[_round_row(record) for record in folder.read_log()],
         config=_read(folder, "config.yaml"),
-        colours=figures.COLOURS,
-        nothing=NOTHING,
+        interval=interval,
     )
     write_text(folder.report, text)
     return folder.report
@@ -97,23 +79,6 @@ def verdict(results: Results) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with a true minus sign, or a dash where it is undefined."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    text = f"{value:.{digits}f}"
-    # -0.00 is zero.
-    return text.replace("-", "−") if float(text) else text.removeprefix("-")
-
-
-def percent(value: float | None) -> str:
-    """Return a share of one in per cent, a decimal below ten."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    digits = 1 if round(value * 100, 1) < 10 else 0
-    return f"{number(value * 100, digits)} %"
-
-
 def interval(measured: Measured | None, *, share: bool = False) -> str:
     """Return the 95 % interval as "low to high"; empty where there is none."""
     if measured is None or measured.low is None or measured.high is None:
@@ -121,31 +86,6 @@ def interval(measured: Measured | None, *, share: bool = False) -> str:
     if share:
         return f"{percent(measured.low).removesuffix(' %')} to {percent(measured.high)}"
     return f"{number(measured.low)} to {number(measured.high)}"
-
-
-def count(value: int) -> str:
-    """Return a whole number, thousands apart."""
-    return f"{value:,}".replace(",", " ")
-
-
-def byte_size(value: float) -> str:
-    """Return bytes in the decimal unit that leaves one to three digits before the point."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
-def duration(seconds: float) -> str:
-    """Return a time in its two largest units."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 def _age_verdict(where: str, mae: Measured, median: float | None) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedcl.header import Header, WireError
+from fedcl.header import Header, WireError, header_bytes
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
@@ -32,11 +32,7 @@ def fresh_copy(record: RecordDict) -> RecordDict:
 def payload_bytes(record: RecordDict) -> int:
     """Return the bytes of all arrays and header texts of a record, as they travel."""
     header = record.config_records.get(HEADER, ConfigRecord())
-    arrays = sum(map(_array_bytes, record.array_records.values()))
-    return arrays + sum(
-        len(key) + sum(map(_size, value if isinstance(value, list) else [value]))
-        for key, value in header.items()
-    )
+    return sum(map(_array_bytes, record.array_records.values())) + header_bytes(header)
 
 
 def moments_bytes(record: RecordDict) -> int:
@@ -123,13 +119,3 @@ def node_sums_in(arrays: State, prefix: str) -> NodeSums:
 
 def _array_bytes(arrays: ArrayRecord) -> int:
     return sum(len(array.data) for array in arrays.values())
-
-
-def _size(value: object) -> int:
-    match value:
-        case str():
-            return len(value.encode())
-        case bytes():
-            return len(value)
-        case _:
-            return 8

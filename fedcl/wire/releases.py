@@ -2,7 +2,7 @@
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedcl.header import Header, WireError, get, get_list
+from fedcl.header import WireError, get, get_list
 from fedcl.moments.sums import NodeSums
 from fedcl.release import (
     FeatureSums,
@@ -17,7 +17,8 @@ from fedcl.release import (
     arrays_of,
     moments_of,
 )
-from fedcl.sum_messages import answer_header, read_answer
+from fedcl.release_header import release_header
+from fedcl.sum_messages import read_answer
 from fedcl.wire.records import (
     MOMENT_ARRAYS,
     arrays_in,
@@ -30,60 +31,10 @@ from fedcl.wire.records import (
 
 def encode_release(release: Release) -> RecordDict:
     """Return the record of a release."""
-    header: Header
-    match release:
-        case Introduction():
-            header = {
-                "kind": "introduction",
-                "site": release.site,
-                "participants": release.participants,
-                "shape": list(release.shape),
-                "feature_count": release.feature_sums.count if release.feature_sums else 0,
-            }
-        case MomentShare():
-            header = {
-                "kind": "moments",
-                "site": release.site,
-                "round": release.round,
-                "participants": release.participants,
-                "seconds": release.seconds,
-            }
-        case PrivateMomentShare():
-            header = {
-                "kind": "private moments",
-                "site": release.site,
-                "round": release.round,
-                "participants": release.participants,
-                "seconds": release.seconds,
-            }
-        case GradientShare():
-            header = {
-                "kind": "gradient",
-                "site": release.site,
-                "round": release.round,
-                "step": release.step,
-                "participants": release.participants,
-                "seconds": release.seconds,
-            }
-        case Update():
-            header = {
-                "kind": "update",
-                "site": release.site,
-                "round": release.round,
-                "participants": release.participants,
-                "terms": list(release.terms),
-                "totals": [term.total for term in release.terms.values()],
-                "counts": [term.count for term in release.terms.values()],
-                "skipped": [term.skipped for term in release.terms.values()],
-                "steps": release.steps,
-                "seconds": release.seconds,
-            }
-        case Refusal():
-            header = {"kind": "refusal", "site": release.site, "reason": release.reason}
-        case _:
-            header = answer_header(release)
     moments = moments_of(release)
-    return record_of(header, arrays_of(release), moments.arrays() if moments else None)
+    return record_of(
+        release_header(release), arrays_of(release), moments.arrays() if moments else None
+    )
 
 
 def decode_release(record: RecordDict) -> Release:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 
 from fedcl.atomic import write_json, write_text
 from fedcl.errors import RunError
-from fedcl.report import figures
-from fedcl.report.page import byte_size, duration, number, percent, verdict, write_report
+from fedcl.report.page import verdict, write_report
 from fedcl.report.results import Evaluation, Measures, Results, write_results
+from fedcl.report.svg import COLOURS
+from fedcl.report.words import byte_size, duration, number, percent
 from fedcl.run_folder import RunFolder
+from tests.reading import Page
 from tests.report.made import measured, results
 
 NASTY = "<script>alert('$1')</script> & \"Müller\" 東京"
@@ -61,34 +62,6 @@ def run_folder(path: Path, found: Results, *, site: str = "far", people: int = 3
     write_text(folder.log, "".join(json.dumps(line) + "\n" for line in lines))
     write_text(path / "config.yaml", f"name: {json.dumps(found.run.name)}\nsites_per_round: null\n")
     return folder
-
-
-class Page(HTMLParser):
-    """The words a reader sees, the elements and their ids, and every address they point to."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value)
-            if name in ("src", "href", "xlink:href", "action", "data", "srcset"):
-                self.addresses.append(value)
-
-    def handle_data(self, data):
-        if self.tags and self.tags[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def shown(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def page_of(path: Path, found: Results, **options) -> Page:
@@ -226,7 +199,7 @@ def test_a_log_of_another_version_is_still_shown(tmp_path):
 def test_the_colours_of_the_splits_are_those_of_the_page(tmp_path):
     """A dark page makes them brighter; a colour written into a figure would not follow."""
     text = write_report(run_folder(tmp_path, results())).read_text(encoding="utf-8")
-    for name, colour in figures.COLOURS.items():
+    for name, colour in COLOURS.items():
         assert text.count(colour) == 1, name
 
 

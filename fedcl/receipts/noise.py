@@ -1,0 +1,39 @@
+"""What noise a site added to a release, as its experiment asks for it."""
+
+from fedcl.config.experiment import Config
+from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
+from fedcl.moments.private import SENSITIVITY
+from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
+from fedcl.receipts.line import Noise
+from fedcl.summed import GRADIENTS, PRIVATE_MOMENTS, UPDATE
+
+
+def noise_of(config: Config, purpose: str, participants: int) -> Noise | None:
+    """Return the noise in what a site says for a purpose (`fedcl.summed`); None without any.
+
+    Args:
+        config: The experiment.
+        purpose: What is said.
+        participants: Training participants of the site.
+
+    Raises:
+        PrivacyError: the target epsilon cannot be reached.
+    """
+    privacy = config.privacy
+    if not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
+        return None
+    central = isinstance(privacy, CentralPrivacy)
+    if purpose == PRIVATE_MOMENTS:
+        multiplier, sensitivity = release_cost(config).noise_multiplier, SENSITIVITY
+    elif purpose == UPDATE or purpose.startswith(GRADIENTS):
+        todo = central_plan(config) if central else plan(config, participants)
+        multiplier, sensitivity = todo.cost.noise_multiplier, privacy.clip_norm
+    else:
+        return None
+    return Noise(
+        mechanism="gaussian",
+        multiplier=multiplier,
+        sensitivity=sensitivity,
+        share=share_of_noise(config) if central else 1.0,
+        private=privacy.test_seed is None,
+    )

@@ -1,0 +1,47 @@
+"""What left a site, drawn: bytes of each round, and epsilon so far."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from fedcl.report.svg import COLOURS, marker, round_axis, svg
+from fedcl.report.words import byte_size
+
+_MANY_ROUNDS = 150
+_SIZE = (4.9, 2.7)
+
+
+def bytes_per_round(found: Mapping[int, int], *, name: str) -> str:
+    """Draw the bytes that left in each round; `name` sets the figure apart from others."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        if len(found) > _MANY_ROUNDS:  # bars would run into each other
+            axes.plot(list(found), list(found.values()), color=COLOURS["internal"])
+        else:
+            axes.bar(list(found), list(found.values()), color=COLOURS["internal"], width=0.7)
+        round_axis(axes)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: byte_size(value)))
+
+    return svg(name, _SIZE, draw, says="Bytes that left the site in each round")
+
+
+def epsilon_so_far(found: Mapping[int, float], *, name: str) -> str:
+    """Draw the epsilon after each round that was charged."""
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot(
+            list(found),
+            list(found.values()),
+            color=COLOURS["external"],
+            marker=marker(len(found)),
+            drawstyle="steps-post",
+        )
+        round_axis(axes)
+        axes.set_ylim(bottom=0)
+
+    return svg(name, _SIZE, draw, says="Epsilon so far after each round")

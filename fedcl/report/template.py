@@ -1,0 +1,28 @@
+"""Pages that need no other file: a template of this folder, with the style that all share."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fedcl.report.svg import COLOURS
+from fedcl.report.words import NOTHING, byte_size, count, duration, moment, number, percent
+
+
+def rendered(name: str, **values: Any) -> str:
+    """Return a template filled with values; their text is escaped, unless it is Markup."""
+    pages = Environment(
+        loader=PackageLoader("fedcl", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {
+        "number": number,
+        "percent": percent,
+        "bytes": byte_size,
+        "duration": duration,
+        "count": count,
+        "moment": moment,
+    }
+    return pages.get_template(name).render(colours=COLOURS, nothing=NOTHING, **values)

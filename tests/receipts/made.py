@@ -1,0 +1,79 @@
+"""Receipts of releases that never were."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from fedcl.moments.sums import NodeSums
+from fedcl.receipts.described import describe
+from fedcl.receipts.kept import Receipts
+from fedcl.receipts.line import Noise, Spent
+from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
+from fedcl.secure_sum.protocol import (
+    AdvertisedKeys,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+    SurvivorSignature,
+)
+
+SHA256 = "ab" * 32
+START = datetime(2031, 5, 17, 9, 30, tzinfo=UTC)
+NOISE = Noise(mechanism="gaussian", multiplier=2.0, sensitivity=1.5, share=0.5, private=True)
+SPENT = Spent(epsilon=3.25, delta=1e-5, accountant="renyi")
+
+
+def introduction():
+    sums = FeatureSums(5, np.arange(3.0), np.arange(3.0) ** 2)
+    return Introduction("zürich/3", 5, (3,), sums)
+
+
+def update(number=4, value=3.0):
+    weights = {
+        "a.weight": np.full((3, 4), value, np.float32),
+        "scalar": np.asarray(4.0, np.float32),
+        "empty": np.zeros((0, 2), np.float32),
+    }
+    terms = {"loss": TermSum(12.5, 13, 0), "l_exp": TermSum(50.0, 51, 1)}
+    return Update("zürich/3", number, 13, weights, terms, 6, 0.25)
+
+
+def moments(number=4):
+    sums = NodeSums(*(np.ones(shape, np.float32) for shape in ((2,), (2, 3), (2, 6))))
+    return MomentShare("zürich/3", number, 13, sums, 0.5)
+
+
+def masked(number=4):
+    return MaskedInput("zürich/3", number, np.arange(5, dtype=np.uint64))
+
+
+REFUSAL = Refusal("zürich/3", "the training failed")
+
+KEYS = AdvertisedKeys("zürich/3", 4, b"m" * 32, b"k" * 8, b"c" * 32, b"s" * 64)
+RELEASES = [
+    introduction(),
+    Introduction("far", 0, (1, 7, 8, 9), None),
+    update(),
+    moments(),
+    masked(),
+    REFUSAL,
+    SumOffer("zürich/3", 4, 13, {"w": (3, 4), "scalar": ()}, KEYS, 6, 0.25),
+    SealedShares("12", 4, {"b": b"x" * 90, "c": b"y"}),
+    SurvivorSignature("12", 4, b"s" * 64),
+    RevealedShares("12", 4, {"c": b"\0"}, {"a": b"", "b": b"2"}),
+]
+
+
+def record(path, *, rounds=3, durable=False):
+    """Receipts of an introduction and some rounds, a minute apart."""
+    kept = Receipts(path, durable=durable)
+    named = {"run": "study", "config_sha256": SHA256}
+    kept.keep(describe(introduction(), round_number=0, time=START, **named))
+    for number in range(1, rounds + 1):
+        time = START + timedelta(minutes=number)
+        spent = SPENT.model_copy(update={"epsilon": 1.5 * number})
+        line = describe(
+            update(number), round_number=number, time=time, noise=NOISE, epsilon=spent, **named
+        )
+        kept.keep(line)
+    return kept
