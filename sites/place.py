@@ -1,4 +1,4 @@
-"""Where a site is: a number in a simulation's cohort, or a folder of its own between institutions."""
+"""Where a site is: a number in a simulation, or a folder of its own between institutions."""
 
 import logging
 from dataclasses import dataclass
