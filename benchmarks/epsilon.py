@@ -110,6 +110,7 @@ def experiment(arm: str, epsilon: float | None, data: Path, seed: int, place: Pa
         "objective.moments": None,
         "objective.debias": [],
         "federation.min_sites": int((sizes >= 5).sum() * 0.7),
+        "federation.outlier_factor": None,
         "compute": {"device": "auto", "precision": "float32", "workers": 1, "threads": 1},
         "evaluation": {"every_rounds": None, "bootstrap": 0},
         "output.path": str(place),

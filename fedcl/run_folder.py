@@ -27,8 +27,15 @@ from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
 
-# What may change between a run and its resumption: none of it alters the rounds already done.
-_MAY_CHANGE = (("federation", "rounds"), ("compute", "workers"), ("evaluation",), ("output",))
+# What may change between a run and its resumption: none of it alters the rounds already done. The
+# outlier factor is there for a round that it stopped: who was left out before, the log says.
+_MAY_CHANGE = (
+    ("federation", "rounds"),
+    ("federation", "outlier_factor"),
+    ("compute", "workers"),
+    ("evaluation",),
+    ("output",),
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.clipping import trainable_names
-from fedcl.privacy.plan import central_plan
+from fedcl.privacy.plan import central_plan, longest_share
 from fedcl.release import GradientShare, State
 from fedcl.run_folder import Checkpoint
 from fedcl.summed import Shapes, gradient_shapes, gradients_in, gradients_purpose
@@ -57,11 +57,13 @@ def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> 
 def _in_the_clear(going: Round, order: Instruction, shapes: Shapes) -> State:
     """Return the sum of the valid shares of a step, float64; one share is in memory at a time."""
     total = {name: np.zeros(shape) for name, shape in shapes.items()}
-    record = going.record
+    record, values = going.record, sum(array.size for array in total.values())
     for label, reply in going.ask(record.asked, order, message_type=GRADIENT):
         answer = read_answer(reply)
         record.receive(label, answer.bytes)
-        problem = gradient_problem(answer, going.introduction(label), order, set(shapes))
+        introduction = going.introduction(label)
+        longest = longest_share(going.config, introduction.participants, values)
+        problem = gradient_problem(answer, introduction, order, set(shapes), longest=longest)
         share = answer.release
         if problem is not None:
             record.leave_out(label, problem)

@@ -5,7 +5,7 @@ https://arxiv.org/abs/1710.06963. Unlike the paper every site is asked each roun
 sampled, and the sum is divided by a number fixed in the configuration.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import torch
 
@@ -54,7 +54,7 @@ def noisy_mean(
     updates: Iterable[tuple[State, float]],
     current: State,
     config: Config,
-    trainable: set[str],
+    trainable: Set[str],
     entropy: Entropy,
 ) -> State:
     """Return current + (sum of clipped changes + noise) / privacy.sites.

@@ -10,6 +10,7 @@ from fedcl.config.experiment import Config
 from fedcl.release import Introduction
 from fedcl.wire.orders import Instruction, encode_instruction
 from server.exchange import ask
+from server.outliers import Usual
 from server.record import RoundRecord
 from server.roster import Roster
 
@@ -23,12 +24,16 @@ class Round:
         roster: Their nodes.
         config: The experiment.
         record: What is noted of the round.
+        trainable: Names of the trainable tensors.
+        usual: What a site's change of the weights is compared with; None: nothing.
     """
 
     grid: Grid
     roster: Roster
     config: Config
     record: RoundRecord
+    trainable: frozenset[str]
+    usual: Usual | None
 
     def introduction(self, site: str) -> Introduction:
         """Return what a site said when it was first met."""

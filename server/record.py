@@ -42,12 +42,20 @@ class RoundRecord:
         self._terms: dict[str, TermSum] = {}
 
     def enter(
-        self, site: str, update: Update | None, *, received_bytes: int, rejected: str | None
+        self,
+        site: str,
+        update: Update | None,
+        *,
+        received_bytes: int,
+        rejected: str | None,
+        change: float | None = None,
     ) -> None:
-        """Note a site's answer."""
+        """Note a site's answer, and the norm of its change of the weights where there is one."""
         if update is not None and update.moments is not None:
             self._moments_bytes += update.moments.nbytes
         self._sites[site] = _entry(update, received_bytes=received_bytes, rejected=rejected)
+        if change is not None:
+            self._sites[site]["change"] = change
 
     def enter_moments(
         self, share: MomentShare | PrivateMomentShare, *, received_bytes: int

@@ -25,6 +25,7 @@ from fedcl.summed import Shapes, besides_terms
 from fedcl.wire.orders import Instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release
+from server.outliers import norm_of
 
 MOST_PARTICIPANTS = 1_000_000
 
@@ -196,7 +197,12 @@ def update_problem(
 
 
 def gradient_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, trainable: set[str]
+    answer: Answer,
+    introduction: Introduction,
+    order: Instruction,
+    trainable: set[str],
+    *,
+    longest: float,
 ) -> str | None:
     """Return why a site's gradients cannot be added, or None.
 
@@ -205,6 +211,7 @@ def gradient_problem(
         introduction: Of the site.
         order: What was asked; its weights have the gradients' shapes.
         trainable: Names of the parameters.
+        longest: The most that the norm of an honest site's may be.
     """
     share = said(answer, GradientShare, introduction, order)
     if isinstance(share, str):
@@ -212,7 +219,13 @@ def gradient_problem(
     if share.step != order.stretch:
         return f"answers step {share.step}"
     wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
-    return tensors_problem(share.gradients, wanted)
+    problem = tensors_problem(share.gradients, wanted)
+    if problem is None and (norm := norm_of(share.gradients.values())) > longest:
+        return (
+            f"its gradients have a norm of {norm:.4g}: {share.participants} participants, none of "
+            f"them over privacy.clip_norm, and the noise make {longest:.4g} at most"
+        )
+    return problem
 
 
 def tensors_problem(found: State, wanted: State) -> str | None:

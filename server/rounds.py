@@ -3,7 +3,7 @@
 One answer is in memory at a time, but for the rules that need them all (median, trimmed mean).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from fedcl.wire.orders import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
 from server.moments import Collected, ask_for_moments
+from server.outliers import change_of, outlier_problem, usual_change
 from server.private_moments import release_moments
 from server.private_sum import noisy_mean, pay_for_round
 from server.question import Round
@@ -47,7 +48,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
     roster = Roster()
     roster.gather(grid, config, text)
     network = build_network(config, roster.common_shape(), seed=config.seed)
-    trainable = {name for name, _ in network.named_parameters()}
+    trainable = frozenset(name for name, _ in network.named_parameters())
 
     checkpoint = folder.load()
     if checkpoint is None:
@@ -67,7 +68,8 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         roster.refresh(grid, config, text)
         asked = choose_sites(roster.labels(), config, number)
         record = RoundRecord(number, asked)
-        going = Round(grid, roster, config, record)
+        usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
+        going = Round(grid, roster, config, record, trainable, usual)
         entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
         order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
         private = config.objective.private_moments
@@ -179,10 +181,14 @@ def accept(reply: Message, going: Round, site: str, order: Instruction) -> Updat
     private = config.privacy.mode == "participant"
     problem = update_problem(answer, introduction, order, private=private)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
+    change = None
     if update is not None:
-        problem = travelling_moments_problem(update, config)
+        change = change_of(order.weights, update.weights, going.trainable)
+        problem = travelling_moments_problem(update, config) or outlier_problem(
+            change, going.usual, config.federation.outlier_factor
+        )
         update = update if problem is None else None
-    going.record.enter(site, update, received_bytes=answer.bytes, rejected=problem)
+    going.record.enter(site, update, received_bytes=answer.bytes, rejected=problem, change=change)
     return update
 
 
@@ -190,7 +196,7 @@ def combine(
     valid: Iterable[tuple[State, float]],
     checkpoint: Checkpoint,
     config: Config,
-    trainable: set[str],
+    trainable: Set[str],
     entropy: Entropy | None = None,
 ) -> tuple[State, State]:
     """Apply the aggregation rule; return (next weights, the rule's own memory).
@@ -212,7 +218,7 @@ def combine(
 
 
 def step(
-    mean: State, checkpoint: Checkpoint, config: Config, trainable: set[str]
+    mean: State, checkpoint: Checkpoint, config: Config, trainable: Set[str]
 ) -> tuple[State, State]:
     """Go from the mean of the sites' weights to (next weights, the rule's own memory).
 

@@ -21,6 +21,7 @@ from fedcl.privacy.central_step import gradient_share
 from fedcl.privacy.clipping import trainable, trainable_names
 from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
+from fedcl.privacy.plan import longest_share
 from fedcl.release import GradientShare, Refusal
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import InProcessGrid, simulate
@@ -182,6 +183,7 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
         (lambda g: {**g, next(iter(g)): np.float32(np.nan) + g[next(iter(g))]}, "not finite"),
         (lambda g: dict(list(g.items())[1:]), "tensors missing"),
         (lambda g: {name: array[..., None] for name, array in g.items()}, "shape"),
+        (lambda g: {name: 1000 * array for name, array in g.items()}, "none of them over privacy"),
     ],
 )
 def test_a_share_that_cannot_be_added_is_left_out_by_name(tree, alter, words):
@@ -190,6 +192,32 @@ def test_a_share_that_cannot_be_added_is_left_out_by_name(tree, alter, words):
     entry = RunFolder(config.output.path).read_log()[0]["sites"]["12"]
     assert words in entry["rejected"]
     assert entry["participants"] == 0
+
+
+@pytest.mark.parametrize("noise", [0.01, 2.0, 50.0])
+def test_no_honest_share_is_longer_than_the_longest(tree, noise):
+    config = config_of(with_values(tree, privacy__noise_multiplier=noise))
+    cohort = open_experiment(config)
+    network = sized(cohort, config)
+    values = sum(p.numel() for p in trainable(network))
+    for site in TRAINING:
+        rows = cohort.rows(split=TRAIN, site=site)
+        longest = longest_share(config, len(rows), values)
+        for step in range(1, 9):
+            share = gradient_share(
+                network, cohort, rows, config, Entropy.from_system(), round_number=1, step=step
+            )
+            norm = math.sqrt(sum(float((a.astype(float) ** 2).sum()) for a in share.values()))
+            assert norm < longest
+            # Noise alone is a tenth of what is allowed for it, give or take 10 times its own SD.
+            if noise == 50.0:
+                assert norm == pytest.approx(longest / 10, rel=10 / math.sqrt(2 * values))
+
+
+def test_a_site_cannot_say_that_it_has_more_participants_than_everybody(tree):
+    config = config_of(tree)
+    assert longest_share(config, 10**6, 7) == longest_share(config, 20, 7)
+    assert longest_share(config, 5, 7) == longest_share(config, 20, 7) - 15.0
 
 
 def test_the_result_says_whom_the_promise_holds_against(tree):

@@ -122,3 +122,7 @@ class Federation(Section):
     """Share of the asked sites that must answer with a valid update."""
     answer_timeout_s: Positive
     """Seconds without any answer after which the silent sites are given up for the round."""
+    outlier_factor: Annotated[float, Field(gt=1)] | None = None
+    """An update whose change of the weights (L2 norm over the trainable tensors) is more than so
+    many times the median change of the last round, or in the first round than the norm of the
+    weights themselves, is left out of the round; null: none is."""

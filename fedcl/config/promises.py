@@ -75,6 +75,12 @@ def _require_central_privacy_is_true(
             "federation.sites_per_round: every participant must have the same chance to be in "
             "every step; with privacy.mode: participant_central ask all sites (null)"
         )
+    if federation.outlier_factor is not None:
+        raise ValueError(
+            "federation.outlier_factor: compares sites' changes of the weights, and with "
+            "privacy.mode: participant_central they send gradients, longer ones than clip_norm and "
+            "the noise allow being left out as they are; use null"
+        )
     if local.batch_size > privacy.participants:
         raise ValueError(
             f"local.batch_size: {local.batch_size} is more than the privacy.participants: "
@@ -100,6 +106,12 @@ def require_sums_suffice(
         raise ValueError(
             f"moments.components: {moments.components} tells every site's own moments, and "
             "secure_sum opens their sum only; use sum"
+        )
+    if federation.outlier_factor is not None:
+        raise ValueError(
+            "federation.outlier_factor: compares each site's change of the weights with the "
+            "others', and secure_sum keeps the server from seeing it: a site whose update is too "
+            "large spoils the sum unseen; use null, or secure_sum: null"
         )
     if isinstance(privacy, SitePrivacy):
         raise ValueError(
@@ -129,6 +141,12 @@ def _require_site_privacy_is_true(objective: Objective, federation: Federation) 
         raise ValueError(
             "federation.sites_per_round: a site that joins would change who else is asked; "
             "with privacy.mode: site ask all (null)"
+        )
+    if federation.outlier_factor is not None:
+        raise ValueError(
+            "federation.outlier_factor: whether a site's update is used would depend on the other "
+            "sites', so that one site changes more than clip_norm; with privacy.mode: site, which "
+            "clips every update, use null"
         )
     if isinstance(federation.rule, FedBN | TrimmedMean | Median | Cyclic):
         raise ValueError(

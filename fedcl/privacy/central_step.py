@@ -12,7 +12,7 @@ from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable_names
 from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
-from fedcl.privacy.plan import central_plan, share_of_noise
+from fedcl.privacy.plan import central_plan, noise_of_share
 from fedcl.release import State
 
 
@@ -41,9 +41,8 @@ def gradient_share(
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    cost = central_plan(config).cost
-    noise_sd = cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
-    chosen = entropy.uniform(cohort.participants(rows)) < cost.sampling_rate
+    noise_sd = noise_of_share(config)
+    chosen = entropy.uniform(cohort.participants(rows)) < central_plan(config).cost.sampling_rate
     drawn = rows[chosen[cohort.owners(rows)]]
     batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
     network.train()

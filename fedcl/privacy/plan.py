@@ -61,6 +61,37 @@ def share_of_noise(config: Config) -> float:
     return 1 / math.sqrt(config.federation.min_sites)
 
 
+def noise_of_share(config: Config) -> float:
+    """Return the SD of the noise in each value of a site's part of a step.
+
+    Raises:
+        PrivacyError: as of `plan`.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, CentralPrivacy)
+    return central_plan(config).cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
+
+
+def longest_share(config: Config, participants: int, values: int) -> float:
+    """Return an L2 norm that no honest site's part of a step exceeds, from public numbers alone.
+
+    As if all its participants were drawn, their clipped gradients had one direction, and the noise
+    were ten times as long as noise is, for which the chance is below 1e-22.
+
+    Args:
+        config: The experiment.
+        participants: Of the site, as it says.
+        values: Of the gradient.
+
+    Raises:
+        PrivacyError: as of `plan`.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, CentralPrivacy)
+    most = privacy.clip_norm * min(participants, privacy.participants)
+    return most + 10 * noise_of_share(config) * math.sqrt(values)
+
+
 def _planned(
     config: Config,
     privacy: ParticipantPrivacy | CentralPrivacy,

@@ -1,0 +1,97 @@
+"""Is an update far larger than an honest one? Its change of the weights, against what is usual.
+
+One update is in memory at a time, so what is usual is that of the round before, not of its own.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from fedcl.release import State
+
+_PIECE = 2**15
+"""Values at a time: they stay in the processor's cache, which is five times as fast."""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the changes of a round are compared with.
+
+    Attributes:
+        size: An L2 norm, > 0.
+        words: What it is.
+    """
+
+    size: float
+    words: str
+
+
+def change_of(received: State, trained: State, trainable: Set[str]) -> float:
+    """Return the L2 norm of a site's change of the weights, over the trainable tensors.
+
+    Running statistics and feature scales are left out: what a site may change of them says nothing
+    of its training.
+    """
+    names = [name for name in received if name in trainable]
+    return math.sqrt(math.fsum(s for n in names for s in _squares(trained[n], received[n])))
+
+
+def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> Usual | None:
+    """Return the median change of the updates used in a round, or else the norm of the weights.
+
+    Args:
+        record: The round's line in the log; without changes before the first round.
+        weights: What the next round begins from.
+        trainable: Names of the trainable tensors.
+
+    Returns:
+        None where weights are all zero, with which nothing can be compared.
+    """
+    used = [
+        entry["change"]
+        for entry in record.get("sites", {}).values()
+        if entry["rejected"] is None and "change" in entry
+    ]
+    if used and (middle := median(used)) > 0:
+        return Usual(middle, "the median of the last round")
+    norm = norm_of(weights[name] for name in weights if name in trainable)
+    return Usual(norm, "the norm of the weights themselves") if norm > 0 else None
+
+
+def outlier_problem(change: float, usual: Usual | None, factor: float | None) -> str | None:
+    """Return why a change of the weights is too large to be used, or None.
+
+    Args:
+        change: An L2 norm.
+        usual: What it is compared with; None: nothing.
+        factor: The most it may be, in multiples of what is usual; None: as large as it likes.
+    """
+    if usual is None or factor is None or change <= factor * usual.size:
+        return None
+    return (
+        f"its change of the weights is {change / usual.size:.4g} times {usual.words} "
+        f"(federation.outlier_factor: {factor:g})"
+    )
+
+
+def norm_of(arrays: Iterable[np.ndarray]) -> float:
+    """Return the L2 norm of arrays together, of which one is in memory at a time."""
+    return math.sqrt(math.fsum(s for array in arrays for s in _squares(array)))
+
+
+def _squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
+    """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
+
+    In float64, where neither a square nor a difference of float32 overflows. Their exact sum
+    (`math.fsum`) is the same in whatever order tensors come: a checkpoint keeps another one.
+    """
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE].astype(np.float64)
+        if centre is not None:
+            piece -= centre.reshape(-1)[start : start + _PIECE]
+        yield float(np.square(piece, out=piece).sum())
