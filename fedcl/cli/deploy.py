@@ -95,10 +95,10 @@ def approve(
         ("rounds", str(config.federation.rounds)),
         ("fewest sites", str(config.federation.min_sites)),
         ("objective", config.objective.loss),
-        ("fingerprint", fingerprint(text)),
     ):
         table.add_row(name, value)
     console.print(table)
+    console.print(f"Fingerprint: {fingerprint(text)}", highlight=False, soft_wrap=True)
     if not sure and not typer.confirm("Agree to take part?"):
         raise typer.Abort
     approvals = Approvals(home.files.approved)
