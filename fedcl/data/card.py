@@ -114,6 +114,7 @@ def site_card(
     scans: dict[str, int | None] = dict(_sizes(table))
     if getattr(data, "splits", None) is not None and len(table) > len(people):
         scans |= dict.fromkeys(SPLITS)
+    preprocessing = [getattr(data, key, None) for key in ("modality", "intensity")]
     headers = [read_header(cohort.files[row]) if cohort.files else None for row in rows]
 
     def bands(what: str, values: Sequence[object]) -> Bands | None:
@@ -124,9 +125,7 @@ def site_card(
     return SiteCard(
         site=settings.site,
         kind=data.kind,
-        preprocessing=", ".join(
-            str(part) for key in ("modality", "intensity") if (part := getattr(data, key, None))
-        ),
+        preprocessing=", ".join(dict.fromkeys(part for part in preprocessing if part)),
         participants=_sizes(table.drop_duplicates("participant_id")),
         scans=scans,
         ages=bands_of_groups(_decades(first_ages)),

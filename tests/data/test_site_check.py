@@ -303,6 +303,7 @@ def test_a_site_of_openbhb_is_described_from_its_own_scans(tmp_path):
         sizes = {"train": 4, "internal_test": 1, "external_test": 0, "all": 5}
         assert found.card.participants == sizes
         assert found.card.scanner["magnetic_field_strength"] == {"3": "all"}
+        assert found.card.preprocessing == modality
         assert found.card.file_shape == shape
         assert found.card.file_axes is None
         assert found.card.array_shape == ((1, 6, 7, 5) if modality == "vbm" else (284,))
