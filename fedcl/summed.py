@@ -5,12 +5,10 @@ Both sides read this, so that they mean the same by a name.
 
 import math
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 import numpy as np
 
 from fedcl.config.experiment import Config
-from fedcl.config.text import fingerprint, resolved
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.release import (
@@ -56,6 +54,7 @@ def plan_of(
     config: Config,
     sites: Iterable[str],
     *,
+    agreed: str,
     round_number: int,
     attempt: str,
     purpose: str,
@@ -64,9 +63,11 @@ def plan_of(
     """Return the plan of a secure sum.
 
     Args:
-        config: The experiment, which the sites agree on by its hash in the plan.
+        config: The experiment.
         sites: All that are asked; the threshold is a share of them, and no fewer than make a
             round (`federation.min_sites`).
+        agreed: The experiment's fingerprint as the server sends it, which all sign: at a site,
+            paths are its own.
         round_number: Of the run.
         attempt: Names this sum, once.
         purpose: What is summed.
@@ -81,18 +82,13 @@ def plan_of(
     # The share is what its digits say: 0.7 of 10 sites are 7, not 8.
     share = math.ceil(round(settings.threshold * len(asked), 9))
     return Plan(
-        run=" ".join((config.name, _fingerprint(config), purpose, attempt)),
+        run=" ".join((config.name, agreed, purpose, attempt)),
         round=round_number,
         sites=asked,
         threshold=max(share, len(asked) // 2 + 1, config.federation.min_sites, 2),
         length=length,
         encoding=settings.grid,
     )
-
-
-@lru_cache(maxsize=4)
-def _fingerprint(config: Config) -> str:
-    return fingerprint(resolved(config))
 
 
 def part_of(release: Summed, weighting: str, *, stretch: int) -> tuple[str, State]:

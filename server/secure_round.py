@@ -14,6 +14,7 @@ from uuid import uuid4
 import numpy as np
 from flwr.app import Message, RecordDict
 
+from fedcl.config.text import fingerprint
 from fedcl.errors import RoundError
 from fedcl.release import SumOffer
 from fedcl.secure_sum.consistency import require_signed
@@ -186,6 +187,7 @@ class _Exchanges:
         return plan_of(
             self.going.config,
             invitation.sites,
+            agreed=fingerprint(self.order.config_text),
             round_number=self.order.round,
             attempt=invitation.attempt,
             purpose=purpose,

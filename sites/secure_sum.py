@@ -155,6 +155,7 @@ def _plan(site: Site, entered: Entered) -> Plan:
     return plan_of(
         site.config,
         entered.sites,
+        agreed=site.agreed,
         round_number=entered.round,
         attempt=entered.attempt,
         purpose=entered.purpose,

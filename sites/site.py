@@ -8,7 +8,7 @@ import numpy as np
 from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
-from fedcl.config.text import parse
+from fedcl.config.text import fingerprint, parse
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.deployment.home import Home
@@ -16,7 +16,6 @@ from fedcl.errors import ConfigError
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
 from fedcl.pooled import feature_sums
-from fedcl.receipts.kept import Receipts
 from fedcl.release import Introduction, State
 from fedcl.run_folder import RunFolder
 from sites.local import agreed, require_enough
@@ -35,7 +34,7 @@ class Site:
         cohort: The data; only rows of this site are ever read.
         rows: The scans of this site's training participants.
         memory: What it remembers between rounds.
-        home: Its folder and settings between institutions; None in a simulation.
+        agreed: The experiment's fingerprint as it came, the same at every site.
     """
 
     label: str
@@ -43,7 +42,7 @@ class Site:
     cohort: Cohort
     rows: np.ndarray
     memory: SiteMemory
-    home: Home | None = None
+    agreed: str
 
     @property
     def participants(self) -> int:
@@ -60,7 +59,7 @@ def open_site(config_text: str, partition: int) -> Site:
     config, cohort = _experiment(config_text)
     if not 0 <= partition < len(cohort.sites):
         raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
-    return _opened(config, cohort, cohort.sites[partition], None)
+    return _opened(config, cohort, cohort.sites[partition], config_text)
 
 
 def open_home(config_text: str, home: Home) -> Site:
@@ -75,21 +74,18 @@ def open_home(config_text: str, home: Home) -> Site:
     cohort = open_experiment(config, own_site=label)
     if label not in cohort.sites:
         raise ConfigError(f"site: {label} is not among the sites of its data: {cohort.sites}")
-    site = _opened(config, cohort, label, home)
+    site = _opened(config, cohort, label, config_text)
     if len(site.rows):
         require_enough(site.participants, home)
     return site
 
 
-def _opened(config: Config, cohort: Cohort, label: str, home: Home | None) -> Site:
+def _opened(config: Config, cohort: Cohort, label: str, config_text: str) -> Site:
     rows = cohort.rows(split=TRAIN, site=label)
     if cohort.participants(rows) < config.local.min_participants:
         rows = rows[:0]
-    memory = SiteMemory(
-        RunFolder(config.output.path).site_path(label),
-        receipts=Receipts(home.files.receipts, durable=True) if home else None,
-    )
-    return Site(label, config, cohort, rows, memory, home)
+    memory = SiteMemory(RunFolder(config.output.path).site_path(label))
+    return Site(label, config, cohort, rows, memory, fingerprint(config_text))
 
 
 def introduce(site: Site) -> Introduction:

@@ -228,7 +228,9 @@ def test_a_simulation_goes_on_after_a_power_cut_damaged_a_record(cohort):
 
 def test_a_site_that_never_opened_leaves_the_receipt_of_its_refusal(tmp_path):
     receipts = Receipts(tmp_path / "memory" / "receipts.jsonl", durable=True)
-    refusal = Refusal("number 3", "the configuration cannot be used at this site")
+    refusal = Refusal(
+        "number 3", "the configuration cannot be used at this site, or is not approved there"
+    )
     receipts.keep(receipt_of(refusal, None, None))
     receipts.keep(receipt_of(refusal, Instruction(2, "seed: 1\n", {}), None, objects=("0a",)))
     one, two = receipts.look().receipts

@@ -561,7 +561,9 @@ def test_a_site_that_agreed_to_sums_trains_under_no_other_configuration(tree):
     assert isinstance(Site(config, **agreed).train(Invitation("abc", ALL)), SumOffer)
     clear = config_of(with_values(tree, secure_sum=None))
     refusal = Site(clear, **agreed).train(None)
-    assert refusal == Refusal("number 3", "the configuration cannot be used at this site")
+    assert refusal == Refusal(
+        "number 3", "the configuration cannot be used at this site, or is not approved there"
+    )
     assert isinstance(Site(clear).train(None), Update)
 
 
@@ -585,7 +587,9 @@ def test_the_threshold_is_a_share_rounded_up_and_never_below_a_round(
 ):
     config = config_of(with_values(tree, secure_sum__threshold=share, federation__min_sites=least))
     names = [f"site {number}" for number in range(sites)]
-    plan = plan_of(config, names, round_number=1, attempt="a", purpose="update", length=3)
+    plan = plan_of(
+        config, names, agreed="f", round_number=1, attempt="a", purpose="update", length=3
+    )
     assert plan.threshold == threshold
 
 

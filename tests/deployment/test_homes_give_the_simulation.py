@@ -1,0 +1,133 @@
+"""Sites with folders, data and limits of their own, in one process: the simulation's weights."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from flwr.app import Context, RecordDict
+
+from fedcl.config.text import parse, resolved
+from fedcl.deployment.approval import Approvals
+from fedcl.deployment.folders import SiteFolder
+from fedcl.run_folder import RunFolder
+from fedcl.secure_sum.identity import key_path
+from fedcl.simulation import InProcessGrid, simulate
+from server.app import app as server_app
+from sites.app import app as site_app
+from tests.builders import (
+    MOMENTS,
+    PRIVATE_MOMENTS,
+    SIZES,
+    central_private_tree,
+    private_tree,
+    secure_tree,
+    table_tree,
+    with_values,
+    write_table,
+)
+from tests.deployment.lab import own_rows
+
+RELEASES = ["feature_sums", "moments", "private_moments", "gradients", "updates", "secure_sums"]
+SITES = sorted(SIZES)
+
+
+def hospitals(folder: Path, tree: dict, **limits) -> tuple[Path, ...]:
+    """Make each site's folder, with its own rows only; return the SITE.yamls."""
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    return tuple(_hospital(folder, site, tree, text, limits) for site in SITES)
+
+
+def _hospital(folder: Path, site: str, tree: dict, text: str, limits: dict) -> Path:
+    home = SiteFolder(folder / f"hospital-{site}")
+    own_rows(folder / "data", home.path / "data", site)
+    settings = {
+        "site": site,
+        "server": "fl.hospital.example:8443",
+        "data": {**tree["data"], "path": "data"},
+        "compute": {"device": "cpu", "threads": None},
+        "limits": {
+            "privacy": None,
+            "min_participants": 3,
+            "releases": RELEASES,
+            "max_rounds": 10,
+            "stop_file": "STOP",
+            **limits,
+        },
+    }
+    home.settings.write_text(yaml.safe_dump(settings))
+    Approvals(home.approved).approve_experiment(text)
+    if "secure_sum" in tree:
+        shutil.copy(tree["secure_sum"]["identities"], home.identities)
+        own_key = key_path(Path(tree["secure_sum"]["keys"]), site)
+        home.identity.mkdir(mode=0o700)
+        shutil.copy(own_key, home.identity / own_key.name)
+    return home.settings
+
+
+def federate(config_text: str, settings: tuple[Path, ...]) -> RunFolder:
+    """Run an experiment on these sites."""
+
+    def at_home(message, context):
+        number = int(context.node_config["partition-id"])
+        node = {"site-config": str(settings[number])}
+        return site_app(message, Context(context.run_id, context.node_id, node, RecordDict(), {}))
+
+    run_config = {"config": config_text, "resume": True}
+    context = Context(1, 1, {}, RecordDict(), run_config)
+    server_app(InProcessGrid(len(settings), client_app=at_home), context)
+    return RunFolder(parse(config_text, source="test").output.path)
+
+
+EXPERIMENTS = {
+    "plain": lambda f: with_values(table_tree(f), local__keep_optimizer=True),
+    "moments": lambda f: with_values(table_tree(f), objective__moments=MOMENTS),
+    "participant": lambda f: private_tree(f, test_seed=5),
+    "central": lambda f: with_values(
+        central_private_tree(f, test_seed=5), objective__private_moments=PRIVATE_MOMENTS
+    ),
+    "sums": secure_tree,
+}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_sites_that_see_their_own_rows_alone_train_what_the_simulation_trains(tmp_path, name):
+    write_table(tmp_path / "data")
+    tree = with_values(EXPERIMENTS[name](tmp_path), federation__min_sites=3)
+    config = parse(yaml.safe_dump(tree), source="test")
+    simulate(config, sites=4, resume=False)
+    deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
+    text = resolved(parse(yaml.safe_dump(deployed), source="test"))
+    found = federate(text, hospitals(tmp_path, deployed)).load()
+    expected = RunFolder(config.output.path).load()
+    assert found.round == expected.round == 2
+    for tensor, array in expected.weights.items():
+        np.testing.assert_array_equal(array, found.weights[tensor], err_msg=tensor)
+
+
+def test_the_ledger_and_the_receipts_of_a_site_are_in_its_own_folder(tmp_path):
+    write_table(tmp_path / "data")
+    tree = with_values(private_tree(tmp_path), federation__min_sites=3)
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    settings = hospitals(tmp_path, tree)
+    federate(text, settings)
+    assert not Path(tree["privacy"]["ledger"]).exists()
+    for file in settings:
+        home = SiteFolder(file.parent)
+        assert len(list(home.ledger.glob("*.jsonl"))) == 1
+        assert "epsilon" in home.receipts.read_text()
+
+
+def test_a_server_cannot_lower_a_sites_privacy_and_says_who_refuses(tmp_path):
+    write_table(tmp_path / "data")
+    tree = with_values(table_tree(tmp_path), federation__min_sites=3)
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    floor = {"modes": ["participant"], "epsilon": 8.0, "delta": 1e-5}
+    settings = hospitals(tmp_path, tree, privacy=floor)
+    with pytest.raises(Exception, match="the site's own limits do not allow it"):
+        federate(text, settings)
+    for file in settings:
+        home = SiteFolder(file.parent)
+        assert "limits.privacy.modes" in home.failures.read_text()
+        assert "limits.privacy.modes" not in home.receipts.read_text()
