@@ -4,6 +4,8 @@ config.yaml      the resolved experiment
 rounds.jsonl     one line per round
 checkpoints/     round-00008/{weights,server}.safetensors, state.json
 sites/           each site's memory, receipts and failures (simulation)
+now.json         which sites the server waits for, while it runs
+stopped.json     why the server stopped before the last round
 results.json, report.html
 encoder.safetensors   the trained weights; the header says what is promised about privacy
 """
@@ -20,7 +22,7 @@ import yaml
 from fedcl.atomic import read_tensors, write_folder, write_json, write_tensors, write_text
 from fedcl.config.experiment import Config
 from fedcl.config.text import parse, resolved
-from fedcl.errors import RunError
+from fedcl.errors import FedclError, RunError
 from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import Shared
@@ -69,6 +71,8 @@ class RunFolder:
         self.model = path / "encoder.safetensors"
         self.log = path / "rounds.jsonl"
         self.sites = path / "sites"
+        self.now = path / "now.json"
+        self.stopped = path / "stopped.json"
 
     def site_path(self, site: str) -> Path:
         """Return the folder of one site, whatever characters its label holds."""
@@ -114,6 +118,10 @@ class RunFolder:
                     "use the run's own configuration, or another output.path"
                 )
         write_text(file, resolved(config))
+
+    def write_stopped(self, error: FedclError) -> None:
+        """Say why the run ended, for another process to read."""
+        write_json(self.stopped, {"message": str(error), "exit_code": error.exit_code})
 
     def config(self) -> Config:
         """Return the experiment of this run.

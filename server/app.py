@@ -10,6 +10,7 @@ import fedcl
 from fedcl.config.experiment import Config
 from fedcl.config.objective import require_comparable
 from fedcl.config.text import load, parse
+from fedcl.errors import FedclError
 from fedcl.run_folder import RunFolder
 from server.rounds import run
 
@@ -32,7 +33,12 @@ def main(grid: Grid, context: Context) -> None:
         folder.resume(config)
     else:
         folder.start(config)
-    run(grid, config, folder)
+    folder.stopped.unlink(missing_ok=True)
+    try:
+        run(grid, config, folder)
+    except FedclError as error:
+        folder.write_stopped(error)
+        raise
 
 
 def _experiment(text: str) -> Config:

@@ -13,14 +13,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no types
 
 from fedcl.atomic import write_json
-from fedcl.deployment.federation import load_federation
 from fedcl.deployment.flower import LOOPBACK
-from fedcl.deployment.folders import ServerFolder
-from fedcl.deployment.registry import Registry
-from fedcl.deployment.relay import DEACTIVATE, Call, RefusedError, relay
+from fedcl.deployment.relay import (
+    DEACTIVATE,
+    NOT_APPROVED,
+    NOT_REACHED,
+    PUSH_MESSAGES,
+    Call,
+    RefusedError,
+    relay,
+)
 from fedcl.deployment.tls import trusting
+from fedcl.kit.federation import load_federation
+from fedcl.kit.folders import ServerFolder
+from fedcl.kit.registry import Registry
 from server.registrar import Registrar
 
 _KEY = "flwr-public-key"
@@ -53,7 +63,7 @@ class OnlyApproved:
         """Pass on the call of an approved key.
 
         Raises:
-            RefusedError: it names none.
+            RefusedError: it names none, or it speaks for another node.
         """
         try:
             key = b64decode(call.headers.get(_KEY, ""), validate=True)
@@ -62,13 +72,22 @@ class OnlyApproved:
         now = datetime.now(UTC)
         site = self._allowed(now).get(key)
         if site is None:
-            raise RefusedError(401, "this key is not approved, was revoked, or has expired")
+            raise RefusedError(401, NOT_APPROVED)
+        if call.name == PUSH_MESSAGES:
+            _require_own(call.body)
         self._note(site, now, gone=call.name == DEACTIVATE)
         return call.body
+
+    def here(self, _call: Call) -> None:
+        """Nothing."""
 
     def back(self, _call: Call, answer: bytes) -> bytes:
         """Give the answer back as it is."""
         return answer
+
+    def failed(self, _call: Call, status: int, _why: str) -> int:
+        """Let the site's node try again while Flower is away."""
+        return 503 if status == NOT_REACHED else status
 
     def _allowed(self, now: datetime) -> dict[bytes, str]:
         """The registry's answer; asked anew when the file changes, and every few seconds."""
@@ -88,6 +107,20 @@ class OnlyApproved:
             if gone or time.monotonic() - self._written > _WRITE_S:
                 write_json(self._file, self._seen)
                 self._written = time.monotonic()
+
+
+def _require_own(body: bytes) -> None:
+    """Flower checks who calls, but not that the messages in the call are the caller's own.
+
+    Raises:
+        RefusedError: one is not.
+    """
+    try:
+        request = PushMessagesRequest.FromString(body)
+    except DecodeError:
+        raise RefusedError(400, "not a call of Flower's") from None
+    if any(m.metadata.src_node_id != request.node.node_id for m in request.messages_list):
+        raise RefusedError(422, "a node answers for itself alone")
 
 
 def main(folder: Path) -> None:

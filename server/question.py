@@ -9,9 +9,11 @@ from flwr.serverapp import Grid
 from fedcl.config.experiment import Config
 from fedcl.release import Introduction
 from fedcl.wire.orders import Instruction, encode_instruction
+from fedcl.wire.records import payload_bytes
 from server.exchange import ask
+from server.now import Now
 from server.outliers import Usual
-from server.record import RoundRecord
+from server.record import SILENT, RoundRecord
 from server.roster import Roster
 
 
@@ -26,6 +28,7 @@ class Round:
         record: What is noted of the round.
         trainable: Names of the trainable tensors.
         usual: What a site's change of the weights is compared with; None: nothing.
+        now: Shows how far it is.
     """
 
     grid: Grid
@@ -34,6 +37,7 @@ class Round:
     record: RoundRecord
     trainable: frozenset[str]
     usual: Usual | None
+    now: Now
 
     def introduction(self, site: str) -> Introduction:
         """Return what a site said when it was first met."""
@@ -53,12 +57,24 @@ class Round:
         for question in questions.values():
             self.record.sending(question)
         labels = list(questions)
+        silent = set(labels)
+
+        def hear(position: int, reply: Message) -> None:
+            silent.remove(labels[position])
+            size = 0 if reply.has_error() else payload_bytes(reply.content)
+            self.now.hear(labels[position], size)
+
+        self.now.ask(message_type, labels)
         replies = ask(
             self.grid,
             [(self.roster.nodes[label], question) for label, question in questions.items()],
             message_type=message_type,
             round_number=self.record.number,
             timeout_s=self.config.federation.answer_timeout_s,
+            on_reply=hear,
+            on_wait=self.now.look,
         )
         for position, reply in replies:
             yield labels[position], reply
+        for label in silent:
+            self.now.judge(label, SILENT)

@@ -16,6 +16,7 @@ from fedcl.release import (
     terms_as_json,
 )
 from fedcl.wire.records import moments_bytes, payload_bytes
+from server.now import Now
 
 SILENT = "no answer in time"
 
@@ -28,9 +29,10 @@ class RoundRecord:
         asked: The sites.
     """
 
-    def __init__(self, number: int, asked: tuple[str, ...]) -> None:
+    def __init__(self, number: int, asked: tuple[str, ...], now: Now) -> None:
         self.number = number
         self.asked = asked
+        self._now = now
         self._started = time.perf_counter()
         self._sites: dict[str, dict[str, Any]] = {
             label: _entry(None, received_bytes=0, rejected=SILENT) for label in asked
@@ -56,6 +58,7 @@ class RoundRecord:
         self._sites[site] = _entry(update, received_bytes=received_bytes, rejected=rejected)
         if change is not None:
             self._sites[site]["change"] = change
+        self._now.judge(site, rejected)
 
     def enter_moments(
         self, share: MomentShare | PrivateMomentShare, *, received_bytes: int
@@ -76,6 +79,7 @@ class RoundRecord:
     def leave_out(self, site: str, why: str = SILENT) -> None:
         """Note why a site's part is not in a secure sum."""
         self._sites[site]["rejected"] = why
+        self._now.judge(site, why)
 
     def lose(self, site: str, why: str = SILENT) -> None:
         """Note why a site said no more when its part was already in a secure sum."""
@@ -115,6 +119,12 @@ class RoundRecord:
         entry["participants"] = participants
         entry["seconds"] = round((entry["seconds"] or 0.0) + seconds, 3)
         entry["steps"] = entry.get("steps", 0) + 1
+
+    def settle(self) -> None:
+        """Show how the round ended for each site: those that were silent too."""
+        for site, entry in self._sites.items():
+            self._now.judge(site, entry["rejected"])
+        self._now.write()
 
     def require_quorum(self, config: Config, *, step: int | None = None) -> None:
         """Stop a round, or one step of it, with too few valid answers.

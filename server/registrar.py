@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 from fedcl.atomic import write_json
 from fedcl.deployment.flower import environment, flower
-from fedcl.deployment.folders import ServerFolder
-from fedcl.deployment.registry import Registry
 from fedcl.deployment.serve import CONNECTION
+from fedcl.kit.folders import ServerFolder
+from fedcl.kit.registry import Registry
 
 _LOOK_S = 1.0
 _LONGEST_S = 60
+_IN_USE, _GONE = "already in use", "unregistered"
+"""How Flower calls a key that it has a node of, and a node that is no more."""
 _log = logging.getLogger("fedcl.registrar")
 
 
@@ -40,19 +42,38 @@ class Registrar:
 
     def look(self) -> None:
         """Register the keys that are new, unregister those that are allowed no more."""
-        nodes: dict[str, int] = {}
+        nodes: dict[str, str] = {}
         if self._nodes.exists():
-            nodes = json.loads(self._nodes.read_text(encoding="utf-8"))
+            known = json.loads(self._nodes.read_text(encoding="utf-8"))
+            nodes = {key: str(node) for key, node in known.items()}
         allowed = {key.decode(): site for key, site in self._registry.allowed_keys(_now()).items()}
         for key in sorted(allowed.keys() - nodes.keys()):
             site = allowed[key]
-            public = str(self._files.public_key(site))
-            nodes[key] = self._flwr("register", public, CONNECTION, "--name", site)["node-id"]
+            nodes[key] = self._registered(site, nodes)
             write_json(self._nodes, nodes)
         for key in sorted(nodes.keys() - allowed.keys()):
-            self._flwr("unregister", str(nodes[key]), CONNECTION)
+            self._flwr("unregister", nodes[key], CONNECTION)
             del nodes[key]
             write_json(self._nodes, nodes)
+
+    def _registered(self, site: str, nodes: dict[str, str]) -> str:
+        """Register a site's key; return its node.
+
+        Whoever was killed between Flower's answer and the file has registered it already: that node
+        is the one that no key of the file has.
+        """
+        public = str(self._files.public_key(site))
+        try:
+            return str(self._flwr("register", public, CONNECTION, "--name", site)["node-id"])
+        except ValueError as error:
+            if _IN_USE not in str(error).lower():
+                raise
+            listed = self._flwr("list", CONNECTION)["nodes"]
+            live = [node["node-id"] for node in listed if node["status"] != _GONE]
+            unknown = [node for node in live if node not in nodes.values()]
+            if len(unknown) != 1:
+                raise
+            return str(unknown[0])
 
     def _flwr(self, *words: str) -> dict:
         done = subprocess.run(

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 from flwr.app import Message
+from flwr.common.constant import ErrorCode
 
 from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
@@ -37,6 +38,17 @@ _EXPECTED: dict[type, str] = {
     SumOffer: "an offer for the secure sum",
 }
 
+_FAILURES = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the bundle cannot be loaded at the site",
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "the site's app failed; its own log says why",
+    ErrorCode.MESSAGE_UNAVAILABLE: "the question was lost on its way",
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "the answer was lost on its way",
+    ErrorCode.NODE_UNAVAILABLE: "the site cannot be reached",
+    ErrorCode.INVALID_FAB: "the server's bundle is not the one that the site approved",
+    ErrorCode.CLIENT_APP_CRASHED: "the site's app was killed",
+}
+"""What Flower's errors mean between institutions."""
+
 Said = TypeVar("Said", MomentShare, PrivateMomentShare, GradientShare, Update, SumOffer)
 
 _ROUNDING = 1e-3
@@ -61,7 +73,8 @@ class Answer:
 def read_answer(reply: Message) -> Answer:
     """Decode a reply; a refusal or an unreadable reply is a problem, not an exception."""
     if reply.has_error():
-        return Answer(None, 0, f"the site's app failed (Flower error {reply.error.code})")
+        code = reply.error.code
+        return Answer(None, 0, _FAILURES.get(code, f"the site's app failed (Flower error {code})"))
     size = payload_bytes(reply.content)
     try:
         release = decode_release(reply.content)

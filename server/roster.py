@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
@@ -11,6 +12,7 @@ from fedcl.labels import site_order
 from fedcl.release import FeatureSums, Introduction
 from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
 from server.exchange import POLL_S, ask
+from server.now import Now
 from server.replies import introduction_problem, read_answer
 
 _AGAIN_S = 20.0
@@ -55,8 +57,14 @@ class Roster:
         """Return the training sites in the order of their labels."""
         return tuple(sorted(self.nodes, key=site_order))
 
-    def refresh(self, grid: Grid, config: Config, config_text: str) -> None:
+    def refresh(self, grid: Grid, config: Config, config_text: str, now: Now) -> None:
         """Forget the nodes that went; ask the new ones, and those that may have come round."""
+
+        def hear(_: int, reply: Message) -> None:
+            answer = read_answer(reply)
+            if answer.release is not None:
+                now.hear(answer.release.site, answer.bytes)
+
         present = set(grid.get_node_ids())
         self.idle = {n: idle for n, idle in self.idle.items() if n in present and not idle.is_over}
         for label in [label for label, node in self.nodes.items() if node not in present]:
@@ -70,6 +78,8 @@ class Roster:
             message_type=INTRODUCE,
             round_number=0,
             timeout_s=config.federation.answer_timeout_s,
+            on_reply=hear,
+            on_wait=now.look,
         )
         for position, reply in replies:
             answer = read_answer(reply)
@@ -78,6 +88,8 @@ class Roster:
             if problem is not None or not isinstance(said, Introduction):
                 label = f"site {said.site}: " if said else ""
                 self.idle[node] = Idle(f"{label}{problem}", for_good=isinstance(said, Introduction))
+                if said is not None and problem is not None and said.site not in self.nodes:
+                    now.judge(said.site, problem)
             elif said.site in self.nodes:
                 self.idle[node] = Idle(f"site {said.site}: another node answers for it")
             else:
@@ -85,7 +97,7 @@ class Roster:
                 self.nodes[said.site] = node
                 self.introductions[said.site] = said
 
-    def gather(self, grid: Grid, config: Config, config_text: str) -> None:
+    def gather(self, grid: Grid, config: Config, config_text: str, now: Now) -> None:
         """Wait for the first sites, no longer than `federation.answer_timeout_s`.
 
         Raises:
@@ -93,11 +105,12 @@ class Roster:
         """
         settings = config.federation
         deadline = time.monotonic() + settings.answer_timeout_s
-        self.refresh(grid, config, config_text)
+        self.refresh(grid, config, config_text, now)
         while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
             if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
+                now.look()
                 time.sleep(POLL_S)
-            self.refresh(grid, config, config_text)
+            self.refresh(grid, config, config_text, now)
         if len(self.nodes) < settings.min_sites:
             why = "; ".join(idle.why for idle in self.idle.values())
             raise RoundError(

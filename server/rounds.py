@@ -15,6 +15,7 @@ from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMea
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.config.text import resolved
+from fedcl.errors import FedclError
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
@@ -28,6 +29,7 @@ from fedcl.wire.orders import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
 from server.moments import Collected, ask_for_moments
+from server.now import Now
 from server.outliers import change_of, outlier_problem, usual_change
 from server.private_moments import release_moments
 from server.private_sum import noisy_mean, pay_for_round
@@ -45,60 +47,84 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         RoundError: too few sites, or too few valid updates in a round.
     """
     text = resolved(config)
-    roster = Roster()
-    roster.gather(grid, config, text)
-    network = build_network(config, roster.common_shape(), seed=config.seed)
-    trainable = frozenset(name for name, _ in network.named_parameters())
+    roster, now = Roster(), Now(folder.now, config.federation.rounds)
+    now.write()
+    try:
+        roster.gather(grid, config, text, now)
+        network = build_network(config, roster.common_shape(), seed=config.seed)
+        trainable = frozenset(name for name, _ in network.named_parameters())
 
-    checkpoint = folder.load()
-    if checkpoint is None:
-        scale = _feature_scale(roster, config)
-        if scale is not None:
-            network.set_feature_scale(*scale)
-        start = read_state(network, travelling_names(network, config))
-        checkpoint = Checkpoint(0, start, {}, {})
-        folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
-    else:
-        folder.write_log(checkpoint)
-    del network
+        checkpoint = folder.load()
+        if checkpoint is None:
+            scale = _feature_scale(roster, config)
+            if scale is not None:
+                network.set_feature_scale(*scale)
+            start = read_state(network, travelling_names(network, config))
+            checkpoint = Checkpoint(0, start, {}, {})
+            folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+        else:
+            folder.write_log(checkpoint)
+        del network
 
+        for number in range(checkpoint.round + 1, config.federation.rounds + 1):
+            now.begin(number)
+            roster.refresh(grid, config, text, now)
+            asked = choose_sites(roster.labels(), config, number)
+            usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
+            record = RoundRecord(number, asked, now)
+            going = Round(grid, roster, config, record, trainable, usual, now)
+            checkpoint = play(going, checkpoint, text)
+            folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+    except FedclError:
+        now.write()
+        raise
+    now.done()
+
+
+def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
+    """Play one round; return the federation after it.
+
+    Args:
+        going: The round.
+        checkpoint: The federation before it.
+        text: The experiment, as the sites are told.
+
+    Raises:
+        RoundError: too few valid updates.
+    """
+    config, record, trainable = going.config, going.record, going.trainable
+    number, asked = record.number, record.asked
     no_memory: State = {}
     moments = config.objective.moments
-    for number in range(checkpoint.round + 1, config.federation.rounds + 1):
-        roster.refresh(grid, config, text)
-        asked = choose_sites(roster.labels(), config, number)
-        record = RoundRecord(number, asked)
-        usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
-        going = Round(grid, roster, config, record, trainable, usual)
-        entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
-        order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
-        private = config.objective.private_moments
-        released = checkpoint.released
-        if private is not None:
+    entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
+    order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
+    private = config.objective.private_moments
+    released = checkpoint.released
+    if private is not None:
+        order = replace(order, released=released)
+        if private.released_in(number):
+            released = release_moments(going, order)
             order = replace(order, released=released)
-            if private.released_in(number):
-                released = release_moments(going, order)
-                order = replace(order, released=released)
-        if moments is not None and moments.fresh:
-            for stretch in range(moments.stretches(config.local.epochs)):
-                order = replace(order, stretch=stretch)
-                asked, order = ask_for_moments(going, asked, order)
-            order = replace(order, stretch=order.stretch + 1)
-        collected = Collected(config)
-        if isinstance(config.privacy, CentralPrivacy):
-            weights, server = steps_together(going, order, checkpoint)
-        elif isinstance(config.federation.rule, Cyclic):
-            weights, server = tour(going, order), no_memory
-        elif config.secure_sum is not None:
-            mean = summed_mean(going, asked, order, collected)
-            weights, server = step(mean, checkpoint, config, trainable)
-        else:
-            valid = updates(going, asked, order, collected)
-            weights, server = combine(valid, checkpoint, config, trainable, entropy)
-        record.require_quorum(config)
-        shared = collected.shared(number)
-        checkpoint = Checkpoint(number, weights, server, record.as_json(), shared, released)
-        folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+    if moments is not None and moments.fresh:
+        for stretch in range(moments.stretches(config.local.epochs)):
+            order = replace(order, stretch=stretch)
+            asked, order = ask_for_moments(going, asked, order)
+        order = replace(order, stretch=order.stretch + 1)
+    collected = Collected(config)
+    if isinstance(config.privacy, CentralPrivacy):
+        weights, server = steps_together(going, order, checkpoint)
+    elif isinstance(config.federation.rule, Cyclic):
+        weights, server = tour(going, order), no_memory
+    elif config.secure_sum is not None:
+        mean = summed_mean(going, asked, order, collected)
+        weights, server = step(mean, checkpoint, config, trainable)
+    else:
+        valid = updates(going, asked, order, collected)
+        weights, server = combine(valid, checkpoint, config, trainable, entropy)
+    record.settle()
+    record.require_quorum(config)
+    shared = collected.shared(number)
+    return Checkpoint(number, weights, server, record.as_json(), shared, released)
 
 
 def _feature_scale(roster: Roster, config: Config) -> tuple[np.ndarray, np.ndarray] | None:

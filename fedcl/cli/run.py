@@ -56,6 +56,12 @@ def run(config: Config, folder: Path, console: Console) -> None:
                 "it again, with --stop it ends it."
             )
             raise
+        except OSError as error:
+            where = config.output.path
+            raise RunError(
+                f"{where}: {error.strerror or error}; what was kept so far is whole, so that the "
+                "same command goes on when there is room again"
+            ) from None
     console.print(summary(done))
     console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
 
@@ -104,12 +110,16 @@ def _line(record: dict, rounds: int) -> str:
 
 
 def _now(folder: RunFolder) -> Table:
-    table = Table(title="now", show_header=False)
+    """What each site does at this moment."""
+    table = Table(title="waiting for the server's app", show_header=False)
     try:
-        now = json.loads((folder.path / "now.json").read_text(encoding="utf-8"))
+        now = json.loads(folder.now.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return table
-    table.title = f"round {now['round']}, {now['what']}"
-    for site, entry in now["sites"].items():
-        table.add_row(site, entry["state"])
+    table.title = f"round {now['round']}/{now['rounds']}: {now['what']}"
+    for site in sorted(now["sites"], key=site_order):
+        entry = now["sites"][site]
+        took = "" if entry["seconds"] is None else f"{entry['seconds']:.0f} s"
+        received = f"{entry['bytes'] / 1e6:.2f} MB" if entry["bytes"] else ""
+        table.add_row(site, entry["state"], took, received, entry["why"] or "")
     return table
