@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fedcl.atomic import write_text
+from fedcl.errors import RunError
 from fedcl.receipts.kept import Kept
 from fedcl.receipts.line import Receipt
 from fedcl.report import receipt_figures
@@ -64,7 +65,11 @@ KINDS = {
 
 
 def write_page(kept: Kept) -> Path:
-    """Write receipts.html beside the receipts, the damaged ones too, which it says first."""
+    """Write receipts.html beside the receipts, the damaged ones too, which it says first.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
     runs = [_run(run, index) for index, run in enumerate(kept.runs)]
     kinds = dict.fromkeys(one.kind for one in kept.receipts)
     spent = [one.epsilon for one in kept.receipts if one.epsilon is not None]
@@ -84,7 +89,10 @@ def write_page(kept: Kept) -> Path:
         ],
         contents=_contents(kept.receipts),
     )
-    write_text(path, text)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
     return path
 
 

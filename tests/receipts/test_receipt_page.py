@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fedcl.errors import RunError
 from fedcl.receipts.described import describe
 from fedcl.receipts.line import Noise
 from fedcl.release import GradientShare, Introduction
@@ -138,3 +139,12 @@ def test_whole_noise_is_told_without_a_share(tmp_path):
     receipts.keep(describe(update(), round_number=1, noise=noise, **NAMED))
     *_, row = rows_of(receipts.look().receipts, together=True)
     assert row.noise == "1.25 × 2"
+
+
+def test_a_page_that_cannot_be_written_is_told(receipts, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fedcl.report.receipts.write_text", refused)
+    with pytest.raises(RunError, match=r"receipts\.html: cannot be written: Permission denied"):
+        write_page(receipts.look())
