@@ -3,10 +3,13 @@
 Flower's node talks to this relay on the loopback, and the relay to the federation. It lets out the
 objects whose identities stand in the receipts; it takes the words out of errors, which Flower fills
 with exceptions and paths; it vouches for the bundle that was approved here, and for no other. What
-it passed on stands in `egress.jsonl`, call by call, every byte.
+it passed on stands in `egress.jsonl`, call by call, every byte. A message that a killed node took
+along is given to the next one.
 """
 
 import json
+import logging
+import re
 import sys
 import threading
 from collections.abc import Iterable
@@ -21,21 +24,29 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
     PushMessagesResponse,
 )
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedResponse,
+    ObjectTree,
+    PushObjectRequest,
+)
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
-    get_object_head_values_from_object_content,
     get_object_id,
 )
 
 from fedcl.deployment.approval import Approvals
+from fedcl.deployment.connection import Connection
 from fedcl.deployment.flower import LOOPBACK
 from fedcl.deployment.home import Home
 from fedcl.deployment.relay import (
     ACTIVATE,
+    CONFIRM,
     DEACTIVATE,
     GET_BUNDLE,
+    NOT_APPROVED,
+    NOT_REACHED,
+    PULL_MESSAGES,
     PUSH_MESSAGES,
     PUSH_OBJECT,
     Call,
@@ -45,6 +56,8 @@ from fedcl.deployment.relay import (
 from fedcl.deployment.tls import trusting
 from fedcl.release import REFUSALS, Refusal
 from fedcl.wire.releases import encode_release
+from sites.calls import require_known, require_only_known
+from sites.unanswered import Unanswered
 
 SAFE_WORDS = {
     1: "the bundle cannot be loaded at the site",
@@ -53,6 +66,8 @@ SAFE_WORDS = {
     8: "the site's app was killed",
 }
 _OTHER_WORDS = "the site cannot answer; its own log says why"
+_log = logging.getLogger("fedcl.guard")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _BODY = b"\0"
 """Parts the head of one of Flower's objects from its body."""
 
@@ -73,18 +88,34 @@ class OnlyReceipted:
             refusal = encode_release(Refusal(home.settings.site, reason))
             self._allowed.always(get_all_nested_objects(refusal))
         self._renamed: dict[str, tuple[str, bytes]] = {}
-        self._messages: set[str] = set()
-        self._node: int | None = None
+        self._messages: dict[str, list[str]] = {}
+        self._unanswered = Unanswered(home.files.state / "unanswered.json")
+        self._connection = Connection(home.files.state)
         self._lock = threading.Lock()
 
     def first(self, call: Call) -> Call | None:
-        """Say goodbye for a node that was killed: the server would keep its successor waiting."""
-        if call.name != ACTIVATE or self._node is None:
-            return None
-        gone, self._node = self._node, None
-        return Call(
-            DEACTIVATE, call.headers, DeactivateNodeRequest(node_id=gone).SerializeToString()
-        )
+        """Say goodbye for a node that was killed; confirm a message that is answered.
+
+        The server would keep the successor of a node waiting that it thinks alive.
+        """
+        if call.name == ACTIVATE and self._unanswered.node is not None:
+            gone = DeactivateNodeRequest(node_id=self._unanswered.node)
+            return self._own(DEACTIVATE, call, gone.SerializeToString())
+        if call.name == PULL_MESSAGES:
+            with self._lock:
+                due = self._unanswered.due_confirm()
+            return None if due is None else self._own(CONFIRM, call, due)
+        return None
+
+    def here(self, call: Call) -> bytes | None:
+        """Keep the confirmation of a message to ourselves until it is answered."""
+        with self._lock:
+            if call.name != CONFIRM:
+                return None
+            require_known(CONFIRM, call.body)
+            if self._unanswered.hold_back(call.body):
+                return ConfirmMessageReceivedResponse().SerializeToString()
+        return None
 
     def onward(self, call: Call) -> bytes:
         """Look at what would leave.
@@ -104,10 +135,16 @@ class OnlyReceipted:
 
     def back(self, call: Call, answer: bytes) -> bytes:
         """Vouch for the approved bundle; give objects back the names that the node knows."""
-        if call.name == ACTIVATE:
-            self._node = ActivateNodeResponse.FromString(answer).node_id
-        if call.name == DEACTIVATE:
-            self._node = None
+        self._connection.note(None)
+        with self._lock:
+            if call.name == ACTIVATE:
+                self._unanswered.begin(ActivateNodeResponse.FromString(answer).node_id)
+            if call.name == DEACTIVATE:
+                self._unanswered.end()
+            if call.name == PULL_MESSAGES:
+                return self._unanswered.taken(answer)
+            if call.name == PUSH_MESSAGES:
+                self._unanswered.answered(call.body)
         if call.name == GET_BUNDLE:
             return self._vouched(answer)
         if call.name == PUSH_MESSAGES and self._renamed:
@@ -119,7 +156,33 @@ class OnlyReceipted:
             return said.SerializeToString()
         return answer
 
+    def failed(self, call: Call, status: int, why: str) -> int:
+        """Note what keeps the site from its server; a node that waits need not be restarted."""
+        server = self._home.settings.server
+        problem, given = None, status
+        if status == NOT_REACHED:
+            problem, given = f"{server} cannot be reached: {why or 'no answer'}", 503
+        elif status == 503:
+            problem = f"{server} is there, but the Flower server behind it is not"
+        elif status == 401 and why == NOT_APPROVED:
+            problem, given = f"{server} refuses this site's node.key: {why}", 503
+        elif status == 401:
+            problem = (
+                f"{server} does not know this node (any more), or finds its signature too old; "
+                "if this goes on, look at this machine's clock"
+            )
+        if problem is not None and self._connection.note(problem):
+            _log.warning("%s", problem)
+        return given
+
+    def _own(self, name: str, call: Call, body: bytes) -> Call:
+        """A call of our own, with the signature of the one under way."""
+        with self._lock:
+            self._log({"call": name, "bytes": len(body)})
+        return Call(name, call.headers, body)
+
     def _looked_at(self, call: Call) -> tuple[bytes, dict[str, object]]:
+        require_known(call.name, call.body)
         if call.name == PUSH_MESSAGES:
             return self._announced(call.body)
         if call.name == PUSH_OBJECT:
@@ -130,6 +193,8 @@ class OnlyReceipted:
         """Messages, without content: their metadata, their trees of objects, the time they took."""
         request = PushMessagesRequest.FromString(body)
         trees = request.message_object_trees
+        if len(trees) != len(request.messages_list):
+            raise RefusedError(422, "objects of no message are not let out")
         for message, tree in zip(request.messages_list, trees, strict=True):
             if message.content.ByteSize():
                 raise RefusedError(422, "a message with its content inside is not let out")
@@ -137,7 +202,8 @@ class OnlyReceipted:
                 self._without_words(message, tree)
             else:
                 self._require_receipts(tree)
-            self._messages.add(tree.object_id)
+            _require_own_name(message, tree)
+            self._messages[tree.object_id] = [child.object_id for child in tree.children]
         return request.SerializeToString(), {"messages": [tree.object_id for tree in trees]}
 
     def _without_words(self, message: ProtoMessage, tree: ObjectTree) -> None:
@@ -169,7 +235,7 @@ class OnlyReceipted:
         elif get_object_id(request.object_content) != request.object_id:
             raise RefusedError(422, "an object under another's name is not let out")
         elif request.object_id in self._messages:
-            _require_metadata_only(request.object_content)
+            _require_metadata_only(request.object_content, self._messages[request.object_id])
         elif not self._allowed.has(request.object_id):
             raise RefusedError(422, "an object without a receipt is not let out")
         size = len(request.object_content)
@@ -235,15 +301,19 @@ def _names(tree: ObjectTree) -> list[str]:
     return [tree.object_id, *(name for child in tree.children for name in _names(child))]
 
 
-def _require_metadata_only(content: bytes) -> None:
+def _require_own_name(message: ProtoMessage, tree: ObjectTree) -> None:
+    """A message is called by the identity of its object, and by no word besides."""
+    if message.metadata.message_id != tree.object_id or not _HASH.fullmatch(tree.object_id):
+        raise RefusedError(422, "a message by another name is not let out")
+
+
+def _require_metadata_only(content: bytes, below: list[str]) -> None:
     """A message's own object names its content and holds nothing but metadata."""
-    kind, _, length = get_object_head_values_from_object_content(content)
-    body = content.split(_BODY, 1)[1]
+    head, _, body = content.partition(_BODY)
+    require_only_known(ProtoMessage, body)
     message = ProtoMessage.FromString(body)
-    if kind != "Message" or length != len(body) or message.content.ByteSize():
-        raise RefusedError(422, "a message that holds more than metadata is not let out")
-    message.DiscardUnknownFields()
-    if message.HasField("error") or message.ByteSize() != len(body):
+    besides = message.HasField("content") or message.HasField("error")
+    if head != f"Message {','.join(below)} {len(body)}".encode() or besides:
         raise RefusedError(422, "a message that holds more than metadata is not let out")
 
 

@@ -21,6 +21,7 @@ from fedcl.release import (
     Introduction,
     MomentShare,
     PrivateMomentShare,
+    Refusal,
     Release,
     Update,
 )
@@ -116,9 +117,11 @@ def require_releasable(release: Release, home: Home) -> None:
     Raises:
         LimitError: it is one.
     """
-    kind = _KINDS.get(type(release), "secure_sums")
-    if isinstance(release, Introduction) and release.feature_sums is None:
+    if isinstance(release, Refusal) or (
+        isinstance(release, Introduction) and release.feature_sums is None
+    ):
         return
+    kind = _KINDS.get(type(release), "secure_sums")
     if kind not in home.settings.limits.releases:
         raise LimitError(f"limits.releases: {kind} may not leave this site")
 

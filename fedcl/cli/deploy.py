@@ -15,22 +15,24 @@ from rich.table import Table
 
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.bundle import build, digest
+from fedcl.deployment.connection import Connection
 from fedcl.deployment.flower import LOOPBACK
-from fedcl.deployment.folders import server_folder
 from fedcl.deployment.home import Home
 from fedcl.deployment.limits import releases_of, require_within
 from fedcl.deployment.supervisor import Supervisor, is_running, log_file, read_status, stop
 from fedcl.errors import ConfigError, RunError
+from fedcl.kit.folders import server_folder
 
 _LOOK_S = 0.3
 _READY_S = 90.0
+_LASTING_S = 15.0
 
 
 def serve(folder: Path, console: Console, *, background: bool) -> None:
     """Run a server until Ctrl-C, or leave it running."""
     from fedcl.deployment import serve as server
-    from fedcl.deployment.certificate_problem import server_certificate_problem
-    from fedcl.deployment.federation import load_federation
+    from fedcl.kit.certificate_problem import server_certificate_problem
+    from fedcl.kit.federation import load_federation
 
     folder = folder.absolute()
     files = server_folder(folder)
@@ -44,6 +46,7 @@ def serve(folder: Path, console: Console, *, background: bool) -> None:
         files.state,
         lambda: server.services(files, federation),
         ready=lambda: all(map(_listens, ready)),
+        problem=lambda: None,
         told=f"{where}. Sites reach it as {federation.server}.",
         again=["serve", str(folder)],
         console=console,
@@ -57,6 +60,8 @@ def join(settings: Path, console: Console, *, background: bool) -> None:
 
     home = Home.of(settings)
     site.require_ready(home)
+    if not is_running(home.files.state):
+        Connection(home.files.state).forget()
     log = log_file(home.files.state, "node")
     seen = log.stat().st_size if log.exists() else 0
 
@@ -67,6 +72,7 @@ def join(settings: Path, console: Console, *, background: bool) -> None:
         home.files.state,
         lambda: site.services(home, settings),
         ready=ready,
+        problem=lambda: _problem(home.files.state),
         told=f"site {home.settings.site}: joined {home.settings.server}.",
         again=["join", str(settings)],
         console=console,
@@ -131,6 +137,11 @@ def show_status(path: Path, console: Console) -> None:
     console.print(table)
     if (folder / "federation.yaml").exists():
         console.print(_sites(folder))
+        return
+    found = Connection(state).read()
+    told = "no call yet" if found is None else found[0] or "it answers"
+    since = "" if found is None else f" (since {_ago(datetime.now(UTC), found[1])})"
+    console.print(f"server: {told}{since}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_logs(path: Path, service: str | None, console: Console, *, follow: bool) -> None:
@@ -168,6 +179,7 @@ def _supervise(
     prepare: Callable[[], list[Any]],
     *,
     ready: Callable[[], bool],
+    problem: Callable[[], str | None],
     told: str,
     again: list[str],
     console: Console,
@@ -176,21 +188,27 @@ def _supervise(
     if is_running(state):
         Supervisor(state, []).run()  # refuses, with the message
     if background:
-        _detach(state, again, ready, told, console)
+        _detach(state, again, ready, problem, told, console)
         return
-    said = False
+    shown: str | None = None
 
     def look() -> None:
-        nonlocal said
-        if not said and ready():
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
-            said = True
+        nonlocal shown
+        line = problem() or (told if shown or ready() else None)
+        if line not in (None, shown):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            shown = line
 
     Supervisor(state, prepare()).run(on_look=look)
 
 
 def _detach(
-    state: Path, again: list[str], ready: Callable[[], bool], told: str, console: Console
+    state: Path,
+    again: list[str],
+    ready: Callable[[], bool],
+    problem: Callable[[], str | None],
+    told: str,
+    console: Console,
 ) -> None:
     """Start the same command for itself; wait until it is ready."""
     log = log_file(state, "supervisor")
@@ -207,9 +225,11 @@ def _detach(
     while not (is_running(state) and ready()):
         if process.poll() is not None:
             raise RunError(log.read_text().strip().removeprefix("fedcl: ") or "it ended at once")
-        if time.monotonic() > deadline:
+        keeps = problem()
+        if keeps is not None or time.monotonic() > deadline:
+            why = keeps or f"not ready after {_READY_S:g} s"
             raise RunError(
-                f"{state.parent}: not ready after {_READY_S:g} s, still trying; look with `fedcl "
+                f"{state.parent}: {why}; it goes on trying: look with `fedcl "
                 f"status {state.parent}` and `fedcl logs {state.parent}`"
             )
         time.sleep(_LOOK_S)
@@ -229,10 +249,18 @@ def _places(path: Path) -> tuple[Path, Path]:
     return folder, folder / "state"
 
 
+def _problem(state: Path) -> str | None:
+    """Return what keeps a site from its server, once it has lasted."""
+    found = Connection(state).read()
+    if found is None or (datetime.now(UTC) - found[1]).total_seconds() < _LASTING_S:
+        return None
+    return found[0]
+
+
 def _sites(folder: Path) -> Table:
     import json
 
-    from fedcl.deployment.registry import Registry
+    from fedcl.kit.registry import Registry
 
     file = folder / "state" / "seen.json"
     seen = json.loads(file.read_text()) if file.exists() else {}

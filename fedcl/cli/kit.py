@@ -35,9 +35,9 @@ def new(
     ] = None,
 ) -> None:
     """At the server: make the certificates and an invitation for each site."""
-    from fedcl.deployment.certificate_files import load_authority_certificate
-    from fedcl.deployment.fingerprint import certificate_fingerprint
-    from fedcl.deployment.opening import new_federation
+    from fedcl.kit.certificate_files import load_authority_certificate
+    from fedcl.kit.fingerprint import certificate_fingerprint
+    from fedcl.kit.opening import new_federation
 
     with _disk():
         files = new_federation(file, folder, _now())
@@ -66,7 +66,7 @@ def request(
 ) -> None:
     """At a site: make its own key, its folder and its request; the same again keeps the key."""
     from fedcl.data.recognise import recognise
-    from fedcl.deployment.joining import prepare_request
+    from fedcl.kit.joining import prepare_request
 
     found = None if data is None else recognise(data.absolute(), one_site=True)
     with _disk():
@@ -100,7 +100,7 @@ def approve(
     ] = False,
 ) -> None:
     """At the server: accept a site's key, after comparing its fingerprint by telephone."""
-    from fedcl.deployment import admission
+    from fedcl.kit import admission
 
     verified = admission.verify_request(folder, file, _now())
     asked = verified.request
@@ -117,7 +117,7 @@ def approve(
 @app.command()
 def revoke(folder: Server, site: Site) -> None:
     """At the server: shut a site out, its key and its open invitation."""
-    from fedcl.deployment import admission
+    from fedcl.kit import admission
 
     with _disk():
         admission.revoke(folder, site, _now())
@@ -127,7 +127,7 @@ def revoke(folder: Server, site: Site) -> None:
 @app.command()
 def invite(folder: Server, site: Site) -> None:
     """At the server: invite a site again, or one that was added to the settings."""
-    from fedcl.deployment import opening
+    from fedcl.kit import opening
 
     with _disk():
         written = opening.invite(folder, site, _now())
@@ -137,7 +137,7 @@ def invite(folder: Server, site: Site) -> None:
 @app.command()
 def renew(folder: Server) -> None:
     """At the server: make its next certificate, for the names in the settings."""
-    from fedcl.deployment import opening
+    from fedcl.kit import opening
 
     with _disk():
         until = opening.renew(folder, _now())
@@ -147,8 +147,8 @@ def renew(folder: Server) -> None:
 @app.command("list")
 def list_(folder: Server) -> None:
     """At the server: how the certificates and each site stand."""
-    from fedcl.deployment.certificate_problem import server_certificate_problem
-    from fedcl.deployment.overview import overview
+    from fedcl.kit.certificate_problem import server_certificate_problem
+    from fedcl.kit.overview import overview
 
     now = _now()
     lines = overview(folder, now)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl.config.site import SiteSettings, load_site
-from fedcl.deployment.folders import SiteFolder
+from fedcl.kit.folders import SiteFolder
 
 
 @dataclass(frozen=True)

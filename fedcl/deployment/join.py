@@ -13,13 +13,13 @@ from pathlib import Path
 from fedcl.atomic import write_secret
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.bundle import install
-from fedcl.deployment.certificate_problem import site_certificate_problem
 from fedcl.deployment.flower import LOOPBACK, environment, flower
 from fedcl.deployment.home import Home
-from fedcl.deployment.node_key import load_node_key
 from fedcl.deployment.supervisor import Service
 from fedcl.deployment.tls import write_loopback_certificate
 from fedcl.errors import ConfigError
+from fedcl.kit.certificate_problem import site_certificate_problem
+from fedcl.kit.node_key import load_node_key
 
 
 def require_ready(home: Home) -> None:

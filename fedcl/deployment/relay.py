@@ -32,6 +32,13 @@ _LARGEST_BYTES = 64 * 2**20
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _PASSED_ON = ("content-type", "accept", "traceparent")
 _PASSED_BACK = ("content-type",)
+PROTOBUF = "application/protobuf"
+
+
+NOT_APPROVED = "this key is not approved, was revoked, or has expired"
+"""What the gateway says to a key that the registry does not allow."""
+NOT_REACHED = 0
+"""In place of an HTTP status."""
 
 
 class RefusedError(Exception):
@@ -76,8 +83,20 @@ class Rules(Protocol):
             RefusedError: it is not passed on.
         """
 
+    def here(self, call: Call) -> bytes | None:
+        """Return an answer in place of the server's, which then hears nothing of the call."""
+
     def back(self, call: Call, answer: bytes) -> bytes:
         """Return the body to give back; called for successful answers only."""
+
+    def failed(self, call: Call, status: int, why: str) -> int:
+        """Return the status to give back for an answer without success.
+
+        Args:
+            call: As it came.
+            status: Of the server's answer, or NOT_REACHED.
+            why: The answer's text, or what kept it from being reached.
+        """
 
 
 def relay(upstream: str, verify: ssl.SSLContext, rules: Rules) -> Starlette:
@@ -111,15 +130,21 @@ def relay(upstream: str, verify: ssl.SSLContext, rules: Rules) -> Starlette:
             before = rules.first(call)
             if before is not None:
                 await passed_on(before, before.body)
+            own = await run_in_threadpool(rules.here, call)
+            if own is not None:
+                return Response(own, 200, {"content-type": PROTOBUF})
             reply = await passed_on(call, await run_in_threadpool(rules.onward, call))
         except RefusedError as refused:
             return PlainTextResponse(refused.why, refused.status)
-        except httpx.HTTPError:
-            return PlainTextResponse("the server cannot be reached", 503)
-        content = reply.content
+        except httpx.HTTPError as error:
+            status = await run_in_threadpool(rules.failed, call, NOT_REACHED, str(error))
+            return PlainTextResponse("the server cannot be reached", status)
+        content, status = reply.content, reply.status_code
         if reply.is_success:
             content = await run_in_threadpool(rules.back, call, content)
+        else:
+            status = await run_in_threadpool(rules.failed, call, status, reply.text)
         kept = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
-        return Response(content, reply.status_code, kept)
+        return Response(content, status, kept)
 
     return Starlette(routes=[Route(FLEET + "{call}", answer, methods=["POST"])])

@@ -3,10 +3,10 @@
 import sys
 
 from fedcl.atomic import write_text
-from fedcl.deployment.federation import FederationSettings
 from fedcl.deployment.flower import LOOPBACK, environment, flower
-from fedcl.deployment.folders import ServerFolder
 from fedcl.deployment.supervisor import Service
+from fedcl.kit.federation import FederationSettings
+from fedcl.kit.folders import ServerFolder
 
 CONNECTION = "federation"
 """What Flower's own configuration calls the SuperLink of this folder."""

@@ -27,10 +27,14 @@ from fedcl.privacy.statement import promise
 from fedcl.run_folder import RunFolder
 
 _LOOK_S = 0.5
-_ASK_S = 5.0
-"""Between questions to Flower, each of which starts a process of a second or two."""
+_LOG_S = 10.0
+_QUIET_S = 15.0
+"""Without a sign of the server's app in its folder, Flower is asked whether it still runs: each
+question starts a process that takes a second or two of the processor."""
 _LONGEST_S = 90.0
 _FINISHED = "finished"
+_LEAST_BYTES = 2**16
+"""Of free disk: with less, no file can be written whole."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ def run_to_the_end(
         federation.require_running()
         number = _under_way(federation, folder)
         if number is None:
+            folder.stopped.unlink(missing_ok=True)
             number = federation.submit(config, base=base)
             write_json(folder.path / "submitted.json", {"run": number})
             say(f"Run {number}: {'from the start' if done <= 0 else f'on from round {done + 1}'}.")
@@ -173,10 +178,13 @@ def run_to_the_end(
         why = _why_stopped(folder)
         if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
             raise why or RunError(
-                f"{folder.path}: the run ended early {tries} times in a row; see the log of the "
-                f"server: fedcl logs {federation.folder} executor"
+                f"{folder.path}: the run ended early {tries} times in a row; "
+                f"{_guessed(federation, folder)}"
             )
-        say(f"The run stopped after round {_rounds(folder)}{f': {why}' if why else ''}")
+        reached = _rounds(folder)
+        since = f"after round {reached}" if reached > 0 else "before round 1 was done"
+        told = str(why or _guessed(federation, folder))
+        say(f"The run stopped {since}: {told.rstrip('.')}. Again in {patience.wait_s:g} s.")
         time.sleep(patience.wait_s)
     write_encoder(folder, config)
     return folder
@@ -209,19 +217,39 @@ def _follow(
     rounds: int,
     look: Callable[[RunFolder], None],
 ) -> None:
-    """Look until the run's last round is kept, or Flower says that the run is over."""
-    asked = time.monotonic()
-    while _rounds(folder) < rounds:
+    """Look until the run's last round is kept, or the app or Flower says that the run is over."""
+    seen, quiet_since = _signs(folder), time.monotonic()
+    while _rounds(folder) < rounds and not folder.stopped.exists():
         look(folder)
         time.sleep(_LOOK_S)
-        if time.monotonic() - asked > _ASK_S:
+        signs = _signs(folder)
+        if signs != seen:
+            seen, quiet_since = signs, time.monotonic()
+        elif time.monotonic() - quiet_since > _QUIET_S:
             try:
                 if federation.status(number).startswith(_FINISHED):
                     break
             except RunError:
                 federation.require_running()
-            asked = time.monotonic()
+            quiet_since = time.monotonic()
+    _wait_for_log(folder)
     look(folder)
+
+
+def _wait_for_log(folder: RunFolder) -> None:
+    """The server writes a checkpoint, and a moment later the round's line."""
+    deadline = time.monotonic() + _LOG_S
+    while time.monotonic() < deadline:
+        lines = folder.read_log()
+        if _rounds(folder) <= (lines[-1]["round"] if lines else 0):
+            break
+        time.sleep(_LOOK_S / 5)
+
+
+def _signs(folder: RunFolder) -> tuple[int, ...]:
+    """When the server's app last wrote what it does, and what it has done."""
+    files = (folder.now, folder.log)
+    return tuple(file.stat().st_mtime_ns for file in files if file.exists())
 
 
 def _under_way(federation: Federation, folder: RunFolder) -> int | None:
@@ -237,11 +265,17 @@ def _rounds(folder: RunFolder) -> int:
     return checkpoints[-1] if checkpoints else -1
 
 
+def _guessed(federation: Federation, folder: RunFolder) -> str:
+    """Say what may have ended an app that had no time to say it."""
+    if shutil.disk_usage(folder.path).free < _LEAST_BYTES:
+        return f"the disk that holds {folder.path} is full"
+    return f"the server's app ended; see fedcl logs {federation.folder} executor"
+
+
 def _why_stopped(folder: RunFolder) -> FedclError | None:
-    file = folder.path / "stopped.json"
-    if not file.exists():
+    if not folder.stopped.exists():
         return None
-    said = json.loads(file.read_text(encoding="utf-8"))
+    said = json.loads(folder.stopped.read_text(encoding="utf-8"))
     known = {RoundError.exit_code: RoundError}
     error = known.get(said["exit_code"], FedclError)(said["message"])
     error.exit_code = said["exit_code"]

@@ -25,6 +25,7 @@ from fedcl.errors import RunError
 
 MARK = "FEDCL_SUPERVISED_BY"
 _LOOK_S = 0.25
+_END_S = 0.02
 _GRACE_S = 12.0
 """Between the polite request to end and the end; Flower's own servers take up to ten seconds."""
 _LONGEST_WAIT_S = 20.0
@@ -245,15 +246,26 @@ def end_group(process: "subprocess.Popen[bytes] | None") -> None:
 
 
 def end_leftovers(state: Path) -> None:
-    """End every process that carries this folder's mark, but for this one."""
-    mark = f"{MARK}={state}".encode()
-    for entry in Path("/proc").glob("[0-9]*"):
-        number = int(entry.name)
-        try:
-            if number != os.getpid() and mark in (entry / "environ").read_bytes().split(b"\0"):
+    """End every process that carries this folder's mark, but for this one; wait for its end."""
+    deadline = time.monotonic() + _GRACE_S
+    while left := _marked(state):
+        for number in left:
+            with suppress(OSError):  # gone meanwhile
                 os.kill(number, signal.SIGKILL)
-        except OSError:
-            continue  # gone meanwhile, or not ours
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_END_S)
+
+
+def _marked(state: Path) -> list[int]:
+    """Return the processes that carry this folder's mark and have not ended."""
+    mark = f"{MARK}={state}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile, or not ours
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return [number for number in found if number != os.getpid()]
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedcl.deployment.federation import FederationSettings, is_address
+from fedcl.kit.federation import FederationSettings, is_address
 
 # A certificate begins a little earlier, for machines whose clock is behind.
 _EARLIER = timedelta(hours=1)

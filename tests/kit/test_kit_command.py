@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from fedcl.cli.main import main
-from fedcl.deployment.registry import Registry
-from tests.deployment.opened import NOW, write_federation
+from fedcl.kit.registry import Registry
+from tests.kit.opened import NOW, write_federation
 
 
 @pytest.fixture

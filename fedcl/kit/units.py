@@ -10,7 +10,7 @@ from fedcl.atomic import write_text
 from fedcl.labels import file_stem
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("fedcl.deployment", "templates"),
+    loader=PackageLoader("fedcl.kit", "templates"),
     undefined=StrictUndefined,
     keep_trailing_newline=True,
 )

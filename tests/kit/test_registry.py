@@ -6,12 +6,12 @@ import threading
 import pytest
 from flwr.cli.supernode.register import try_load_public_key
 
-from fedcl.deployment.admission import revoke
-from fedcl.deployment.opening import invite, new_federation
-from fedcl.deployment.overview import overview
-from fedcl.deployment.registry import Registry
 from fedcl.errors import ConfigError, RunError
-from tests.deployment.opened import DAY, NOW, SITES, approved, opened, write_federation
+from fedcl.kit.admission import revoke
+from fedcl.kit.opening import invite, new_federation
+from fedcl.kit.overview import overview
+from fedcl.kit.registry import Registry
+from tests.kit.opened import DAY, NOW, SITES, approved, opened, write_federation
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fedcl.deployment.opening.write_secret", fail)
+    monkeypatch.setattr("fedcl.kit.opening.write_secret", fail)
     with pytest.raises(OSError, match="No space left"):
         opened(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["FEDERATION.yaml"]

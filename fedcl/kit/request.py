@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import AwareDatetime
 
 from fedcl.config.section import Section
-from fedcl.deployment.document import document_text, read_document, signed_bytes
-from fedcl.deployment.federation import Label
-from fedcl.deployment.fingerprint import key_fingerprint
-from fedcl.deployment.invitation import Invitation
-from fedcl.deployment.node_key import parse_public_line, public_line
+from fedcl.kit.document import document_text, read_document, signed_bytes
+from fedcl.kit.federation import Label
+from fedcl.kit.fingerprint import key_fingerprint
+from fedcl.kit.invitation import Invitation
+from fedcl.kit.node_key import parse_public_line, public_line
 
 _HEADING = """\
 Request of a site to join a federation. Nothing here is secret. Send it to the server's institution;

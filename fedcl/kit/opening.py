@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl.atomic import write_folder, write_secret, write_text
-from fedcl.deployment.authority import Pair, make_authority, make_server_certificate
-from fedcl.deployment.certificate_files import load_authority, write_pair
-from fedcl.deployment.document import read_text
-from fedcl.deployment.federation import FederationSettings, load_federation
-from fedcl.deployment.folders import ServerFolder, server_folder
-from fedcl.deployment.invitation import invitation_text, make_invitation
-from fedcl.deployment.registry import Invited, Registry, SiteEntry
-from fedcl.deployment.units import write_server_units
 from fedcl.errors import ConfigError, RunError
+from fedcl.kit.authority import Pair, make_authority, make_server_certificate
+from fedcl.kit.certificate_files import load_authority, write_pair
+from fedcl.kit.document import read_text
+from fedcl.kit.federation import FederationSettings, load_federation
+from fedcl.kit.folders import ServerFolder, server_folder
+from fedcl.kit.invitation import invitation_text, make_invitation
+from fedcl.kit.registry import Invited, Registry, SiteEntry
+from fedcl.kit.units import write_server_units
 from fedcl.labels import nearest_label
 
 _SECRET_BYTES = 48

@@ -5,10 +5,10 @@ import re
 import pytest
 import yaml
 
-from fedcl.deployment import federation
-from fedcl.deployment.federation import load_federation
 from fedcl.errors import ConfigError
-from tests.deployment.opened import SITES, federation_tree, write_federation
+from fedcl.kit import federation
+from fedcl.kit.federation import load_federation
+from tests.kit.opened import SITES, federation_tree, write_federation
 
 
 def test_a_federation_is_read_as_it_is_written(tmp_path):

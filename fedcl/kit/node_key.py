@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcl.atomic import write_secret
-from fedcl.deployment.private_file import read_private
 from fedcl.errors import ConfigError
+from fedcl.kit.private_file import read_private
 
 
 def make_node_key(path: Path) -> ec.EllipticCurvePrivateKey:

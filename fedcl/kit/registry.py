@@ -16,10 +16,10 @@ from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, Validati
 
 from fedcl.atomic import sync, write_secret
 from fedcl.config.section import Section
-from fedcl.deployment.federation import Label
-from fedcl.deployment.node_key import parse_public_line, sent_public_key
-from fedcl.deployment.private_file import require_private
 from fedcl.errors import RunError
+from fedcl.kit.federation import Label
+from fedcl.kit.node_key import parse_public_line, sent_public_key
+from fedcl.kit.private_file import require_private
 
 State = Literal["approved", "invited", "invitation expired", "key expired", "revoked"]
 

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fedcl.atomic import write_text
-from fedcl.deployment.federation import load_federation
-from fedcl.deployment.folders import server_folder
-from fedcl.deployment.registry import Approved, Registry, Revoked, SiteEntry
-from fedcl.deployment.request import read_request
-from fedcl.deployment.verification import Verified, entry_of, require_same_federation, verified
 from fedcl.errors import RunError
+from fedcl.kit.federation import load_federation
+from fedcl.kit.folders import server_folder
+from fedcl.kit.registry import Approved, Registry, Revoked, SiteEntry
+from fedcl.kit.request import read_request
+from fedcl.kit.verification import Verified, entry_of, require_same_federation, verified
 
 
 def verify_request(folder: Path, path: Path, now: datetime) -> Verified:

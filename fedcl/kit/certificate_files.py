@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcl.atomic import write_secret, write_text
-from fedcl.deployment.authority import Pair
-from fedcl.deployment.document import read_text
-from fedcl.deployment.folders import ServerFolder
-from fedcl.deployment.private_file import read_private
 from fedcl.errors import ConfigError
+from fedcl.kit.authority import Pair
+from fedcl.kit.document import read_text
+from fedcl.kit.folders import ServerFolder
+from fedcl.kit.private_file import read_private
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:

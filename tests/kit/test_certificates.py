@@ -10,18 +10,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from fedcl.deployment.certificate_files import (
+from fedcl.errors import ConfigError, RunError
+from fedcl.kit.certificate_files import (
     load_authority,
     load_authority_certificate,
     load_server_certificate,
 )
-from fedcl.deployment.certificate_problem import (
+from fedcl.kit.certificate_problem import (
     server_certificate_problem,
     site_certificate_problem,
 )
-from fedcl.deployment.opening import renew
-from fedcl.errors import ConfigError, RunError
-from tests.deployment.opened import DAY, NOW, opened, requested, write_federation
+from fedcl.kit.opening import renew
+from tests.kit.opened import DAY, NOW, opened, requested, write_federation
 
 
 def handshake(server, authority, name):

@@ -13,20 +13,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fedcl.atomic import write_secret, write_text
 from fedcl.config.data import Data
 from fedcl.config.site import load_site
-from fedcl.deployment.certificate_files import load_authority_certificate
-from fedcl.deployment.fingerprint import certificate_fingerprint, key_fingerprint
-from fedcl.deployment.folders import SiteFolder
-from fedcl.deployment.invitation import (
+from fedcl.errors import ConfigError
+from fedcl.kit.certificate_files import load_authority_certificate
+from fedcl.kit.fingerprint import certificate_fingerprint, key_fingerprint
+from fedcl.kit.folders import SiteFolder
+from fedcl.kit.invitation import (
     Invitation,
     invitation_text,
     read_invitation,
     require_current,
 )
-from fedcl.deployment.node_key import load_node_key, make_node_key, public_line
-from fedcl.deployment.request import Request, make_request, request_text
-from fedcl.deployment.site_template import site_template
-from fedcl.deployment.units import write_site_units
-from fedcl.errors import ConfigError
+from fedcl.kit.node_key import load_node_key, make_node_key, public_line
+from fedcl.kit.request import Request, make_request, request_text
+from fedcl.kit.site_template import site_template
+from fedcl.kit.units import write_site_units
 from fedcl.labels import file_stem
 
 

@@ -5,7 +5,7 @@ import json
 import yaml
 
 from fedcl.config.data import Data
-from fedcl.deployment.invitation import Invitation
+from fedcl.kit.invitation import Invitation
 
 _TEMPLATE = """\
 # Settings of this site. The server neither sees nor changes them.

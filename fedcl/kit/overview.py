@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fedcl.deployment.certificate_files import load_authority_certificate, load_server_certificate
-from fedcl.deployment.federation import load_federation
-from fedcl.deployment.fingerprint import certificate_fingerprint
-from fedcl.deployment.folders import server_folder
-from fedcl.deployment.registry import Registry, SiteEntry
+from fedcl.kit.certificate_files import load_authority_certificate, load_server_certificate
+from fedcl.kit.federation import load_federation
+from fedcl.kit.fingerprint import certificate_fingerprint
+from fedcl.kit.folders import server_folder
+from fedcl.kit.registry import Registry, SiteEntry
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import AwareDatetime, Field
 
 from fedcl.config.section import Section
-from fedcl.deployment.authority import Pair
-from fedcl.deployment.certificate_files import certificate_pem, parse_authority
-from fedcl.deployment.document import document_text, read_document, signed_bytes
-from fedcl.deployment.federation import FederationSettings, Label
-from fedcl.deployment.fingerprint import certificate_fingerprint
 from fedcl.errors import ConfigError
+from fedcl.kit.authority import Pair
+from fedcl.kit.certificate_files import certificate_pem, parse_authority
+from fedcl.kit.document import document_text, read_document, signed_bytes
+from fedcl.kit.federation import FederationSettings, Label
+from fedcl.kit.fingerprint import certificate_fingerprint
 
 CLOCKS_AGREE = timedelta(minutes=5)
 """The most that clocks may differ: Flower refuses nodes beyond it."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from fedcl.deployment.admission import approve, verify_request
-from fedcl.deployment.folders import ServerFolder, SiteFolder
-from fedcl.deployment.joining import prepare_request
-from fedcl.deployment.opening import new_federation
+from fedcl.kit.admission import approve, verify_request
+from fedcl.kit.folders import ServerFolder, SiteFolder
+from fedcl.kit.joining import prepare_request
+from fedcl.kit.opening import new_federation
 
 NOW = datetime(2031, 3, 5, 9, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,15 +6,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from fedcl.deployment.authority import alternative_names
-from fedcl.deployment.certificate_files import (
+from fedcl.errors import FedclError
+from fedcl.kit.authority import alternative_names
+from fedcl.kit.certificate_files import (
     load_authority_certificate,
     load_server_certificate,
     require_server_key,
 )
-from fedcl.deployment.federation import load_federation
-from fedcl.deployment.folders import ServerFolder, SiteFolder
-from fedcl.errors import FedclError
+from fedcl.kit.federation import load_federation
+from fedcl.kit.folders import ServerFolder, SiteFolder
 
 
 def server_certificate_problem(folder: Path, now: datetime) -> str | None:

@@ -16,14 +16,15 @@ from flwr.cli.supernode.register import try_load_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.deployment.admission import approve, revoke, verify_request
-from fedcl.deployment.fingerprint import key_fingerprint
-from fedcl.deployment.folders import SiteFolder
-from fedcl.deployment.invitation import read_invitation
-from fedcl.deployment.joining import prepare_request
-from fedcl.deployment.opening import invite
-from fedcl.deployment.registry import Registry
-from fedcl.deployment.request import (
+from fedcl.errors import ConfigError, RunError
+from fedcl.kit.admission import approve, revoke, verify_request
+from fedcl.kit.fingerprint import key_fingerprint
+from fedcl.kit.folders import SiteFolder
+from fedcl.kit.invitation import read_invitation
+from fedcl.kit.joining import prepare_request
+from fedcl.kit.opening import invite
+from fedcl.kit.registry import Registry
+from fedcl.kit.request import (
     Request,
     _code,
     key_problem,
@@ -31,8 +32,7 @@ from fedcl.deployment.request import (
     read_request,
     request_text,
 )
-from fedcl.errors import ConfigError, RunError
-from tests.deployment.opened import (
+from tests.kit.opened import (
     DAY,
     NOW,
     approved,

@@ -20,8 +20,8 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from fedcl.config.section import Section
 from fedcl.config.text import explain
-from fedcl.deployment.document import kind_of, read_text
 from fedcl.errors import ConfigError
+from fedcl.kit.document import kind_of, read_text
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=7300)]

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedcl.deployment.certificate_files import load_authority_certificate
-from fedcl.deployment.federation import load_federation
-from fedcl.deployment.fingerprint import certificate_fingerprint
-from fedcl.deployment.folders import ServerFolder
-from fedcl.deployment.invitation import CLOCKS_AGREE
-from fedcl.deployment.registry import Approved, Invited, SiteEntry
-from fedcl.deployment.request import Request, key_problem, made_with
 from fedcl.errors import ConfigError
+from fedcl.kit.certificate_files import load_authority_certificate
+from fedcl.kit.federation import load_federation
+from fedcl.kit.fingerprint import certificate_fingerprint
+from fedcl.kit.folders import ServerFolder
+from fedcl.kit.invitation import CLOCKS_AGREE
+from fedcl.kit.registry import Approved, Invited, SiteEntry
+from fedcl.kit.request import Request, key_problem, made_with
 from fedcl.labels import nearest_label
 
 _AGAIN = "invite the site again (`fedcl kit invite`), and there: `fedcl kit request`"

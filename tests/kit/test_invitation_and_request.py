@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.config.site import load_site
-from fedcl.deployment.fingerprint import key_fingerprint
-from fedcl.deployment.folders import SiteFolder
-from fedcl.deployment.invitation import Invitation, read_invitation
-from fedcl.deployment.joining import prepare_request
-from fedcl.deployment.opening import invite
-from fedcl.deployment.request import read_request
-from fedcl.deployment.site_template import site_template
 from fedcl.errors import ConfigError
-from tests.deployment.opened import (
+from fedcl.kit.fingerprint import key_fingerprint
+from fedcl.kit.folders import SiteFolder
+from fedcl.kit.invitation import Invitation, read_invitation
+from fedcl.kit.joining import prepare_request
+from fedcl.kit.opening import invite
+from fedcl.kit.request import read_request
+from fedcl.kit.site_template import site_template
+from tests.kit.opened import (
     DAY,
     NOW,
     SITES,
