@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import yaml
@@ -24,6 +25,7 @@ class Lab:
         sites: Labels.
         tree: The experiment, as a dict; its data are the whole cohort's, which no site sees.
         through: host:port that sites are told to reach the server by; None: the gateway itself.
+        longest_s: That a command may take.
     """
 
     folder: Path
@@ -32,6 +34,7 @@ class Lab:
     gateway: int = 0
     superlink: int = 0
     through: str | None = None
+    longest_s: float = 400.0
 
     @property
     def server(self) -> Path:
@@ -50,7 +53,7 @@ class Lab:
     def set_up(self) -> "Lab":
         """Write the data, make the kit, ask, approve: everything but start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_table(self.folder / "data")
+        self.write_data()
         if not self.tree:
             self.tree = with_values(
                 table_tree(self.folder),
@@ -77,10 +80,22 @@ class Lab:
             self.approve(site)
         return self
 
+    def write_data(self) -> None:
+        """Write the whole cohort; each site is given its own rows of it."""
+        write_table(self.folder / "data")
+
+    def write_own(self, site: str) -> None:
+        """Write a site's own participants."""
+        own_rows(self.folder / "data", self.home(site) / "data", site)
+
+    def server_of(self, _site: str) -> str | None:
+        """Return the host:port that a site is told to reach the server by."""
+        return self.through
+
     def invite(self, site: str) -> None:
         """Make a site's folder from its invitation, and approve its key."""
         home = self.home(site)
-        own_rows(self.folder / "data", home / "data", site)
+        self.write_own(site)
         self.fedcl(
             *("kit", "request", f"lab/invitations/{site}.yaml"),
             *("--folder", str(home), "--data", str(home / "data")),
@@ -88,8 +103,9 @@ class Lab:
         self.fedcl("kit", "approve", "lab", str(home / "request.yaml"), "--yes")
         settings = yaml.safe_load(self.settings(site).read_text())
         settings["limits"]["min_participants"] = 3
-        if self.through is not None:
-            settings["server"] = self.through
+        through = self.server_of(site)
+        if through is not None:
+            settings["server"] = through
         self.settings(site).write_text(yaml.safe_dump(settings))
 
     def approve(self, site: str) -> None:
@@ -118,18 +134,26 @@ class Lab:
     def fedcl(self, *words: str, check: bool = True) -> str:
         """Run a command as a person types it; return what it printed."""
         done = self.popen(*words)
-        said, _ = done.communicate(timeout=240)
+        try:
+            said, _ = done.communicate(timeout=self.longest_s)
+        except subprocess.TimeoutExpired:
+            done.kill()
+            done.communicate()
+            raise
         if check and done.returncode:
             raise AssertionError(f"fedcl {' '.join(words)}: exit {done.returncode}\n{said}")
         return said
 
-    def popen(self, *words: str) -> "subprocess.Popen[str]":
-        root = Path(__file__).parents[2]
+    def popen(
+        self, *words: str, tree: Path | None = None, into: int | IO[str] = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
+        """Start a command; with the fedcl of another source tree, where one is given."""
+        root = tree or Path(__file__).parents[2]
         return subprocess.Popen(
             [sys.executable, "-m", "fedcl", *words],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
+            stdout=into,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,

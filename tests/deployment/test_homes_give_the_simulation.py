@@ -10,7 +10,7 @@ from flwr.app import Context, RecordDict
 
 from fedcl.config.text import parse, resolved
 from fedcl.deployment.approval import Approvals
-from fedcl.deployment.folders import SiteFolder
+from fedcl.kit.folders import SiteFolder
 from fedcl.run_folder import RunFolder
 from fedcl.secure_sum.identity import key_path
 from fedcl.simulation import InProcessGrid, simulate
