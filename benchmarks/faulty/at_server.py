@@ -91,7 +91,7 @@ def disk(scene: Scene) -> Told:
         run.mid_round(1, "12")
         _fill(filler)
         message = run.says("is full|No space")
-        time.sleep(1)
+        time.sleep(3)  # either it tries again by itself, or it has ended with the message
         filler.unlink()
         if run.process.poll() is not None:
             run.follow()

@@ -25,7 +25,7 @@ from tests.builders import private_tree, with_values
 from tests.deployment.lab import Lab, free_ports
 
 ROUNDS = 2
-EPOCHS = 20
+EPOCHS = 100
 """A few seconds of training, in which a process can be killed."""
 PATIENCE_S = 90
 """federation.answer_timeout_s of the experiment."""
