@@ -243,12 +243,19 @@ class Run:
 
         def going() -> bool:
             pid = self.scene.app(where)
-            if self.round() == number - 1 and pid is not None:
+            if self.round() != number - 1 or pid is None:
+                return False
+            # A site's app that answered an earlier question may still be ending.
+            if where == "server" or began(pid) > self._kept_at():
                 found.append(pid)
             return bool(found)
 
         self.until(going, f"round {number} under way at {where}")
         return found[0]
+
+    def _kept_at(self) -> float:
+        """When the last round was kept, or the start; seconds since 1970."""
+        return (self.folder.path / "checkpoints" / f"round-{self.round():05d}").stat().st_mtime
 
     def mid_training(self, number: int, site: str) -> int:
         """Wait until a site has paid for a round and trains; return its app's process."""
@@ -405,6 +412,16 @@ def children(parent: int) -> Iterator[int]:
             continue
         if int(owner) == parent and state != "Z":
             yield int(entry.name)
+
+
+def began(pid: int) -> float:
+    """Return when a process was started, in seconds since 1970; 0 where it is gone."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return 0.0
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def command(pid: int) -> bytes:
