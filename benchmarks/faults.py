@@ -74,7 +74,8 @@ def row(scene: Scene, name: str) -> tuple[str, bool]:
         cells += [f"FAILED: {error}".replace("|", "/")]
         cells += ["–"] * (6 - len(cells))
         return f"| {' | '.join(cells)} |", False
-    return f"| {' | '.join(cells)} |", True
+    line = f"| {' | '.join(cells)} |"
+    return line.replace(str(scene.folder), "…"), True
 
 
 def main() -> int:
