@@ -78,7 +78,6 @@ class SiteMemory:
 
     Args:
         folder: Where it lies.
-        receipts: Those of all runs, where the site keeps one record; by default the run's own.
 
     Attributes:
         tensors: Of the network, those that stay at the site.
@@ -87,11 +86,12 @@ class SiteMemory:
         midway_optimizer: The optimiser's state there.
         charges: How many lines the privacy ledger had, and the last step taken.
         sums: The secure sum under way.
-        receipts: Of what left the site.
+        receipts: Of what left the site in a simulation; between institutions a site keeps one
+            record over all its runs.
         paid: Whether this process has charged the privacy ledger for what it is about to say.
     """
 
-    def __init__(self, folder: Path, receipts: Receipts | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tensors = Versions(folder / "tensors")
         self.optimizer = Versions(folder / "optimizer")
@@ -100,7 +100,7 @@ class SiteMemory:
         self.charges = Versions(folder / "charges")
         self.sums = SumMemory(folder / "sums")
         # A simulation does not wait for the disk 64 times a round.
-        self.receipts = receipts or Receipts(folder / NAME, durable=False)
+        self.receipts = Receipts(folder / NAME, durable=False)
         self.paid = False
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")

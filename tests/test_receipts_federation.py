@@ -17,10 +17,11 @@ from fedcl.run_folder import RunFolder
 from fedcl.simulation import InProcessGrid, simulate
 from fedcl.wire.orders import Instruction, SumQuestion
 from fedcl.wire.records import payload_bytes
-from fedcl.wire.releases import decode_release
+from fedcl.wire.releases import decode_release, encode_release
 from server.rounds import run
 from sites.app import app as site_app
 from sites.memory import SiteMemory
+from sites.place import Deployed
 from sites.receipts import receipt_of
 from sites.site import open_site
 from tests.builders import (
@@ -33,6 +34,7 @@ from tests.builders import (
     with_values,
     write_table,
 )
+from tests.deployment.homes import home_at
 
 SITES = 3  # north, south, and far, which has external test participants only
 
@@ -247,14 +249,14 @@ def test_a_name_that_no_sum_can_have_stays_out_of_the_receipt(attempt):
     assert receipt_of(refusal, question, None).attempt is None
 
 
-def test_a_site_keeps_one_record_over_its_runs(tmp_path):
-    receipts = Receipts(tmp_path / "memory" / "receipts.jsonl", durable=True)
-    line = receipt_of(Refusal("number 3", "the training failed"), None, None)
-    for name in ("first", "second"):
-        SiteMemory(tmp_path / name, receipts).keep_receipt(line)
-    assert len(receipts.look().receipts) == 2
-    SiteMemory(tmp_path / "third").keep_receipt(line)
-    assert (tmp_path / "third" / "receipts.jsonl").exists()
+def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_record_a_run(tmp_path):
+    refusal = Refusal("north", "the training failed")
+    home = home_at(tmp_path)
+    for _ in ("one run", "another"):
+        Deployed(home).keep_receipt(refusal, encode_release(refusal), None, None)
+    assert len(Receipts(home.files.receipts, durable=True).look().receipts) == 2
+    SiteMemory(tmp_path / "run").keep_receipt(receipt_of(refusal, None, None))
+    assert (tmp_path / "run" / "receipts.jsonl").exists()
 
 
 # --- the commands -----------------------------------------------------------------------------
