@@ -33,6 +33,8 @@ def run_experiment(
     restart: bool,
     on_step: OnStep,
     say: Say,
+    page: bool = True,
+    jobs: int | None = None,
 ) -> tuple[Results, Path]:
     """Train and evaluate; return the results and the run folder.
 
@@ -43,12 +45,13 @@ def run_experiment(
         restart: Discard the run in the folder.
         on_step: Progress.
         say: Shows one line to the user.
+        page: Whether to draw the run's report.
+        jobs: Processes for the probes; by default one per core.
 
     Raises:
         FedclError: what is wrong and what to do.
     """
     started = datetime.now(UTC)
-    config = _in_its_folder(kind, config)
     if kind != "pooled":
         require_comparable(config.objective, federated=kind == "simulate")
     if kind != "simulate" and config.privacy.mode != "none":
@@ -112,7 +115,19 @@ def run_experiment(
                 on_step("Sites", len(done), len(sites))
 
             alone.train_alone(config, folder, sites, on_site=on_site)
-    return evaluate_run(kind, config, cohort, folder, started, on_step), folder.path
+    results = evaluate_run(kind, config, cohort, folder, started, on_step, page=page, jobs=jobs)
+    return results, folder.path
+
+
+def beside(kind: Kind, config: Config) -> Config:
+    """Return the experiment in the folder of its kind.
+
+    Pooled and local runs lie beside the federation's: output.path-pooled, output.path-local.
+    """
+    if kind == "simulate":
+        return config
+    path = config.output.path.with_name(f"{config.output.path.name}-{kind}")
+    return config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
 
 
 def evaluate_again(path: Path, on_step: OnStep) -> Results:
@@ -162,14 +177,6 @@ def _without_own_mean(cohort: Cohort, config: Config, sites: Sequence[str]) -> l
         return []
     sizes = {site: len(cohort.rows(split=TRAIN, site=site)) for site in sites}
     return [site for site in sites if sizes[site] < settings.min_participants]
-
-
-def _in_its_folder(kind: Kind, config: Config) -> Config:
-    """Pooled and local runs lie beside the federation's: output.path-pooled, output.path-local."""
-    if kind == "simulate":
-        return config
-    path = config.output.path.with_name(f"{config.output.path.name}-{kind}")
-    return config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
 
 
 def _discard(folder: RunFolder) -> None:

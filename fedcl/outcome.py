@@ -62,17 +62,32 @@ def evaluate_run(
     folder: RunFolder,
     started: datetime,
     on_step: OnStep,
+    *,
+    page: bool = True,
+    jobs: int | None = None,
 ) -> Results:
-    """Probe the trained encoder(s), write results.json, figures.json and report.html."""
+    """Probe the trained encoder(s); write results.json, and with `page` the figures and the report.
+
+    Args:
+        kind: Who trained together.
+        config: The experiment.
+        cohort: Everybody.
+        folder: The run.
+        started: When the run did.
+        on_step: Progress.
+        page: Whether to draw.
+        jobs: Processes for the probes, by default one per core; the result does not depend on it.
+    """
     on_step("Evaluating", 0, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
     place(network, choose_device(config.compute))
     curve: tuple[CurvePoint, ...] = ()
-    found = evaluate(kind, network, config, cohort, folder, jobs=os.cpu_count() or 1)
+    found = evaluate(kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1)
     if kind != "local":
         curve = _curve(network, config, cohort, folder)
     on_step("Evaluating", 1, 3)
-    write_json(folder.path / "figures.json", _figures(found, cohort, config))
+    if page:
+        write_json(folder.path / "figures.json", figures(found, cohort, config))
     on_step("Evaluating", 2, 3)
     results = Results(
         version=1,
@@ -97,7 +112,8 @@ def evaluate_run(
     write_results(folder.results, results)
     if kind != "local":
         _write_model(folder, results)
-    write_report(folder)
+    if page:
+        write_report(folder)
     on_step("Evaluating", 3, 3)
     return results
 
@@ -135,7 +151,7 @@ def evaluate(
     both = features(network, config, cohort, folder, None)
     found = [
         challenge(
-            *(_split(cohort, one, split, config) for split in SPLITS),
+            *(split_of(cohort, one, split, config) for split in SPLITS),
             bootstrap=config.evaluation.bootstrap,
             seed=config.seed,
             jobs=jobs,
@@ -230,7 +246,7 @@ def _curve(
         if wanted and number in kept and not norms_stay:
             found, _ = features(network, config, cohort, folder, number)
             internal, external = age_errors(
-                *(_split(cohort, found, split, config) for split in SPLITS)
+                *(split_of(cohort, found, split, config) for split in SPLITS)
             )
         points.append(
             CurvePoint(
@@ -240,7 +256,15 @@ def _curve(
     return tuple(points)
 
 
-def _split(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+    """Return what the probes see of a split: each participant once, in the cohort's order.
+
+    Args:
+        cohort: Everybody.
+        features: Of everybody's scans.
+        split: Of training, only the sites that took part.
+        config: The experiment.
+    """
     rows = cohort.rows(split=split)
     if split == TRAIN:
         rows = pooled.training_rows(cohort, config)
@@ -270,8 +294,8 @@ def _participants(
     )
 
 
-def _figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
-    """What the report draws: no ids, in the order of sites."""
+def figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
+    """Return what the report draws: no ids, in the order of sites."""
     table = cohort.table
     drawn = None
     if found.embeddings is not None:

@@ -15,7 +15,7 @@ from fedcl import __version__
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
-from fedcl.errors import FedclError
+from fedcl.errors import ConfigError, FedclError
 
 if TYPE_CHECKING:
     from fedcl.outcome import Kind
@@ -108,6 +108,36 @@ def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> No
     from fedcl.report.table import comparison_table
 
     console.print(comparison_table([read_results(run / "results.json") for run in runs]))
+
+
+Each = Annotated[
+    list[str] | None,
+    typer.Option("--each", metavar="A.B=VALUE", help="Override one key of every arm's experiment."),
+]
+
+
+@app.command()
+def study(
+    file: Annotated[Path | None, typer.Argument(metavar="STUDY", help="A study's YAML.")] = None,
+    set_: Set = None,
+    each: Each = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only list the runs, and what is missing.")
+    ] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Run nothing; write the page of what is there.")
+    ] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="List what can be measured.")] = False,
+) -> None:
+    """Run what a study still needs, and write its page, tables and figures."""
+    from fedcl.cli import study as studies
+
+    if metrics:
+        studies.list_metrics(console)
+    elif file is None:
+        raise ConfigError("name the study's YAML: fedcl study configs/studies/demo.yaml")
+    else:
+        studies.study(file, console, overrides=set_ or [], each=each or [], plan=plan, now=now)
 
 
 @app.command()
@@ -309,8 +339,9 @@ def _experiment(
 
     config = load(path, overrides or [])  # before the slow imports: a typo is told at once
     from fedcl.cli.interrupt import interruptible
-    from fedcl.experiment import run_experiment
+    from fedcl.experiment import beside, run_experiment
 
+    config = beside(kind, config)
     try:
         with interruptible() as interrupt, steps(console) as bars:
 

@@ -45,6 +45,8 @@ class OpenBHBData(Section):
     """Voxels per axis after resampling; null keeps the files' own. Must be null for ROI tables."""
     intensity: Literal["vbm", "zscore"] | None
     """vbm: values kept (grey-matter density); zscore: over the brain. Must be null for tables."""
+    splits: Splits | None = None
+    """null: the official ones."""
 
 
 class SimulatedScanners(Section):
@@ -100,6 +102,8 @@ class PhantomData(Section):
     """Multiplies every scanner effect; 0 is no site effect beyond age and sex."""
     sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Labels of the sites to write, as they are in the whole cohort; null: all 64."""
+    splits: Splits | None = None
+    """null: OpenBHB's."""
 
 
 Data = Annotated[

@@ -18,6 +18,7 @@ from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
 from fedcl.config.promises import require_privacy_is_true, require_sums_suffice
+from fedcl.config.sample import Sample
 from fedcl.config.section import Count, Section
 from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views
@@ -66,6 +67,8 @@ class Config(Section):
     output: Output
     secure_sum: SecureSum | None = None
     """null: the server sees every site's update."""
+    sample: Sample | None = None
+    """null: everybody is trained on."""
 
     @property
     def is_table(self) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from fedcl.config.data import NiftiData, OpenBHBData, TableData
 from fedcl.config.section import Count, Positive, Section
-from fedcl.config.text import explain
+from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 
 Releasable = Literal[
@@ -94,9 +94,6 @@ def load_site(path: Path) -> SiteSettings:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as site, server, data; found none")
-    try:
-        settings = SiteSettings.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(explain(error, str(path), SiteSettings)) from None
+    settings = validated(SiteSettings, tree, source=str(path))
     data = settings.data.model_copy(update={"path": path.absolute().parent / settings.data.path})
     return settings.model_copy(update={"data": data})

@@ -8,7 +8,7 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,8 @@ from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import ConfigError
 
+Valid = TypeVar("Valid", bound=BaseModel)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read an experiment and apply `a.b=value` overrides (values are YAML).
@@ -25,15 +27,41 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the file, key or value at fault, what was expected, the nearest known key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    return parse(text, source=str(path), overrides=overrides)
+    return validated(Config, read_tree(path, overrides), source=str(path))
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     """Validate the YAML `text`; `source` is how messages call it."""
+    return validated(Config, _tree(text, source, overrides), source=source)
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a YAML file holds, with `a.b=value` overrides, before anything is checked.
+
+    Raises:
+        ConfigError: it cannot be read, or is no YAML of sections.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None
+    return _tree(text, str(path), overrides)
+
+
+def validated(section: type[Valid], tree: dict[str, Any], *, source: str) -> Valid:
+    """Return a section from its tree; `source` is how messages call it.
+
+    Raises:
+        ConfigError: the keys or values at fault, what was expected, the nearest known key.
+    """
+    try:
+        return section.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explain(error, source, section)) from None
+
+
+def _tree(text: str, source: str, overrides: Sequence[str]) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -42,10 +70,7 @@ def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{source}: expected sections such as seed, data, encoder; found no keys")
     for override in overrides:
         _apply(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(explain(error, source, Config)) from None
+    return tree
 
 
 def resolved(config: Config) -> str:
@@ -87,21 +112,33 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: write it as section.key=value")
-    node = tree
-    for key in keys[:-1]:
-        child = node.get(key)
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: there is no section {key!r}{_nearest(key, node)}")
-        node = child
+def key_and_value(text: str, option: str = "--set") -> tuple[str, Any]:
+    """Return the dotted key and the value of `a.b=value`; the value is YAML.
+
+    Raises:
+        ConfigError: it is none; `option` is where it was given.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"{option} {text}: write it as section.key=value")
     try:
-        node[keys[-1]] = yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: the value is not YAML") from None
+        raise ConfigError(f"{option} {text}: the value is not YAML") from None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, value = key_and_value(override)
+    *sections, last = key.split(".")
+    node = tree
+    for name in sections:
+        child = node.get(name)
+        if not isinstance(child, dict):
+            raise ConfigError(
+                f"--set {override}: there is no section {name!r}{_nearest(name, node)}"
+            )
+        node = child
+    node[last] = value
 
 
 def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:

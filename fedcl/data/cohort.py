@@ -6,7 +6,7 @@ data.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +92,17 @@ class Cohort:
             name: self.known[name][np.ix_(rows, rows) if name in self.pairwise else rows]
             for name in names
         }
+
+    def only(self, rows: Rows) -> "Cohort":
+        """Return the cohort of these rows alone, before anything is known of them."""
+        text = " ".join([self.digest, *(str(row) for row in rows)])
+        return replace(
+            self,
+            table=self.table.iloc[rows].reset_index(drop=True),
+            read=lambda row: self.read(int(rows[row])),
+            digest=hashlib.sha256(text.encode()).hexdigest()[:16],
+            files=tuple(self.files[row] for row in rows) if self.files else (),
+        )
 
     def load(self, rows: Sequence[int] | Rows) -> np.ndarray:
         """Return the arrays of `rows`, float32, shape (len(rows), *shape)."""

@@ -13,6 +13,8 @@ from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
 from fedcl.data.phantom import settings_of, write_phantom
 from fedcl.data.problems import Problems
+from fedcl.data.sample import sampled
+from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
@@ -70,6 +72,14 @@ def open_experiment(
         on_progress=on_progress,
         own_site=own_site,
     )
+    if config.sample is not None:
+        cohort = sampled(
+            cohort,
+            config.sample,
+            seed=config.seed,
+            min_participants=config.local.min_participants,
+            one_site=own_site is not None,
+        )
     return with_known(
         cohort,
         config.data,
@@ -94,7 +104,8 @@ def survey(
     """
     match data:
         case OpenBHBData():
-            return read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
+            cohort = read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
+            return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
         case NiftiData():
             return read_nifti_cohort(
                 data, seed=seed, cache=cache, problems=problems, own_site=own_site
@@ -110,7 +121,8 @@ def survey(
                 grid=None,
                 intensity="vbm" if data.modality == "vbm" else None,
             )
-            return read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
+            cohort = read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
+            return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
 def prepare(cohort: Cohort, on_progress: OnProgress) -> None:

@@ -3,13 +3,28 @@
 Every draw is named by the participant or the site, so that adding one changes no other.
 """
 
+from dataclasses import replace
+
 import pandas as pd
 
 from fedcl.config.data import Splits
-from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN, Cohort, manifest_digest
 from fedcl.errors import DataError
 from fedcl.labels import site_order
 from fedcl.seeds import derive
+
+
+def resplit(cohort: Cohort, splits: Splits | None, *, seed: int, one_site: bool) -> Cohort:
+    """Return the cohort with splits drawn anew, or as it is (null).
+
+    Raises:
+        DataError: as of `draw_splits`.
+    """
+    if splits is None:
+        return cohort
+    table = cohort.table.copy()
+    table["split"] = draw_splits(table, splits, seed=seed, one_site=one_site)
+    return replace(cohort, table=table, digest=manifest_digest(table, [cohort.digest]))
 
 
 def draw_splits(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from fedcl.config.section import Section
-from fedcl.config.text import explain
+from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 
 LARGEST_BYTES = 65536
@@ -84,10 +84,7 @@ def read_document(path: Path, section: type[S], *, kind: str) -> S:
     if found != _KINDS[kind]:
         told = "" if found is None else f"; this is {found}"
         raise ConfigError(f"{path}: expected {_KINDS[kind]}{told}")
-    try:
-        return section.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(explain(error, str(path), section)) from None
+    return validated(section, tree, source=str(path))
 
 
 def read_text(path: Path, *, what: str) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from fedcl.config.section import Section
-from fedcl.config.text import explain
+from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 from fedcl.kit.document import kind_of, read_text
 
@@ -146,7 +146,4 @@ def load_federation(path: Path) -> FederationSettings:
         raise ConfigError(f"{path}: expected a federation's settings; this is {kind}")
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as name, host, sites; found none")
-    try:
-        return FederationSettings.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(explain(error, str(path), FederationSettings)) from None
+    return validated(FederationSettings, tree, source=str(path))

@@ -1,32 +1,40 @@
-"""Figures as SVG inside a page, whose ink and grid colours they take."""
+"""Figures as SVG inside a page, whose ink and grid colours they take, or as PDF for a paper."""
 
 import io
 import re
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import get_named_colors_mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = {"internal": "#2b7bba", "external": "#d9691e"}
 """Blue and orange: apart for every kind of colour vision, readable on white and on black."""
 
-# Matplotlib draws with these; the SVG then says which colour of the page each one is.
-INK, MUTED, GRID, SURFACE = "#010203", "#010204", "#010205", "#010206"
+INK, MUTED, GRID, SURFACE = "fedcl:ink", "fedcl:muted", "fedcl:grid", "fedcl:surface"
+"""Colours by what they are for; drawing code uses these."""
+
+# In a page matplotlib draws with the first, and the SVG then says which colour of the page it is.
+_STANDS_FOR = {INK: "#010203", MUTED: "#010204", GRID: "#010205", SURFACE: "#010206"}
+_IN_PRINT = {INK: "#1b1f24", MUTED: "#626a73", GRID: "#dfe3e8", SURFACE: "#ffffff"}
 _OF_THE_PAGE = {
-    INK: "currentColor",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    SURFACE: "var(--surface)",
+    _STANDS_FOR[INK]: "currentColor",
+    _STANDS_FOR[MUTED]: "var(--muted)",
+    _STANDS_FOR[GRID]: "var(--line)",
+    _STANDS_FOR[SURFACE]: "var(--surface)",
     COLOURS["internal"]: "var(--internal)",  # brighter on a dark page
     COLOURS["external"]: "var(--external)",
 }
+get_named_colors_mapping().update(_IN_PRINT)
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable, in the page's font
     "svg.hashsalt": "fedcl",  # the same figure gives the same file
+    "pdf.fonttype": 42,  # text stays text, as journals ask
     "text.parse_math": False,  # a site may be called $1
     "font.size": 10,
     "text.color": INK,
@@ -54,10 +62,29 @@ _STYLE = {
 }
 _BITMAP_DPI = 220
 
+Draw = Callable[[Any], None]
+"""Draws on a matplotlib figure."""
 
-def svg(name: str, size: tuple[float, float], draw: Callable[[Any], None], *, says: str) -> str:
+
+def svg(name: str, size: tuple[float, float], draw: Draw, *, says: str) -> str:
     """Return what `draw` puts on a figure of `size` inches as an inline SVG element."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    buffer = io.StringIO()
+    _save(buffer, "svg", size, draw, _STANDS_FOR)
+    return _inline(buffer.getvalue(), name, says)
+
+
+def pdf(size: tuple[float, float], draw: Draw) -> bytes:
+    """Return the same figure as a PDF, in colours for white paper."""
+    buffer = io.BytesIO()
+    _save(buffer, "pdf", size, draw, _IN_PRINT)
+    return buffer.getvalue()
+
+
+def _save(
+    buffer: IO, kind: str, size: tuple[float, float], draw: Draw, colours: dict[str, str]
+) -> None:
+    dated = "Date" if kind == "svg" else "CreationDate"  # the same figure gives the same file
+    with mpl.rc_context(_STYLE), warnings.catch_warnings(), _coloured(colours):
         # Labels may use letters that matplotlib's font lacks; the reader's browser has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained")
@@ -66,11 +93,18 @@ def svg(name: str, size: tuple[float, float], draw: Callable[[Any], None], *, sa
         draw(figure)
         for axes in figure.axes:
             axes.patch.set_visible(False)
-        buffer = io.StringIO()
         figure.savefig(
-            buffer, format="svg", dpi=_BITMAP_DPI, transparent=True, metadata={"Date": None}
+            buffer, format=kind, dpi=_BITMAP_DPI, transparent=True, metadata={dated: None}
         )
-    return _inline(buffer.getvalue(), name, says)
+
+
+@contextmanager
+def _coloured(colours: dict[str, str]) -> Iterator[None]:
+    get_named_colors_mapping().update(colours)
+    try:
+        yield
+    finally:
+        get_named_colors_mapping().update(_IN_PRINT)
 
 
 def _inline(svg: str, name: str, says: str) -> str:

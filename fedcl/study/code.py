@@ -1,0 +1,49 @@
+"""Which code made a result: hashes of fedcl's own sources and of what it stands on."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import fedcl
+
+_ROOT = Path(fedcl.__file__).parent.parent
+_PACKAGES = ("fedcl", "sites", "server")
+_MEASURING = ("fedcl/evaluation", "fedcl/audit", "fedcl/audited.py", "fedcl/outcome.py")
+_MEASURING += ("fedcl/study/measure.py", "fedcl/study/people.py")
+# What neither trains nor measures: commands, pages, deployment between institutions.
+_NEITHER = ("fedcl/cli", "fedcl/report", "fedcl/study", "fedcl/kit", "fedcl/deployment")
+_NEITHER += ("fedcl/receipts", "fedcl/__main__.py", "server/gateway.py")
+_LIBRARIES = ("torch", "numpy", "scikit-learn", "monai", "opacus", "flwr")
+
+
+@lru_cache
+def training_code() -> str:
+    """Return the hash of what may change trained weights, 16 digits."""
+    return _digest(lambda name: not _under(name, _MEASURING) and not _under(name, _NEITHER))
+
+
+@lru_cache
+def measuring_code() -> str:
+    """Return the hash of what may change what is measured of trained weights, 16 digits."""
+    return _digest(lambda name: _under(name, _MEASURING))
+
+
+def _digest(wanted: Callable[[str], bool]) -> str:
+    found = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+    for file in _sources():
+        name = file.relative_to(_ROOT).as_posix()
+        if wanted(name):
+            found.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
+
+
+def _sources() -> Iterator[Path]:
+    for package in _PACKAGES:
+        for kind in ("*.py", "*.tsv"):
+            yield from sorted((_ROOT / package).rglob(kind))
+
+
+def _under(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(place + "/") for place in places)
