@@ -44,9 +44,10 @@ class Combat(Section):
     """What features may differ by between sites and keep: not taken for an effect of the site."""
     age: Age | None
     """How features depend on age; null where age is not among the covariates."""
-    adjust_at: Literal["site_mean", "participant"]
-    """site_mean: what is done to a scan depends on its site alone. participant: on the
-    participant's own covariates too, as published; the age that is to be predicted then enters."""
+    adjust: Literal["site_mean", "location", "participant"]
+    """site_mean: shift and scale about the site's mean, location: the shift alone; what is done to
+    a scan then depends on its site alone. participant: on the participant's own covariates too, as
+    published; the age that is to be predicted then enters."""
     unseen: Literal["unchanged", "own"]
     """Participants of sites that nothing was fitted on. own: by what all of their site's scans have
     in common, test participants' included."""
@@ -54,7 +55,7 @@ class Combat(Section):
     @property
     def withholds_age(self) -> bool:
         """Whether no participant's age decides what is done to their scans."""
-        return self.adjust_at == "site_mean" or "age" not in self.covariates
+        return self.adjust != "participant" or "age" not in self.covariates
 
     @model_validator(mode="after")
     def _age_and_covariates_agree(self) -> "Combat":
@@ -89,7 +90,7 @@ def cautions(settings: Combat | None) -> tuple[str, ...]:
     told = []
     if not settings.withholds_age:
         told.append(
-            "harmonise.adjust_at: participant lets the age that is to be predicted enter the test "
+            "harmonise.adjust: participant lets the age that is to be predicted enter the test "
             "participants' arrays; errors of age are too small."
         )
     if settings.unseen == "own":

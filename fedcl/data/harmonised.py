@@ -21,7 +21,13 @@ from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.data.kept_adjustments import kept
 from fedcl.errors import DataError
-from fedcl.harmonisation.adjustment import Adjustment, at_participant, at_site_mean, site_effect
+from fedcl.harmonisation.adjustment import (
+    Adjustment,
+    at_participant,
+    at_site_mean,
+    location_only,
+    site_effect,
+)
 from fedcl.harmonisation.common import Common, coefficients, common
 from fedcl.harmonisation.design import covariate_columns, covariate_names
 from fedcl.harmonisation.sums import covariate_sums, site_residuals
@@ -144,30 +150,27 @@ def _adjustments(
         for r in fit.training.values()
     )
     shared = common(found, reduce(add, (one.said for one in residuals)))
-    at_mean = fit.settings.adjust_at == "site_mean"
     for site, rows in fit.training.items():
-        yield site, _of_site(fit, scans(rows), rows, design, shared, at_mean=at_mean)
-    if at_mean:  # nothing of a site that was not trained on but its scans
+        yield site, _of_site(fit, scans(rows), rows, design, shared)
+    if fit.settings.adjust != "participant":  # nothing of a site never seen but its scans
         design, shared = design[:, :0], shared.without_covariates()
     for site, rows in fit.own.items():
-        yield site, _of_site(fit, scans(rows), rows, design, shared, at_mean=at_mean)
+        yield site, _of_site(fit, scans(rows), rows, design, shared)
 
 
 def _of_site(
-    fit: _Fit,
-    scans: Iterator[np.ndarray],
-    rows: Rows,
-    design: np.ndarray,
-    shared: Common,
-    *,
-    at_mean: bool,
+    fit: _Fit, scans: Iterator[np.ndarray], rows: Rows, design: np.ndarray, shared: Common
 ) -> Adjustment:
     shares = fit.cohort.shares(rows)
     residuals = site_residuals(scans, design[rows], shares, shared.coefficients.slopes)
     effect = site_effect(residuals, shared)
-    if at_mean:
-        return at_site_mean(effect, shared, residuals.covariates)
-    return at_participant(effect, shared)
+    match fit.settings.adjust:
+        case "site_mean":
+            return at_site_mean(effect, shared, residuals.covariates)
+        case "location":
+            return location_only(effect)
+        case "participant":
+            return at_participant(effect, shared)
 
 
 def _knots(settings: Combat) -> tuple[float, ...] | None:

@@ -87,3 +87,8 @@ def at_participant(effect: SiteEffect, shared: Common) -> Adjustment:
     of, factor = shared.coefficients, 1 / effect.scale
     offset = (1 - factor) * of.intercept - factor * effect.shift
     return Adjustment(factor, offset, of.slopes)
+
+
+def location_only(effect: SiteEffect) -> Adjustment:
+    """Return the adjustment that takes out the shift and leaves the scale as it is."""
+    return Adjustment(np.ones_like(effect.shift), -effect.shift)

@@ -112,9 +112,8 @@ def test_at_the_site_mean_an_average_participant_is_treated_as_published(rng):
         own = data.sites == site
         y, x = data.y[own][0], data.x[own].mean(axis=0)
         np.testing.assert_allclose(fit.site_mean[site](y, x), fit.published[site](y, x), atol=1e-12)
-        np.testing.assert_array_equal(
-            fit.site_mean[site](y, x), fit.site_mean[site](y, x + [30, 1])
-        )
+        older = x + np.array([30, 1])
+        np.testing.assert_array_equal(fit.site_mean[site](y, x), fit.site_mean[site](y, older))
 
 
 def test_features_of_one_variance_have_a_prior_without_spread(rng):
@@ -202,7 +201,7 @@ def test_without_covariates_sites_are_still_told_apart(rng):
 def test_a_covariate_that_only_differs_between_sites_is_refused(rng):
     data = scanned(rng)
     data.x[:, 1] = np.where(data.sites == "north", -0.5, 0.5)
-    with pytest.raises(DataError, match="covariate 1 does not vary among .* any one site"):
+    with pytest.raises(DataError, match=r"covariate 1 does not vary among .* any one site"):
         fitted(data)
 
 
