@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn.linear_model import RidgeCV
 
+from fedcl.cli.deploy import approve
+from fedcl.cli.run import run
 from fedcl.config.harmonise import Combat
+from fedcl.config.text import resolved
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.harmonised import harmonised
 from fedcl.data.open import open_experiment
+from fedcl.deployment.approval import Approvals
 from fedcl.errors import ConfigError, DataError
 from fedcl.experiment import run_experiment
 from tests.builders import add_scans, config_of, private_tree, table_tree, volume_tree, write_table
+from tests.deployment.homes import home_at
 from tests.harmonisation.scanned import Scanned, fitted
 
 AS_PUBLISHED = Combat(
@@ -360,3 +366,14 @@ def test_a_site_of_one_sex_only_does_not_stop_the_fit(tmp_path, rng):
     alike = of(cohort.table.assign(sex="female"), arrays)
     with pytest.raises(DataError, match="covariates: sex does not vary"):
         everything(replace(alike, name="alike"), tmp_path)
+
+
+def test_a_federation_between_institutions_is_refused_before_anybody_is_asked(tmp_path):
+    home = home_at(tmp_path)
+    text = tmp_path / "harmonised.yaml"
+    text.write_text(resolved(experiment(tmp_path)))
+    with pytest.raises(ConfigError, match="a site between institutions sees itself"):
+        approve(home.files.path / "site.yaml", text, Console(), overrides=[], sure=True)
+    assert Approvals(home.files.approved).experiments() == ()
+    with pytest.raises(ConfigError, match="a site between institutions sees itself"):
+        run(experiment(tmp_path), tmp_path / "no server", Console())
