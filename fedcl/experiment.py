@@ -11,6 +11,7 @@ from pathlib import Path
 from fedcl import alone, pooled
 from fedcl.compute import choose_device
 from fedcl.config.experiment import Config
+from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
 from fedcl.config.secure_sum import SecureSum
 from fedcl.data.cohort import TRAIN, Cohort
@@ -59,6 +60,11 @@ def run_experiment(
             f"privacy.mode: {config.privacy.mode} is about what leaves a site, and `fedcl {kind}` "
             "lets nothing leave; set privacy: {mode: none}, or use fedcl simulate"
         )
+    if kind == "local" and config.harmonise is not None:
+        raise ConfigError(
+            "harmonise: ComBat compares all sites, and `fedcl local` is what each has by itself; "
+            "write harmonise: null"
+        )
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
     if restart:
@@ -76,6 +82,8 @@ def run_experiment(
     if kind == "simulate" and config.secure_sum is not None:
         require_identities(config.secure_sum, sites)
     folder.resume(config)
+    for caution in cautions(config.harmonise):
+        say(caution)
     skipped = skipped_sites(cohort, config)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)

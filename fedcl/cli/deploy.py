@@ -86,10 +86,12 @@ def approve(
     """Show what an experiment asks of a site; agree to it and to the fedcl that is installed."""
     import typer
 
+    from fedcl.config.harmonise import require_whole_cohort
     from fedcl.config.text import fingerprint, load, resolved
 
     home = Home.of(settings)
     config = load(experiment, overrides)
+    require_whole_cohort(config.harmonise)
     require_within(config, home.settings.limits)
     text = resolved(config)
     table = Table(show_header=False, title=f"{config.name} asks of site {home.settings.site}")

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
 from fedcl.config.experiment import Config
+from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.text import fingerprint, resolved
 from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
 from fedcl.errors import RunError
@@ -20,6 +21,7 @@ _PATIENCE = Patience(tries=5, wait_s=10.0)
 
 def run(config: Config, folder: Path, console: Console) -> None:
     """Submit an experiment and follow it to its end; print what every site did."""
+    require_whole_cohort(config.harmonise)
     federation = Federation(folder.absolute())
     federation.require_running()
     console.print(

@@ -14,6 +14,7 @@ from fedcl.config.data import (
     TableData,
 )
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
+from fedcl.config.harmonise import Combat
 from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
@@ -69,6 +70,8 @@ class Config(Section):
     """null: the server sees every site's update."""
     sample: Sample | None = None
     """null: everybody is trained on."""
+    harmonise: Combat | None = None
+    """null: arrays are used as they are."""
 
     @property
     def is_table(self) -> bool:
@@ -112,6 +115,11 @@ class Config(Section):
             raise ValueError(
                 "federation.rule: fedbn keeps normalisation layers at the sites and this mlp has "
                 "none; use fedavg, or encoder.norm: batch"
+            )
+        if self.harmonise is not None and self.privacy.mode != "none":
+            raise ValueError(
+                "harmonise: every participant enters what is done to everybody's scans, which no "
+                f"ledger counts; with privacy.mode: {self.privacy.mode} write harmonise: null"
             )
         require_privacy_is_true(
             self.privacy,

@@ -27,8 +27,8 @@ class Arm(Section):
     """Who trains together: the federation, all sites' participants as one, or each site alone."""
     parts: tuple[str, ...] = ()
     """Of the study's parts, applied in this order, before `changes`."""
-    changes: Changes = {}
-    over: dict[Name, list[Any] | dict[Name, Changes]] = {}
+    changes: Changes = Field(default={})
+    over: dict[Name, list[Any] | dict[Name, Changes]] = Field(default={})
     """Axes: a dotted key and its values, or any name and, for each of its levels, changes."""
 
 
@@ -64,11 +64,11 @@ class Study(Section):
     """The arm from which every other's difference is told, seed by seed; null: none."""
     interval: Literal["t", "bootstrap"]
     """Over seeds: Student's t, or percentiles of resampled seeds."""
-    changes: Changes = {}
+    changes: Changes = Field(default={})
     """To the base, for every arm."""
-    last: Changes = {}
+    last: Changes = Field(default={})
     """The same, after an arm's own: how `--each` makes a study small."""
-    parts: dict[Name, Changes] = {}
+    parts: dict[Name, Changes] = Field(default={})
     """Named changes that arms share."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     cross_validation: CrossValidation | None = None

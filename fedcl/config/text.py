@@ -134,9 +134,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for name in sections:
         child = node.get(name)
         if not isinstance(child, dict):
-            raise ConfigError(
-                f"--set {override}: there is no section {name!r}{_nearest(name, node)}"
-            )
+            nearest = _nearest(name, node)
+            raise ConfigError(f"--set {override}: there is no section {name!r}{nearest}")
         node = child
     node[last] = value
 

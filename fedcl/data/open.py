@@ -7,7 +7,9 @@ from pathlib import Path
 
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
+from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort
+from fedcl.data.harmonised import harmonised
 from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
@@ -57,20 +59,23 @@ def open_experiment(
 ) -> Cohort:
     """Open the cohort of an experiment, with everything its objective compares participants by.
 
+    With `harmonise`, what is read is adjusted for the sites; training participants of the sites
+    that take part decide how.
+
     Args:
         config: The experiment.
         on_progress: Every volume is preprocessed now rather than when read.
         own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
 
     Raises:
+        ConfigError: one site alone cannot be harmonised.
         DataError: the first problems found, or what the objective names and nobody has.
     """
+    if own_site is not None:
+        require_whole_cohort(config.harmonise)
+    cache = cache_folder(config)
     cohort = open_cohort(
-        config.data,
-        seed=config.seed,
-        cache=cache_folder(config),
-        on_progress=on_progress,
-        own_site=own_site,
+        config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
     )
     if config.sample is not None:
         cohort = sampled(
@@ -79,6 +84,15 @@ def open_experiment(
             seed=config.seed,
             min_participants=config.local.min_participants,
             one_site=own_site is not None,
+        )
+    if config.harmonise is not None:
+        cohort = harmonised(
+            cohort,
+            config.harmonise,
+            min_participants=config.local.min_participants,
+            cache=cache,
+            origin=f"{config.data.model_dump_json(exclude={'path'})} {config.seed}",
+            on_progress=on_progress,
         )
     return with_known(
         cohort,

@@ -4,7 +4,7 @@ import numpy as np
 
 from fedcl.evaluation.probes import balanced_accuracy, fit_site
 
-_FOUND: dict[tuple[bytes | int, ...], float] = {}
+_FOUND: dict[tuple[tuple[bytes, ...], int], float] = {}
 """The last answer of `site_from_age`: the same for every kind of features, and every arm."""
 
 
@@ -32,7 +32,7 @@ def site_from_age(
     Sites recruit at different ages, so even a representation of age alone tells some of the site.
     """
     asked = (training_ages, training_sites, ages, sites)
-    key = (*(one.tobytes() for one in asked), seed)
+    key = tuple(one.tobytes() for one in asked), seed
     if key not in _FOUND:
         probe = fit_site(_terms(training_ages), training_sites, jobs=jobs, seed=seed)
         _FOUND.clear()

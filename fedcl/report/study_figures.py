@@ -7,9 +7,9 @@ import matplotlib as mpl
 import numpy as np
 
 from fedcl.config.study import Features
-from fedcl.report.study_table import told
+from fedcl.report.study_table import head, told
 from fedcl.report.svg import COLOURS, GRID, MUTED, SURFACE, Draw
-from fedcl.study.metrics import METRICS, Metric
+from fedcl.study.metrics import METRICS
 from fedcl.study.results import ArmResult, StudyResults
 
 Size = tuple[float, float]
@@ -19,11 +19,6 @@ WHO = {"simulate": COLOURS["internal"], "pooled": "#7a63c9", "local": "#9a7b4f"}
 
 _NAMES = {"simulate": "federation", "pooled": "pooled", "local": "each site alone"}
 _LINES = ("#2b7bba", "#d9691e", "#12a08c", "#c4457f", "#7a63c9", "#b08a00")
-
-
-def axis_label(metric: Metric) -> str:
-    """Return what an axis says."""
-    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
 def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Draw]:
@@ -49,7 +44,7 @@ def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Dra
             )
         axes.set_yticks(range(len(shown)), [_short(arm.name, 34) for arm in reversed(shown)])
         axes.set_ylim(-0.7, len(shown) - 0.3)
-        axes.set_xlabel(axis_label(metric))
+        axes.set_xlabel(head(metric))
         axes.grid(visible=True, axis="x")
         _legend_of_who(figure, shown)
 
@@ -94,12 +89,11 @@ def site_against_age(results: StudyResults, kind: Features) -> tuple[Size, Draw]
         known = [value for value in chance if value is not None]
         if known:
             axes.axvline(100 * known[0], color=MUTED, linewidth=1, dashes=(4, 3))
-        axes.set(xlabel=f"{axis_label(x)} (dashed: chance)", ylabel=axis_label(y))
+        axes.set(xlabel=f"{head(x)} (dashed: chance)", ylabel=head(y))
         axes.grid(visible=True)
         for number, arm in enumerate(shown, start=1):
-            axes.scatter(
-                [], [], s=28, color=WHO[arm.train], label=f"{number}  {_short(arm.name, 30)}"
-            )
+            label = f"{number}  {_short(arm.name, 30)}"
+            axes.scatter([], [], s=28, color=WHO[arm.train], label=label)
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, fontsize=8.5)
 
     return (4.9, 4.1 + 0.1 * len(shown)), draw
@@ -146,7 +140,7 @@ def along(
             )
         if not numeric:
             axes.set_xticks(range(len(levels)), levels)
-        axes.set(xlabel=axis.replace("_", " "), ylabel=axis_label(metric))
+        axes.set(xlabel=axis.replace("_", " "), ylabel=head(metric))
         axes.grid(visible=True, axis="y")
         if len(stems) > 1:
             figure.legend(loc="outside upper left", ncols=2)
@@ -191,7 +185,7 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "))
-        axes.set_title(axis_label(metric))
+        axes.set_title(head(metric))
 
     return (4.9, 1.2 + 0.5 * len(rows)), draw
 
@@ -213,7 +207,7 @@ def cells_of(results: StudyResults, kind: Features, cell_kind: str) -> tuple[Siz
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         for place, (_, cells) in enumerate(reversed(shown)):
-            errors = [cell.mae for cell in cells]
+            errors = [cell.mae for cell in cells if cell.mae is not None]
             axes.plot([min(errors), max(errors)], [place] * 2, color=GRID, linewidth=3, zorder=1)
             for cell in cells:
                 axes.scatter(

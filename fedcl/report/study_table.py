@@ -17,9 +17,7 @@ def study_table(results: StudyResults, features: Features | None = None) -> Tabl
     table.add_column("arm")
     for name in results.metrics:
         metric = METRICS[name]
-        table.add_column(
-            f"{metric.label}{f', {metric.unit}' if metric.unit else ''}", justify="right"
-        )
+        table.add_column(head(metric), justify="right")
     main = results.metrics[-1]
     if results.compare_to is not None:
         table.add_column(f"{METRICS[main].label} less {results.compare_to}", justify="right")
@@ -31,6 +29,11 @@ def study_table(results: StudyResults, features: Features | None = None) -> Tabl
         name = arm.name if arm.done == arm.asked else f"{arm.name} ({arm.done}/{arm.asked} runs)"
         table.add_row(name, *row)
     return table
+
+
+def head(metric: Metric) -> str:
+    """Return what a column or an axis is called."""
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
 def told(metric: Metric, one: Estimate | None, *, signed: bool = False) -> str:

@@ -55,9 +55,8 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
     if len(set(names)) < len(names):
         raise ConfigError(f"{path}: arms: two rows are called {_repeated(names)!r}; rename one")
     if study.compare_to is not None and study.compare_to not in names:
-        raise ConfigError(
-            f"{path}: compare_to: no arm {study.compare_to!r}{nearest_label(study.compare_to, names)}"
-        )
+        nearest = nearest_label(study.compare_to, names)
+        raise ConfigError(f"{path}: compare_to: no arm {study.compare_to!r}{nearest}")
     return study
 
 

@@ -10,11 +10,26 @@ import fedcl
 
 _ROOT = Path(fedcl.__file__).parent.parent
 _PACKAGES = ("fedcl", "sites", "server")
-_MEASURING = ("fedcl/evaluation", "fedcl/audit", "fedcl/audited.py", "fedcl/outcome.py")
-_MEASURING += ("fedcl/study/measure.py", "fedcl/study/people.py")
+_MEASURING = (
+    "fedcl/evaluation",
+    "fedcl/audit",
+    "fedcl/audited.py",
+    "fedcl/outcome.py",
+    "fedcl/study/measure.py",
+    "fedcl/study/people.py",
+)
 # What neither trains nor measures: commands, pages, deployment between institutions.
-_NEITHER = ("fedcl/cli", "fedcl/report", "fedcl/study", "fedcl/kit", "fedcl/deployment")
-_NEITHER += ("fedcl/receipts", "fedcl/__main__.py", "server/gateway.py")
+_NEITHER = (
+    "fedcl/cli",
+    "fedcl/report",
+    "fedcl/study",
+    "fedcl/kit",
+    "fedcl/deployment",
+    "fedcl/receipts",
+    "fedcl/__main__.py",
+    "server/gateway.py",
+    "server/registrar.py",
+)
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "monai", "opacus", "flwr")
 
 

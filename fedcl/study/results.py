@@ -15,7 +15,7 @@ from fedcl.config.study import Features, Study
 from fedcl.config.text import resolved
 from fedcl.study.arms import spelled
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured import Measured, OnFeatures
+from fedcl.study.measured import CellRow, Measured, OnFeatures
 from fedcl.study.metrics import METRICS
 from fedcl.study.statistics import Estimate, difference, estimate
 from fedcl.study.trials import Trial
@@ -121,9 +121,9 @@ def results_of(study: Study, text: str, found: Found) -> StudyResults:
         text: The study as YAML.
         found: Each of its runs, with what was measured of it; None where it is not there.
     """
-    of_arm = {
-        arm.name: [pair for pair in found if pair[0].arm.name == arm.name] for arm in spelled(study)
-    }
+    of_arm: dict[str, list[tuple[Trial, Measured | None]]] = {a.name: [] for a in spelled(study)}
+    for pair in found:
+        of_arm[pair[0].arm.name].append(pair)
     values = {
         name: {kind: _values(pairs, kind) for kind in FEATURES} for name, pairs in of_arm.items()
     }
@@ -166,19 +166,14 @@ def _arm(
             for metric, of in own.items()
             if metric in base
         }
-        runs = [
-            one.representation if kind == "representation" else one.embedding for one in measured
-        ]
+        runs: list[OnFeatures] = [getattr(one, kind) for one in measured]
         on[kind] = OnArm(
             values=own,
             estimates={metric: one for metric, one in estimates.items() if one is not None},
             differences={metric: one for metric, one in differences.items() if one is not None},
             cells=_cells(runs),
             guessing=Guessing(
-                **{
-                    name: _mean([getattr(one, name) for one in runs])
-                    for name in Guessing.model_fields
-                }
+                **{key: _mean([getattr(one, key) for one in runs]) for key in Guessing.model_fields}
             ),
         )
     return ArmResult(
@@ -219,19 +214,19 @@ def _values(pairs: Found, kind: Features) -> dict[str, dict[int, float]]:
 
 def _cells(runs: Sequence[OnFeatures]) -> tuple[CellMean, ...]:
     """Return the cells that some run has, each averaged over the runs that tell it."""
-    found: dict[tuple[str, str, str], list] = {}
+    found: dict[tuple[str, str, str], list[CellRow]] = {}
     for run in runs:
         for cell in run.cells:
             found.setdefault((cell.split, cell.kind, cell.label), []).append(cell)
     means = []
-    for (split, kind, label), cells in found.items():
+    for cells in found.values():
         told = [cell for cell in cells if cell.mae is not None]
         means.append(
             CellMean(
-                split=split,
-                kind=kind,
-                label=label,
-                participants=min((cell.participants for cell in told), default=None),
+                split=cells[0].split,
+                kind=cells[0].kind,
+                label=cells[0].label,
+                participants=told[0].participants if told else None,
                 mae=_mean([cell.mae for cell in told]),
                 mean_error=_mean([cell.mean_error for cell in told]),
             )

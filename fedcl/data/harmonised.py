@@ -1,0 +1,195 @@
+"""A cohort without its sites' shifts and scales: ComBat, fitted on training participants only.
+
+The sums are those that sites of a federation would send (`fedcl/harmonisation/sums.py`), so that
+the result is the distributed one. Fitted on training participants and applied to everybody of the
+same sites as in Pomponio et al., "Harmonization of large MRI datasets for the analysis of brain
+imaging patterns throughout the lifespan", NeuroImage 2020,
+https://doi.org/10.1016/j.neuroimage.2019.116450
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+import numpy as np
+
+from fedcl.config.harmonise import Combat, SplineAge
+from fedcl.data.cache import VolumeCache
+from fedcl.data.cohort import TRAIN, Cohort, Rows
+from fedcl.data.kept_adjustments import kept
+from fedcl.errors import DataError
+from fedcl.harmonisation.adjustment import (
+    Adjustment,
+    at_participant,
+    at_site_mean,
+    location_only,
+    site_effect,
+)
+from fedcl.harmonisation.common import Common, coefficients, common
+from fedcl.harmonisation.design import covariate_columns, covariate_names
+from fedcl.harmonisation.sums import covariate_sums, site_residuals
+
+_METHOD = "combat 1"
+"""Part of the name of what is kept on disk: another number where the arithmetic changes."""
+_FEWEST = 2
+"""Participants that a scale can be estimated from."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Whose scans decide.
+
+    Attributes:
+        cohort: As measured.
+        settings: Of the harmonisation.
+        design: Covariates of every row, shape (row, covariate).
+        training: Rows of training participants, by site.
+        own: Rows of everybody of a site that has too few of them, by site; empty: left alone.
+    """
+
+    cohort: Cohort
+    settings: Combat
+    design: np.ndarray
+    training: dict[str, Rows]
+    own: dict[str, Rows]
+
+    @property
+    def rows(self) -> Rows:
+        """All of them."""
+        return np.concatenate([*self.training.values(), *self.own.values()])
+
+
+def harmonised(
+    cohort: Cohort,
+    settings: Combat,
+    *,
+    min_participants: int,
+    cache: Path,
+    origin: str,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Cohort:
+    """Return the cohort whose arrays are adjusted when they are read.
+
+    Args:
+        cohort: As measured.
+        settings: What is preserved, and how.
+        min_participants: A site with fewer training participants is treated as one never seen.
+        cache: Where adjustments of volumes are kept, which are as large as volumes.
+        origin: Everything that decides how a file became an array, as text.
+        on_progress: Called with (scans read, all of them); only volumes take time.
+
+    Raises:
+        DataError: fewer than two such sites, or covariates whose effects cannot be told apart.
+    """
+    fit = _fit(cohort, settings, max(min_participants, _FEWEST))
+    if len(cohort.shape) == 1:
+        adjustments = dict(_adjustments(fit, None))
+    else:
+        name = _content_name(fit, cache, origin)
+        folder = cache / "harmonised" / name
+        adjustments = kept(folder, lambda: _adjustments(fit, on_progress))
+    sites = cohort.table["site"].to_numpy()
+
+    def read(row: int) -> np.ndarray:
+        measured = cohort.read(row).astype(np.float32)
+        if sites[row] not in adjustments:
+            return measured
+        adjusted = adjustments[sites[row]](measured.reshape(-1), fit.design[row])
+        return adjusted.astype(np.float32).reshape(cohort.shape)
+
+    text = f"{cohort.digest} {_METHOD} {settings.model_dump_json()} {min_participants}"
+    return replace(cohort, read=read, digest=hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _fit(cohort: Cohort, settings: Combat, fewest: int) -> _Fit:
+    sites = cohort.training_sites(min_participants=fewest)
+    if len(sites) < 2:
+        raise DataError(
+            f"{cohort.name}: harmonise compares sites, and {len(sites)} of {len(cohort.sites)} "
+            f"have {fewest} training participants; lower local.min_participants, or write "
+            "harmonise: null"
+        )
+    training = {site: cohort.rows(split=TRAIN, site=site) for site in sites}
+    others = {site: cohort.rows(site=site) for site in cohort.sites if site not in sites}
+    own = {site: rows for site, rows in others.items() if cohort.participants(rows) >= _FEWEST}
+    design = covariate_columns(
+        cohort.ages(np.arange(len(cohort))),
+        cohort.table["sex"].tolist(),
+        age="age" in settings.covariates,
+        knots=_knots(settings),
+        sex="sex" in settings.covariates,
+    )
+    return _Fit(cohort, settings, design, training, own if settings.unseen == "own" else {})
+
+
+def _adjustments(
+    fit: _Fit, on_progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[str, Adjustment]]:
+    """Read the training scans three times, and yield one site's adjustment after the other.
+
+    The third time instead of keeping every site's residuals: those of volumes fill a memory.
+    """
+    done, total = 0, 2 * sum(map(len, fit.training.values())) + len(fit.rows)
+
+    def scans(rows: Rows) -> Iterator[np.ndarray]:
+        nonlocal done
+        for row in rows:
+            yield fit.cohort.read(int(row)).reshape(-1)
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+
+    cohort, design = fit.cohort, fit.design
+    said = (covariate_sums(scans(r), design[r], cohort.shares(r)) for r in fit.training.values())
+    found = coefficients(reduce(add, said), _names(fit.settings))
+    residuals = (
+        site_residuals(scans(r), design[r], cohort.shares(r), found.slopes)
+        for r in fit.training.values()
+    )
+    shared = common(found, reduce(add, (one.said for one in residuals)))
+    for site, rows in fit.training.items():
+        yield site, _of_site(fit, scans(rows), rows, design, shared)
+    if fit.settings.adjust != "participant":  # nothing of a site never seen but its scans
+        design, shared = design[:, :0], shared.without_covariates()
+    for site, rows in fit.own.items():
+        yield site, _of_site(fit, scans(rows), rows, design, shared)
+
+
+def _of_site(
+    fit: _Fit, scans: Iterator[np.ndarray], rows: Rows, design: np.ndarray, shared: Common
+) -> Adjustment:
+    shares = fit.cohort.shares(rows)
+    residuals = site_residuals(scans, design[rows], shares, shared.coefficients.slopes)
+    effect = site_effect(residuals, shared)
+    match fit.settings.adjust:
+        case "site_mean":
+            return at_site_mean(effect, shared, residuals.covariates)
+        case "location":
+            return location_only(effect)
+        case "participant":
+            return at_participant(effect, shared)
+
+
+def _knots(settings: Combat) -> tuple[float, ...] | None:
+    return settings.age.knots if isinstance(settings.age, SplineAge) else None
+
+
+def _names(settings: Combat) -> Sequence[str]:
+    return covariate_names(
+        age="age" in settings.covariates,
+        knots=_knots(settings),
+        sex="sex" in settings.covariates,
+    )
+
+
+def _content_name(fit: _Fit, cache: Path, origin: str) -> str:
+    """Name a fit by everything that it is a function of, the scans' own bytes included."""
+    store = VolumeCache(cache, origin)
+    columns = ["scan", "participant_id", "site", "age", "sex"]
+    who = fit.cohort.table.iloc[fit.rows][columns].to_csv(index=False)
+    contents = [store.path(fit.cohort.files[row]).name for row in fit.rows]
+    text = "\n".join([_METHOD, origin, fit.settings.model_dump_json(), who, *contents])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
