@@ -296,23 +296,26 @@ def _participants(
 
 def figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
     """Return what the report draws: no ids, in the order of sites."""
-    table = cohort.table
-    drawn = None
-    if found.embeddings is not None:
-        points = np.round(map_2d(found.embeddings, seed=config.seed).astype(float), 4)
-        drawn = {
-            "x": points[:, 0].tolist(),
-            "y": points[:, 1].tolist(),
-            "age": table["age"].round(1).tolist(),
-            "site": table["site"].tolist(),
-            "split": table["split"].tolist(),
-        }
+    drawn = found.embeddings
     return {
-        "map": drawn,
+        "map": None if drawn is None else embedding_map(drawn, cohort, config.seed),
         "predictions": {
             name: {"true": np.round(true, 2).tolist(), "predicted": np.round(p, 2).tolist()}
             for name, (true, p) in found.representation.predictions.items()
         },
+    }
+
+
+def embedding_map(embeddings: np.ndarray, cohort: Cohort, seed: int) -> dict[str, object]:
+    """Return the map of everybody's embeddings, with what its dots are coloured by."""
+    points = np.round(map_2d(embeddings, seed=seed).astype(float), 4)
+    table = cohort.table
+    return {
+        "x": points[:, 0].tolist(),
+        "y": points[:, 1].tolist(),
+        "age": table["age"].round(1).tolist(),
+        "site": table["site"].tolist(),
+        "split": table["split"].tolist(),
     }
 
 

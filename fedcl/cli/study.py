@@ -69,10 +69,10 @@ def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> b
     from fedcl.report.study import write_study
     from fedcl.report.study_table import study_table
     from fedcl.study.crew import choose_jobs, run_all
-    from fedcl.study.trials import asked_by, trials
+    from fedcl.study.trials import trials
 
-    runs, wanted = trials(asked, on_step), asked_by(asked)
-    missing = [run for run in runs if run.entry.found(wanted) is None]
+    runs = trials(asked, on_step)
+    missing = [run for run in runs if run.entry.found(run.asked) is None]
     distinct = list({run.entry.key: run for run in missing}.values())
     shared = len({run.entry.key for run in runs})
     console.print(
@@ -93,7 +93,7 @@ def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> b
 
         on_step("Runs", 0, len(distinct))
         for number, (run, failure) in enumerate(
-            run_all(distinct, wanted, jobs=jobs, on_look=on_look), start=1
+            run_all(distinct, jobs=jobs, on_look=on_look), start=1
         ):
             ended += run.config.federation.rounds
             on_step("Runs", number, len(distinct))
@@ -105,7 +105,7 @@ def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> b
                 markup=False,
                 soft_wrap=True,
             )
-    results = write_study(asked, [(run, run.entry.found(wanted)) for run in runs])
+    results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
     console.print(study_table(results))
     console.print(f"Page: {asked.output / 'study.html'}", highlight=False, soft_wrap=True)
     return results.complete

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 import torch
 
 from fedcl.config.study import Study
-from fedcl.study.measured import Asked
 from fedcl.study.trial import Failure, keep_failure, run_trial
 from fedcl.study.trials import Trial
 from fedcl.workers import worker_pool
@@ -36,13 +35,12 @@ def choose_jobs(study: Study, threads: int) -> int:
 
 
 def run_all(
-    waiting: Sequence[Trial], asked: Asked, *, jobs: int, on_look: OnLook
+    waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
 ) -> Iterator[tuple[Trial, Failure | None]]:
     """Run every trial and yield each as it ends, with what went wrong, if anything did.
 
     Args:
         waiting: In the order in which they begin.
-        asked: What is measured.
         jobs: Side by side.
         on_look: Progress.
     """
@@ -54,7 +52,7 @@ def run_all(
         while left or going:
             while left and free:
                 seat, trial = free.pop(), left.popleft()
-                going[seat.begin(trial, asked)] = (seat, trial)
+                going[seat.begin(trial)] = (seat, trial)
             done, _ = wait(going, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
             on_look([trial for _, trial in going.values()])
             for future in done:
@@ -71,11 +69,11 @@ class _Seat:
         self._number = number
         self._pool: ProcessPoolExecutor | None = None
 
-    def begin(self, trial: Trial, asked: Asked) -> "Future[Failure | None]":
+    def begin(self, trial: Trial) -> "Future[Failure | None]":
         if self._pool is None:
             self._pool = self._stack.enter_context(worker_pool(1))
             self._pool.submit(_take_gpu, self._number)
-        return self._pool.submit(run_trial, trial.arm.train, trial.config, trial.entry, asked)
+        return self._pool.submit(run_trial, trial.arm.train, trial.config, trial.entry, trial.asked)
 
     def renew(self) -> None:
         self._pool = None

@@ -15,6 +15,8 @@ class Asked(Section):
     """Participants; measures of fewer are not told."""
     attack_runs: int | None
     """Of each world of the audit; null: no attacks."""
+    map: bool
+    """Whether its embeddings are drawn (map.json)."""
 
 
 class CellRow(Section):
@@ -137,8 +139,9 @@ class Measured(Section):
 
     def answers(self, asked: Asked) -> bool:
         """Say whether all that is asked for is here."""
-        attacked = asked.attack_runs in (None, self.asked.attack_runs)
-        return attacked and asked.smallest_cell == self.asked.smallest_cell
+        there = self.asked
+        attacked = asked.attack_runs in (None, there.attack_runs)
+        return attacked and there.map >= asked.map and there.smallest_cell == asked.smallest_cell
 
 
 def read_measured(path: Path) -> Measured | None:

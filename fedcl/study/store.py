@@ -31,6 +31,7 @@ class Entry:
         key: 16 digits.
         folder: Of the run.
         measured: measured.json: there once all is done.
+        map: map.json: its embeddings in two dimensions, where that was asked for.
         failed: failed.json: why it could not be done, the last time it was tried.
     """
 
@@ -38,6 +39,7 @@ class Entry:
         self.key = key
         self.folder = RunFolder(store / key)
         self.measured = self.folder.path / "measured.json"
+        self.map = self.folder.path / "map.json"
         self.failed = self.folder.path / "failed.json"
 
     def placed(self, config: Config) -> Config:

@@ -33,6 +33,7 @@ class Trial:
         fold: Of the cross-validation; None without.
         config: The experiment, with the paths of its place in the store.
         entry: That place.
+        asked: What is measured; of the first seed also a map.
     """
 
     arm: Spelled
@@ -40,18 +41,13 @@ class Trial:
     fold: int | None
     config: Config
     entry: Entry
+    asked: Asked
 
     @property
     def name(self) -> str:
         """What messages call it."""
         fold = "" if self.fold is None else f", fold {self.fold + 1}"
         return f"{self.arm.name}, seed {self.seed}{fold}"
-
-
-def asked_by(study: Study) -> Asked:
-    """Return what a study wants to know of each run."""
-    runs = None if study.attacks is None else study.attacks.runs
-    return Asked(smallest_cell=study.smallest_cell, attack_runs=runs)
 
 
 def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
@@ -78,7 +74,12 @@ def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
                 config = _whole(study, arm, seed, changes, store)
                 cohort = _open(config, store, opened, on_progress)
             entry = Entry(store, key_of(arm.train, config, data=cohort.digest))
-            found.append(Trial(arm, seed, fold, entry.placed(config), entry))
+            asked = Asked(
+                smallest_cell=study.smallest_cell,
+                attack_runs=None if study.attacks is None else study.attacks.runs,
+                map=seed == study.seeds[0] and fold in (None, 0) and arm.train != "local",
+            )
+            found.append(Trial(arm, seed, fold, entry.placed(config), entry, asked))
     on_progress("Planning", total, total)
     return found
 
