@@ -28,10 +28,11 @@ def site_from_age(
 
     Sites recruit at different ages, so even a representation of age alone tells some of the site.
     """
-    probe = fit_site(_terms(training_ages), training_sites, jobs=jobs, seed=seed)
-    return balanced_accuracy(probe.predict(_terms(ages)) == sites, sites)
+    probe = fit_site(age_terms(training_ages), training_sites, jobs=jobs, seed=seed)
+    return balanced_accuracy(probe.predict(age_terms(ages)) == sites, sites)
 
 
-def _terms(ages: np.ndarray) -> np.ndarray:
+def age_terms(ages: np.ndarray) -> np.ndarray:
+    """Return age and its square, shape (participants, 2)."""
     years = (ages - 40) / 20  # fixed scaling, so that both terms are of order one
     return np.stack([years, years**2], axis=1)
