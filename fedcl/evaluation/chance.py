@@ -34,12 +34,13 @@ def site_from_age(
     asked = (training_ages, training_sites, ages, sites)
     key = tuple(one.tobytes() for one in asked), seed
     if key not in _FOUND:
-        probe = fit_site(_terms(training_ages), training_sites, jobs=jobs, seed=seed)
+        probe = fit_site(age_terms(training_ages), training_sites, jobs=jobs, seed=seed)
         _FOUND.clear()
-        _FOUND[key] = balanced_accuracy(probe.predict(_terms(ages)) == sites, sites)
+        _FOUND[key] = balanced_accuracy(probe.predict(age_terms(ages)) == sites, sites)
     return _FOUND[key]
 
 
-def _terms(ages: np.ndarray) -> np.ndarray:
+def age_terms(ages: np.ndarray) -> np.ndarray:
+    """Return age and its square, shape (participants, 2)."""
     years = (ages - 40) / 20  # fixed scaling, so that both terms are of order one
     return np.stack([years, years**2], axis=1)
