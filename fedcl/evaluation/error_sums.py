@@ -81,6 +81,11 @@ class Cell:
     by: str
     value: str
 
+    @property
+    def name(self) -> str:
+        """In a message, and in a receipt."""
+        return "/".join((self.split, self.by, self.value)).rstrip("/")
+
 
 CELLS = tuple(
     Cell(split, by, value)
@@ -89,6 +94,8 @@ CELLS = tuple(
     for value in values
 )
 """All that a site may speak of."""
+
+CELL_OF = {cell.name: cell for cell in CELLS}
 
 
 @dataclass(frozen=True)

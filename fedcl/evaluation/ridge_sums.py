@@ -15,7 +15,7 @@ from operator import add
 import numpy as np
 
 from fedcl.errors import DataError
-from fedcl.evaluation.probes import GRID
+from fedcl.evaluation.challenge_rules import GRID
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,26 @@ class RidgeSums:
     def mean_y(self) -> float:
         """Mean age, years; zero without participants."""
         return self.total_y / max(self.count, 1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the sums as two arrays, by name; the products without their mirror image."""
+        dim = len(self.xy)
+        products = np.empty((dim + 1, dim + 1))
+        products[:dim, :dim], products[:dim, dim], products[dim, dim] = self.xx, self.xy, self.yy
+        return {
+            "totals": np.append(self.total_x, self.total_y),
+            "products": products[np.triu_indices(dim + 1)],
+        }
+
+    @staticmethod
+    def from_arrays(count: int, totals: np.ndarray, products: np.ndarray) -> "RidgeSums":
+        """Return the sums again; `products` holds as many values as `totals` asks for."""
+        dim = len(totals) - 1
+        square = np.zeros((dim + 1, dim + 1))
+        square[np.triu_indices(dim + 1)] = products
+        xx, xy = square[:dim, :dim], square[:dim, dim]
+        xx = xx + np.triu(xx, 1).T
+        return RidgeSums(count, totals[:dim], float(totals[dim]), xx, xy, float(square[dim, dim]))
 
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
         count = self.count + other.count

@@ -8,9 +8,10 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from fedcl.errors import DataError
 from fedcl.evaluation.challenge import Split, score
-from fedcl.evaluation.from_sums import assign_folds, evaluate_from_sums
+from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.lda_sums import SHRINKAGE
 from fedcl.evaluation.probes import GRID, balanced_accuracy
+from fedcl.evaluation.summed_probes import assign_folds
 
 TRAINING = {"north": 12, "south": 18, "12": 25, "b": 11, "c": 31, "d": 14, "e": 12}
 INTERNAL = {"north": 5, "south": 8, "12": 13, "b": 3}
