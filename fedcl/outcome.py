@@ -20,6 +20,7 @@ from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, Split, age_errors, challenge
 from fedcl.evaluation.map2d import map_2d
 from fedcl.evaluation.own_site import SiteFeatures, own_site
+from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import travelling, write_state
@@ -175,7 +176,7 @@ def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: Ru
         both = {split: represent(network, cohort, rows[split], config) for split in SPLITS}
         for kind, sites in enumerate(everyone):
             splits = (
-                _participants(cohort, both[split][kind], rows[split], site) for split in SPLITS
+                per_participant(cohort, both[split][kind], rows[split], site) for split in SPLITS
             )
             sites.append(SiteFeatures(site, *splits))
     settings = {"bootstrap": config.evaluation.bootstrap, "seed": config.seed}
@@ -268,30 +269,7 @@ def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -
     rows = cohort.rows(split=split)
     if split == TRAIN:
         rows = pooled.training_rows(cohort, config)
-    return _participants(cohort, features[rows], rows)
-
-
-def _participants(
-    cohort: Cohort, features: np.ndarray, rows: Rows, site: str | None = None
-) -> Split:
-    """Return what the probes see: each participant once, the mean of their scans and ages.
-
-    Args:
-        cohort: Everybody.
-        features: Of the scans in `rows`.
-        rows: All scans of some participants.
-        site: Stands for theirs, where one site's encoder meets others' participants.
-    """
-    owners = cohort.owners(rows)
-    _, first, scans = np.unique(owners, return_index=True, return_counts=True)
-    means = np.zeros((len(first), features.shape[1]), dtype=features.dtype)
-    np.add.at(means, owners, features)
-    sites = cohort.table["site"].to_numpy(dtype=str)[rows][first]
-    return Split(
-        means / scans[:, None].astype(features.dtype),
-        np.bincount(owners, weights=cohort.ages(rows)) / scans,
-        sites if site is None else np.full(len(first), site),
-    )
+    return per_participant(cohort, features[rows], rows)
 
 
 def figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:

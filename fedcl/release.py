@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.secure_sum.protocol import (
@@ -213,6 +215,44 @@ class SumOffer:
     seconds: float
 
 
+@dataclass(frozen=True)
+class EvaluationSums:
+    """What leaves a site for the probes to be fitted.
+
+    Attributes:
+        site: Its label.
+        round: The round whose encoder is evaluated.
+        participants: Training participants of the site.
+        sums: Over them, by kind of features; none where they are few.
+        seconds: Wall-clock time of the pass over them.
+    """
+
+    site: str
+    round: int
+    participants: int
+    sums: dict[str, RidgeSums]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationErrors:
+    """What leaves a site of its test participants, under probes of all sites' sums.
+
+    Attributes:
+        site: Its label.
+        round: The round whose encoder is evaluated.
+        participants: Training participants of the site; 0 for one that only evaluates.
+        errors: By kind of features; the groups are the same for each.
+        seconds: Wall-clock time of the pass over the test participants.
+    """
+
+    site: str
+    round: int
+    participants: int
+    errors: dict[str, SiteErrors]
+    seconds: float
+
+
 SumAnswer = SumOffer | SealedShares | MaskedInput | SurvivorSignature | RevealedShares
 """What a site says in the five exchanges of a secure sum."""
 
@@ -243,7 +283,15 @@ REFUSALS = (
 )
 
 Release = (
-    Introduction | MomentShare | PrivateMomentShare | GradientShare | Update | Refusal | SumAnswer
+    Introduction
+    | MomentShare
+    | PrivateMomentShare
+    | GradientShare
+    | Update
+    | EvaluationSums
+    | EvaluationErrors
+    | Refusal
+    | SumAnswer
 )
 
 
@@ -269,6 +317,18 @@ def arrays_of(release: Release) -> State:
             return {"feature_total": sums.total, "feature_squares": sums.squares}
         case MaskedInput():
             return {"words": release.words}
+        case EvaluationSums():
+            return {
+                f"{kind}/{name}": array
+                for kind, sums in release.sums.items()
+                for name, array in sums.arrays().items()
+            }
+        case EvaluationErrors():
+            return {
+                f"{kind}/errors": said.error_array()
+                for kind, said in release.errors.items()
+                if said.cells
+            }
         case _:
             return {}
 

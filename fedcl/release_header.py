@@ -2,6 +2,8 @@
 
 from fedcl.header import Header
 from fedcl.release import (
+    EvaluationErrors,
+    EvaluationSums,
     GradientShare,
     Introduction,
     MomentShare,
@@ -60,6 +62,31 @@ def release_header(release: Release) -> Header:
                 "counts": [term.count for term in release.terms.values()],
                 "skipped": [term.skipped for term in release.terms.values()],
                 "steps": release.steps,
+                "seconds": release.seconds,
+            }
+        case EvaluationSums():
+            return {
+                "kind": "evaluation sums",
+                "site": release.site,
+                "round": release.round,
+                "participants": release.participants,
+                "features": list(release.sums),
+                "seconds": release.seconds,
+            }
+        case EvaluationErrors():
+            said = list(release.errors.values())
+            told = [one.recognised for one in said if one.recognised is not None]
+            first = said[0].cells if said else {}
+            return {
+                "kind": "evaluation errors",
+                "site": release.site,
+                "round": release.round,
+                "participants": release.participants,
+                "features": list(release.errors),
+                "cells": [cell.name for cell in first],
+                "counts": [sums.count for sums in first.values()],
+                "tested": told[0].count if told else 0,
+                "recognised": [one.correct for one in told],
                 "seconds": release.seconds,
             }
         case Refusal():

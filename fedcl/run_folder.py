@@ -6,6 +6,7 @@ checkpoints/     round-00008/{weights,server}.safetensors, state.json
 sites/           each site's memory, receipts and failures (simulation)
 now.json         which sites the server waits for, while it runs
 stopped.json     why the server stopped before the last round
+evaluation.json  what the sites' sums say of the encoder, where they are asked for them
 results.json, report.html
 encoder.safetensors   the trained weights; the header says what is promised about privacy
 """
@@ -73,6 +74,7 @@ class RunFolder:
         self.sites = path / "sites"
         self.now = path / "now.json"
         self.stopped = path / "stopped.json"
+        self.evaluation = path / "evaluation.json"
 
     def site_path(self, site: str) -> Path:
         """Return the folder of one site, whatever characters its label holds."""

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from fedcl.atomic import write_json
-from fedcl.wire.orders import GRADIENT, INTRODUCE, MOMENTS, SUM, TRAIN
+from fedcl.wire.orders import (
+    EVALUATION_ERRORS,
+    EVALUATION_SUMS,
+    GRADIENT,
+    INTRODUCE,
+    MOMENTS,
+    SUM,
+    TRAIN,
+)
 
 EVERY_S = 0.3
 """Seconds between two writings, at least; the end of a round is always written."""
@@ -21,6 +29,8 @@ _WHAT = {
     TRAIN: "train",
     GRADIENT: "gradient",
     SUM: "secure sum",
+    EVALUATION_SUMS: "evaluation sums",
+    EVALUATION_ERRORS: "evaluation errors",
 }
 
 

@@ -67,7 +67,7 @@ class Round:
         self.now.ask(message_type, labels)
         replies = ask(
             self.grid,
-            [(self.roster.nodes[label], question) for label, question in questions.items()],
+            [(self.roster.node(label), question) for label, question in questions.items()],
             message_type=message_type,
             round_number=self.record.number,
             timeout_s=self.config.federation.answer_timeout_s,

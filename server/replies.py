@@ -12,6 +12,8 @@ from fedcl.errors import FedclError
 from fedcl.moments.grid import node_count
 from fedcl.moments.sums import NodeSums, shapes_of
 from fedcl.release import (
+    EvaluationErrors,
+    EvaluationSums,
     GradientShare,
     Introduction,
     MomentShare,
@@ -35,6 +37,8 @@ _EXPECTED: dict[type, str] = {
     PrivateMomentShare: "moments with noise",
     GradientShare: "gradients",
     Update: "an update",
+    EvaluationSums: "sums for an evaluation",
+    EvaluationErrors: "errors of an evaluation",
     SumOffer: "an offer for the secure sum",
 }
 
@@ -49,7 +53,16 @@ _FAILURES = {
 }
 """What Flower's errors mean between institutions."""
 
-Said = TypeVar("Said", MomentShare, PrivateMomentShare, GradientShare, Update, SumOffer)
+Said = TypeVar(
+    "Said",
+    MomentShare,
+    PrivateMomentShare,
+    GradientShare,
+    Update,
+    EvaluationSums,
+    EvaluationErrors,
+    SumOffer,
+)
 
 _ROUNDING = 1e-3
 """Of sums of float32 unit vectors, as a share of the sum."""

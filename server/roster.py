@@ -47,11 +47,21 @@ class Roster:
         nodes: Node id of each site that can train.
         introductions: What each of them said.
         idle: Nodes whose site does not train, by node id.
+        only_evaluates: Node id of each site without training participants.
     """
 
     nodes: dict[str, int] = field(default_factory=dict)
     introductions: dict[str, Introduction] = field(default_factory=dict)
     idle: dict[int, Idle] = field(default_factory=dict)
+    only_evaluates: dict[str, int] = field(default_factory=dict)
+
+    def node(self, label: str) -> int:
+        """Return the node of a site, whether it trains or only evaluates."""
+        return self.nodes[label] if label in self.nodes else self.only_evaluates[label]
+
+    def witnesses(self) -> tuple[str, ...]:
+        """Return the sites that only evaluate, in the order of their labels."""
+        return tuple(sorted(self.only_evaluates, key=site_order))
 
     def labels(self) -> tuple[str, ...]:
         """Return the training sites in the order of their labels."""
@@ -69,6 +79,7 @@ class Roster:
         self.idle = {n: idle for n, idle in self.idle.items() if n in present and not idle.is_over}
         for label in [label for label, node in self.nodes.items() if node not in present]:
             del self.nodes[label]
+        self.only_evaluates = {s: n for s, n in self.only_evaluates.items() if n in present}
         fresh = sorted(present - set(self.nodes.values()) - self.idle.keys())
         self.idle |= {node: Idle("no answer to the first question") for node in fresh}
         record = encode_instruction(Instruction(0, config_text, {}))
@@ -90,12 +101,20 @@ class Roster:
                 self.idle[node] = Idle(f"{label}{problem}", for_good=isinstance(said, Introduction))
                 if said is not None and problem is not None and said.site not in self.nodes:
                     now.judge(said.site, problem)
+                if isinstance(said, Introduction) and said.participants == 0:
+                    self._admit_witness(said, node)
             elif said.site in self.nodes:
                 self.idle[node] = Idle(f"site {said.site}: another node answers for it")
             else:
                 del self.idle[node]
                 self.nodes[said.site] = node
                 self.introductions[said.site] = said
+
+    def _admit_witness(self, said: Introduction, node: int) -> None:
+        """Remember a site without training participants: it may have test participants."""
+        if said.site not in self.nodes and said.site not in self.only_evaluates:
+            self.only_evaluates[said.site] = node
+            self.introductions[said.site] = said
 
     def gather(self, grid: Grid, config: Config, config_text: str, now: Now) -> None:
         """Wait for the first sites, no longer than `federation.answer_timeout_s`.

@@ -28,6 +28,7 @@ from fedcl.weighting import site_weight
 from fedcl.wire.orders import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
+from server.evaluation import Evaluations
 from server.moments import Collected, ask_for_moments
 from server.now import Now
 from server.outliers import change_of, outlier_problem, usual_change
@@ -53,6 +54,11 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         roster.gather(grid, config, text, now)
         network = build_network(config, roster.common_shape(), seed=config.seed)
         trainable = frozenset(name for name, _ in network.named_parameters())
+        dims = {
+            "representation": network.encoder.width,
+            "embedding": config.projector.dim if config.objective.uses_embedding else 1,
+        }
+        evaluations = Evaluations(grid, roster, config, text, dims, folder, now)
 
         checkpoint = folder.load()
         if checkpoint is None:
@@ -65,6 +71,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
         else:
             folder.write_log(checkpoint)
         del network
+        evaluations.after(checkpoint)
 
         for number in range(checkpoint.round + 1, config.federation.rounds + 1):
             now.begin(number)
@@ -75,6 +82,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             going = Round(grid, roster, config, record, trainable, usual, now)
             checkpoint = play(going, checkpoint, text)
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+            evaluations.after(checkpoint)
     except FedclError:
         now.write()
         raise

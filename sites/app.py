@@ -33,6 +33,8 @@ from fedcl.release import (
 )
 from fedcl.secure_sum.errors import SecureSumError
 from fedcl.wire.orders import (
+    EVALUATION_ERRORS,
+    EVALUATION_SUMS,
     GRADIENT,
     INTRODUCE,
     MOMENTS,
@@ -44,7 +46,9 @@ from fedcl.wire.orders import (
     decode_question,
 )
 from fedcl.wire.releases import encode_release
+from sites.evaluation import say_errors, say_sums
 from sites.gradient import share_gradient
+from sites.local import Counted
 from sites.place import Place, place_of
 from sites.private_moments import share_private_moments
 from sites.secure_sum import answer, require_own_identity, summed
@@ -83,6 +87,18 @@ def on_train(message: Message, context: Context) -> Message:
     return _answer(message, context, decode_instruction, summed(train))
 
 
+@app.query(EVALUATION_SUMS.split(".")[1])
+def on_evaluation_sums(message: Message, context: Context) -> Message:
+    """Say sums over the training participants, from which the probes are fitted."""
+    return _answer(message, context, decode_instruction, say_sums)
+
+
+@app.query(EVALUATION_ERRORS.split(".")[1])
+def on_evaluation_errors(message: Message, context: Context) -> Message:
+    """Say the errors of the test participants under the fitted probes."""
+    return _answer(message, context, decode_instruction, say_errors)
+
+
 def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
     private = site.config.objective.private_moments is not None
     return share_private_moments(site, order) if private else share_moments(site, order)
@@ -114,7 +130,7 @@ def _answer(
         place = place_of(context)
         question = decode(message.content)
         _require_agreed(context, question.config_text)
-        site = place.open(question.config_text, trains=_begins_training(message, question))
+        site = place.open(question.config_text, counted=_counted(message, question))
         release = work(site, question)
         place.allow(release)
         content = encode_release(release)
@@ -138,12 +154,20 @@ def _refusal(error: Exception, place: Place | None, site: Site | None) -> Refusa
     return Refusal(site.label if site else place.name, _category(error))
 
 
-def _begins_training(message: Message, question: Instruction | SumQuestion) -> bool:
-    """Whether a round's training begins: where all take steps together, with the first of them."""
-    kind = message.metadata.message_type
-    if kind == GRADIENT:
-        return isinstance(question, Instruction) and question.stretch == 1
-    return kind == TRAIN
+def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
+    """Return what begins: a round's training, where all take steps together with the first."""
+    match message.metadata.message_type:
+        case kind if kind == GRADIENT:
+            first = isinstance(question, Instruction) and question.stretch == 1
+            return "rounds" if first else None
+        case kind if kind == TRAIN:
+            return "rounds"
+        case kind if kind == EVALUATION_SUMS:
+            return "evaluation-sums"
+        case kind if kind == EVALUATION_ERRORS:
+            return "evaluation-errors"
+        case _:
+            return None
 
 
 def _require_agreed(context: Context, config_text: str) -> None:

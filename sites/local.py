@@ -5,6 +5,7 @@ may leave is the site's alone, so every path in the server's text is replaced he
 """
 
 import json
+from typing import Literal
 
 from fedcl.atomic import write_text
 from fedcl.config.data import Data
@@ -17,6 +18,8 @@ from fedcl.deployment.home import Home
 from fedcl.deployment.limits import require_within
 from fedcl.errors import ConfigError, LimitError
 from fedcl.release import (
+    EvaluationErrors,
+    EvaluationSums,
     GradientShare,
     Introduction,
     MomentShare,
@@ -26,12 +29,17 @@ from fedcl.release import (
     Update,
 )
 
+Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
+"""What a site does no more often than limits.max_rounds says, each by itself."""
+
 _KINDS: dict[type, Releasable] = {
     Introduction: "feature_sums",
     MomentShare: "moments",
     PrivateMomentShare: "private_moments",
     GradientShare: "gradients",
     Update: "updates",
+    EvaluationSums: "evaluation",
+    EvaluationErrors: "evaluation",
 }
 """What is said in no secure sum, as limits.releases calls it."""
 _SAME = ("modality", "intensity", "spacing_mm", "grid")
@@ -74,25 +82,30 @@ def settled(config: Config, home: Home, name: str) -> Config:
     }
     if not isinstance(config.privacy, NoPrivacy):
         changes["privacy"] = config.privacy.model_copy(update={"ledger": home.files.ledger})
+    sums = config.evaluation.from_sums
+    if sums is not None:
+        least = max(sums.min_cell, settings.limits.min_participants)
+        sums = sums.model_copy(update={"min_cell": least})
+        changes["evaluation"] = config.evaluation.model_copy(update={"from_sums": sums})
     if config.secure_sum is not None:
         paths = {"identities": home.files.identities, "keys": home.files.identity}
         changes["secure_sum"] = config.secure_sum.model_copy(update=paths)
     return config.model_copy(update=changes)
 
 
-def begin_round(config: Config, home: Home) -> None:
-    """Count a round that the site is about to train, on the disk before it begins.
+def begin_round(config: Config, home: Home, counted: Counted = "rounds") -> None:
+    """Count a round that the site is about to train or evaluate, on the disk before it begins.
 
     Raises:
         LimitError: there were as many of this experiment as the site allows.
     """
-    file = config.output.path / "rounds-begun.json"
+    file = config.output.path / f"{counted}-begun.json"
     begun = json.loads(file.read_text()) if file.exists() else 0
     most = home.settings.limits.max_rounds
     if begun >= most:
         raise LimitError(
-            f"limits.max_rounds: this site has begun {begun} rounds of {config.name} and answers "
-            f"{most}, repeated ones counted"
+            f"limits.max_rounds: this site has begun {begun} {counted} of {config.name} and "
+            f"answers {most}, repeated ones counted"
         )
     write_text(file, json.dumps(begun + 1), durable=True)
 

@@ -12,7 +12,7 @@ from fedcl.deployment.home import Home
 from fedcl.receipts.kept import Receipts
 from fedcl.release import Release
 from fedcl.wire.orders import Instruction, SumQuestion
-from sites.local import begin_round, require_open, require_releasable
+from sites.local import Counted, begin_round, require_open, require_releasable
 from sites.receipts import receipt_of
 from sites.site import Site, open_home, open_site
 
@@ -31,12 +31,12 @@ class Place(Protocol):
     def name(self) -> str:
         """Of the site, as far as it is known before it is opened."""
 
-    def open(self, config_text: str, *, trains: bool) -> Site:
+    def open(self, config_text: str, *, counted: Counted | None) -> Site:
         """Open the site for an experiment.
 
         Args:
             config_text: As it came.
-            trains: Whether a round of training begins.
+            counted: What begins, where a site limits how often.
 
         Raises:
             FedclError: it cannot, or does not want to, take part.
@@ -83,7 +83,7 @@ class Simulated:
         """The number."""
         return f"number {self.number}"
 
-    def open(self, config_text: str, *, trains: bool) -> Site:
+    def open(self, config_text: str, *, counted: Counted | None) -> Site:
         """Open it in the experiment's own cohort."""
         return open_site(config_text, self.number)
 
@@ -120,12 +120,12 @@ class Deployed:
         """The label in its settings."""
         return self.home.settings.site
 
-    def open(self, config_text: str, *, trains: bool) -> Site:
+    def open(self, config_text: str, *, counted: Counted | None) -> Site:
         """Open it with its own data, if the experiment is approved and within its limits."""
         require_open(self.home)
         site = open_home(config_text, self.home)
-        if trains:
-            begin_round(site.config, self.home)
+        if counted is not None:
+            begin_round(site.config, self.home, counted)
         return site
 
     def allow(self, release: Release) -> None:

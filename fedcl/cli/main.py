@@ -361,7 +361,11 @@ def _experiment(
 
 
 def _show(results: "Results", folder: Path) -> None:
+    from fedcl.report.from_sums import evaluation_table, read_evaluation
     from fedcl.report.table import result_table
 
     console.print(result_table(results))
+    evaluated = read_evaluation(folder / "evaluation.json")
+    if evaluated is not None:
+        console.print(evaluation_table(evaluated.rounds[-1]))
     console.print(f"Report: {folder / 'report.html'}")

@@ -14,6 +14,7 @@ from fedcl.config.text import fingerprint, resolved
 from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
 from fedcl.errors import RunError
 from fedcl.labels import site_order
+from fedcl.report.from_sums import evaluation_table, read_evaluation
 from fedcl.run_folder import RunFolder
 
 _PATIENCE = Patience(tries=5, wait_s=10.0)
@@ -65,6 +66,9 @@ def run(config: Config, folder: Path, console: Console) -> None:
                 "same command goes on when there is room again"
             ) from None
     console.print(summary(done))
+    evaluated = read_evaluation(done.evaluation)
+    if evaluated is not None:
+        console.print(evaluation_table(evaluated.rounds[-1]))
     console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
 
 

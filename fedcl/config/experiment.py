@@ -13,12 +13,17 @@ from fedcl.config.data import (
     PhantomData,
     TableData,
 )
+from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import Combat
 from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
-from fedcl.config.promises import require_privacy_is_true, require_sums_suffice
+from fedcl.config.promises import (
+    require_evaluation_keeps_promises,
+    require_privacy_is_true,
+    require_sums_suffice,
+)
 from fedcl.config.sample import Sample
 from fedcl.config.section import Count, Section
 from fedcl.config.secure_sum import SecureSum
@@ -35,15 +40,6 @@ class Compute(Section):
     """Processes that train sites side by side; auto: one per core on a CPU, one on a GPU."""
     threads: Count
     """Threads per process. Another number may change the last bits; the workers never do."""
-
-
-class Evaluation(Section):
-    """The challenge probes on the frozen encoder."""
-
-    every_rounds: Count | None
-    """Also probe age along the way, every so many rounds (the curve); null: only at the end."""
-    bootstrap: Annotated[int, Field(ge=0)]
-    """Resamples of the test participants for 95 % intervals; 0: none."""
 
 
 class Output(Section):
@@ -128,6 +124,8 @@ class Config(Section):
             local=self.local,
             federation=self.federation,
         )
+        if self.evaluation.from_sums is not None:
+            require_evaluation_keeps_promises(self.privacy, secure=self.secure_sum is not None)
         if self.secure_sum is not None:
             require_sums_suffice(
                 privacy=self.privacy,

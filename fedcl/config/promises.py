@@ -153,3 +153,26 @@ def _require_site_privacy_is_true(objective: Objective, federation: Federation) 
             f"federation.rule: {federation.rule.kind} is no sum over sites that noise "
             "could be added to; with privacy.mode: site use fedavg, fedprox, fedavgm or fedadam"
         )
+
+
+def require_evaluation_keeps_promises(privacy: Privacy, *, secure: bool) -> None:
+    """Refuse to evaluate from sums where they would say what the training does not.
+
+    Args:
+        privacy: Of the experiment.
+        secure: Whether the sites' updates enter a secure sum.
+
+    Raises:
+        ValueError: which key, why, and what to use.
+    """
+    if not isinstance(privacy, NoPrivacy):
+        raise ValueError(
+            "evaluation.from_sums: sites would say sums over their training participants without "
+            f"noise, and the epsilon of privacy.mode: {privacy.mode} would be a wrong number; set "
+            "from_sums: null and evaluate the encoder on participants that it was not trained on"
+        )
+    if secure:
+        raise ValueError(
+            "evaluation.from_sums: the site probe needs every site's own mean, which secure_sum "
+            "hides, and sums of products outgrow its grid; set from_sums: null, or secure_sum: null"
+        )

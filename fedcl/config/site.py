@@ -15,7 +15,13 @@ from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 
 Releasable = Literal[
-    "feature_sums", "moments", "private_moments", "gradients", "updates", "secure_sums"
+    "feature_sums",
+    "moments",
+    "private_moments",
+    "gradients",
+    "updates",
+    "evaluation",
+    "secure_sums",
 ]
 """Kinds of release that a site can forbid; who it is, and that it refuses, it always says."""
 
@@ -39,7 +45,7 @@ class Limits(Section):
     privacy: PrivacyFloor | None
     """null: experiments without privacy are allowed too."""
     min_participants: Count
-    """Nothing computed from fewer training participants leaves the site."""
+    """Nothing computed from fewer participants leaves the site."""
     releases: tuple[Releasable, ...]
     """What may leave it."""
     max_rounds: Count

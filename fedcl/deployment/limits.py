@@ -18,6 +18,8 @@ def releases_of(config: Config) -> tuple[Releasable, ...]:
         asked.append("feature_sums")
     if config.secure_sum is not None:
         return (*asked, "secure_sums")
+    if config.evaluation.from_sums is not None:
+        asked.append("evaluation")
     if config.objective.moments is not None:
         asked.append("moments")
     if config.objective.private_moments is not None:

@@ -24,6 +24,7 @@ from fedcl.deployment.serve import CONNECTION
 from fedcl.deployment.supervisor import is_running
 from fedcl.errors import FedclError, RoundError, RunError
 from fedcl.privacy.statement import promise
+from fedcl.report.from_sums import is_measured
 from fedcl.run_folder import RunFolder
 
 _LOOK_S = 0.5
@@ -161,22 +162,25 @@ def run_to_the_end(
     folder = RunFolder(base / config.output.path)
     folder.resume(config)
     tries = 0
-    while (done := _rounds(folder)) < config.federation.rounds:
+    while not _is_done(folder, config):
+        done = _rounds(folder)
         federation.require_running()
         number = _under_way(federation, folder)
         if number is None:
             folder.stopped.unlink(missing_ok=True)
             number = federation.submit(config, base=base)
             write_json(folder.path / "submitted.json", {"run": number})
-            say(f"Run {number}: {'from the start' if done <= 0 else f'on from round {done + 1}'}.")
+            say(f"Run {number}: {_what_next(done, config)}.")
         else:
             say(f"Run {number} is under way; following it.")
-        _follow(federation, folder, number, config.federation.rounds, look)
+        _follow(federation, folder, number, config, look)
         tries = 0 if _rounds(folder) > done else tries + 1
-        if _rounds(folder) >= config.federation.rounds:
+        if _is_done(folder, config):
             break
         why = _why_stopped(folder)
         if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
+            if _rounds(folder) >= config.federation.rounds:
+                write_encoder(folder, config)  # it is trained, though nobody measured it
             raise why or RunError(
                 f"{folder.path}: the run ended early {tries} times in a row; "
                 f"{_guessed(federation, folder)}"
@@ -214,12 +218,12 @@ def _follow(
     federation: Federation,
     folder: RunFolder,
     number: int,
-    rounds: int,
+    config: Config,
     look: Callable[[RunFolder], None],
 ) -> None:
-    """Look until the run's last round is kept, or the app or Flower says that the run is over."""
+    """Look until the run is done, or the app or Flower says that it is over."""
     seen, quiet_since = _signs(folder), time.monotonic()
-    while _rounds(folder) < rounds and not folder.stopped.exists():
+    while not _is_done(folder, config) and not folder.stopped.exists():
         look(folder)
         time.sleep(_LOOK_S)
         signs = _signs(folder)
@@ -263,6 +267,20 @@ def _under_way(federation: Federation, folder: RunFolder) -> int | None:
 def _rounds(folder: RunFolder) -> int:
     checkpoints = folder.checkpoints()
     return checkpoints[-1] if checkpoints else -1
+
+
+def _is_done(folder: RunFolder, config: Config) -> bool:
+    """Whether the last round is kept, and measured where that is asked for."""
+    rounds, sums = config.federation.rounds, config.evaluation.from_sums
+    if _rounds(folder) < rounds:
+        return False
+    return sums is None or is_measured(folder.evaluation, sums, rounds)
+
+
+def _what_next(done: int, config: Config) -> str:
+    if done >= config.federation.rounds:
+        return "to evaluate the last round"
+    return "from the start" if done <= 0 else f"on from round {done + 1}"
 
 
 def _guessed(federation: Federation, folder: RunFolder) -> str:

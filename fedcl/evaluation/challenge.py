@@ -8,40 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.errors import RunError
+from fedcl.evaluation.challenge_rules import EXPONENT as EXPONENT
+from fedcl.evaluation.challenge_rules import score as score
 from fedcl.evaluation.chance import median_error, site_chance, site_from_age
 from fedcl.evaluation.intervals import Interval as Interval
 from fedcl.evaluation.intervals import Rows, measure, resamples
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age, fit_site
+from fedcl.evaluation.split import Split as Split
 from fedcl.seeds import numpy_generator
-
-EXPONENT = 0.3
-"""Of the site accuracy in the score."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Participants of one split.
-
-    Attributes:
-        features: (participants, dim).
-        ages: Years.
-        sites: Labels.
-    """
-
-    features: np.ndarray
-    ages: np.ndarray
-    sites: np.ndarray
-
-    def __post_init__(self) -> None:
-        if not np.isfinite(self.features).all():
-            raise RunError(
-                "the encoder gives infinite or undefined features: the training diverged; train "
-                "again with a smaller local.optimizer.learning_rate"
-            )
-
-    def __len__(self) -> int:
-        return len(self.ages)
 
 
 @dataclass(frozen=True)
@@ -142,16 +116,6 @@ def challenge(
         per_site=_per_site(tests, predictions),
         predictions=predictions,
     )
-
-
-def score(mae_external: float, site_accuracy: float) -> float:
-    """Return the challenge score, in years; lower is better.
-
-    Args:
-        mae_external: Years, on unseen sites.
-        site_accuracy: Balanced accuracy in [0, 1].
-    """
-    return mae_external * float(site_accuracy**EXPONENT)
 
 
 def age_errors(train: Split, internal: Split, external: Split) -> tuple[float | None, float | None]:

@@ -14,11 +14,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 
 from fedcl.errors import DataError
-
-GRID = tuple(10.0**power for power in range(-2, 3))
-"""alpha of the ridge and C of the logistic regression."""
-
-FOLDS = 5
+from fedcl.evaluation.challenge_rules import FOLDS as FOLDS
+from fedcl.evaluation.challenge_rules import GRID as GRID
 
 
 def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:

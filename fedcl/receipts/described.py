@@ -8,7 +8,17 @@ import numpy as np
 
 from fedcl.header import Header, header_bytes
 from fedcl.receipts.line import ArraySent, Noise, Receipt, Spent, said
-from fedcl.release import REFUSALS, Introduction, Refusal, Release, State, arrays_of, moments_of
+from fedcl.release import (
+    REFUSALS,
+    EvaluationErrors,
+    EvaluationSums,
+    Introduction,
+    Refusal,
+    Release,
+    State,
+    arrays_of,
+    moments_of,
+)
 from fedcl.release_header import release_header
 from fedcl.secure_sum.protocol import MaskedInput
 
@@ -86,7 +96,7 @@ def _arrays(release: Release) -> State:
 def _types(release: Release) -> tuple[type[np.generic], ...]:
     """The types of array that a kind of release may hold."""
     match release:
-        case Introduction():
+        case Introduction() | EvaluationSums() | EvaluationErrors():
             return (np.float64,)
         case MaskedInput():
             return (np.uint32, np.uint64)

@@ -10,6 +10,7 @@ from fedcl.atomic import write_text
 from fedcl.errors import RunError
 from fedcl.labels import site_order
 from fedcl.report import figures
+from fedcl.report.from_sums import RoundMeasured, read_evaluation
 from fedcl.report.results import Measured, Measures, Results, read_results
 from fedcl.report.template import rendered
 from fedcl.report.words import count, number, percent
@@ -43,6 +44,7 @@ def write_report(folder: RunFolder) -> Path:
         rounds=[_round_row(record) for record in folder.read_log()],
         config=_read(folder, "config.yaml"),
         interval=interval,
+        from_sums=_last_evaluation(folder),
     )
     write_text(folder.report, text)
     return folder.report
@@ -157,6 +159,12 @@ def _cards(found: Measures) -> list[dict[str, Any]]:
             {"guessing": found.guessed_score},
         ),
     ]
+
+
+def _last_evaluation(folder: RunFolder) -> RoundMeasured | None:
+    """What the federation measured itself after its last round, where it was asked to."""
+    evaluated = read_evaluation(folder.evaluation)
+    return evaluated.rounds[-1] if evaluated and evaluated.rounds else None
 
 
 def _read_figures(folder: RunFolder) -> dict[str, Any]:

@@ -1,18 +1,21 @@
 """What the server sends to a site: instructions, and the questions of a secure sum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, RecordDict
 
 from fedcl.config.text import text_digest
+from fedcl.evaluation.summed_probes import SumProbes
 from fedcl.header import Header, WireError, get, get_list
 from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.shared import Shared
 from fedcl.release import State
 from fedcl.sum_messages import Relayed, read_relayed, relayed_header
+from fedcl.wire.evaluation import probe_arrays, read_probes
 from fedcl.wire.records import (
     HEADER,
     MOMENT_ARRAYS,
+    PROBE_ARRAYS,
     RELEASED_ARRAYS,
     arrays_in,
     encoded,
@@ -27,6 +30,8 @@ MOMENTS = "query.moments"
 TRAIN = "train"
 GRADIENT = "train.gradient"
 SUM = "query.sum"
+EVALUATION_SUMS = "query.evaluation_sums"
+EVALUATION_ERRORS = "query.evaluation_errors"
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Instruction:
         slots: The sites whose own residuals are released, where moments are asked for with noise.
         released: Moments with noise, as released; None without.
         invitation: To the secure sum that the answer enters; None where it is said in the clear.
+        probes: By kind of features, for the errors of test participants; none otherwise.
     """
 
     round: int
@@ -69,6 +75,7 @@ class Instruction:
     slots: tuple[str, ...] = ()
     released: ReleasedMoments | None = None
     invitation: Invitation | None = None
+    probes: dict[str, SumProbes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,11 @@ def encode_instruction(instruction: Instruction) -> RecordDict:
         header["attempt"] = instruction.invitation.attempt
         header["invited"] = list(instruction.invitation.sites)
     shared, released = instruction.shared, instruction.released
+    if instruction.probes:
+        header["probe_sites"] = list(next(iter(instruction.probes.values())).site.labels)
+        record = record_of(header, instruction.weights)
+        record[PROBE_ARRAYS] = encoded(probe_arrays(instruction.probes))
+        return record
     if instruction.slots:
         header["slots"] = list(instruction.slots)
     if released is not None:
@@ -140,6 +152,7 @@ def decode_instruction(record: RecordDict) -> Instruction:
         tuple(get_list(header, "slots", str)) if "slots" in header else (),
         _released(record, header),
         invitation,
+        _probes(record, header),
     )
 
 
@@ -178,6 +191,13 @@ def _config_text(header: ConfigRecord) -> str:
     if text_digest(text) != get(header, "digest", str):
         raise WireError("the configuration text does not match its hash")
     return text
+
+
+def _probes(record: RecordDict, header: ConfigRecord) -> dict[str, SumProbes]:
+    if PROBE_ARRAYS not in record.array_records:
+        return {}
+    sites = tuple(get_list(header, "probe_sites", str))
+    return read_probes(arrays_in(record, PROBE_ARRAYS), sites)
 
 
 def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:

@@ -11,6 +11,7 @@ from fedcl.release import State
 HEADER = "fedcl"
 MOMENT_ARRAYS = "moments"
 RELEASED_ARRAYS = "released"
+PROBE_ARRAYS = "probes"
 _ARRAYS = "arrays"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {

@@ -19,6 +19,7 @@ from fedcl.release import (
 )
 from fedcl.release_header import release_header
 from fedcl.sum_messages import read_answer
+from fedcl.wire.evaluation import read_evaluation
 from fedcl.wire.records import (
     MOMENT_ARRAYS,
     arrays_in,
@@ -105,6 +106,8 @@ def decode_release(record: RecordDict) -> Release:
                 seconds=get(header, "seconds", float),
                 moments=_moments(record),
             )
+        case "evaluation sums" | "evaluation errors":
+            return read_evaluation(header, arrays_in(record))
         case kind:
             words = arrays_in(record).get("words")
             answer = read_answer(str(kind), header, words)

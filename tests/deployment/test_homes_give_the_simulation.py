@@ -1,5 +1,6 @@
 """Sites with folders, data and limits of their own, in one process: the simulation's weights."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from flwr.app import Context, RecordDict
 
 from fedcl.config.text import parse, resolved
 from fedcl.deployment.approval import Approvals
+from fedcl.errors import RoundError
 from fedcl.kit.folders import SiteFolder
+from fedcl.report.from_sums import read_evaluation
 from fedcl.run_folder import RunFolder
 from fedcl.secure_sum.identity import key_path
 from fedcl.simulation import InProcessGrid, simulate
@@ -29,7 +32,16 @@ from tests.builders import (
 )
 from tests.deployment.lab import own_rows
 
-RELEASES = ["feature_sums", "moments", "private_moments", "gradients", "updates", "secure_sums"]
+RELEASES = [
+    "feature_sums",
+    "moments",
+    "private_moments",
+    "gradients",
+    "updates",
+    "evaluation",
+    "secure_sums",
+]
+FROM_SUMS = {"every_rounds": None, "min_cell": 2, "features": ["representation", "embedding"]}
 SITES = sorted(SIZES)
 
 
@@ -104,6 +116,73 @@ def test_sites_that_see_their_own_rows_alone_train_what_the_simulation_trains(tm
     assert found.round == expected.round == 2
     for tensor, array in expected.weights.items():
         np.testing.assert_array_equal(array, found.weights[tensor], err_msg=tensor)
+
+
+def evaluated(folder: Path) -> dict:
+    write_table(folder / "data", {"north": 12, "south": 15, "12": 22})
+    return with_values(table_tree(folder), federation__min_sites=3, evaluation__from_sums=FROM_SUMS)
+
+
+def test_sites_at_home_give_the_evaluation_of_the_simulation(tmp_path):
+    tree = evaluated(tmp_path)
+    config = parse(yaml.safe_dump(tree), source="test")
+    simulate(config, sites=4, resume=False)
+    deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
+    text = resolved(parse(yaml.safe_dump(deployed), source="test"))
+    settings = hospitals(tmp_path, deployed, min_participants=2)
+    (found,) = read_evaluation(federate(text, settings).evaluation).rounds
+    (expected,) = read_evaluation(RunFolder(config.output.path).evaluation).rounds
+    # The simulation has one site more, which only evaluates and takes no part in the fit.
+    for kind, measures in found.measures.items():
+        rows = [row for row in expected.measures[kind].groups if row.split == "internal"]
+        assert list(measures.groups) == rows
+        assert measures.mae_internal == expected.measures[kind].mae_internal
+        assert measures.alpha == expected.measures[kind].alpha
+        assert measures.mae_external is None
+    for file in settings:
+        lines = SiteFolder(file.parent).receipts.read_text().splitlines()
+        said = {one["kind"]: one for one in map(json.loads, lines)}
+        sums, errors = said["evaluation sums"], said["evaluation errors"]
+        assert {one["name"] for one in sums["arrays"]} == {
+            f"{kind}/{name}"
+            for kind in ("representation", "embedding")
+            for name in ("totals", "products")
+        }
+        assert errors["header"]["cells"][0] == "internal/all"
+        assert errors["header"]["counts"] == [2] * len(errors["header"]["cells"])
+        assert errors["objects"]
+
+
+def test_a_sites_own_least_number_counts_where_it_is_more(tmp_path):
+    tree = evaluated(tmp_path)
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    federate(text, hospitals(tmp_path, tree, min_participants=3))
+    (found,) = read_evaluation(RunFolder(Path(tree["output"]["path"])).evaluation).rounds
+    assert found.measures["embedding"].participants == {"train": 43, "internal": 0, "external": 0}
+
+
+def test_a_site_that_lets_out_no_evaluation_takes_no_part(tmp_path):
+    tree = evaluated(tmp_path)
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    allowed = [kind for kind in RELEASES if kind != "evaluation"]
+    with pytest.raises(Exception, match="the site's own limits do not allow it"):
+        federate(text, hospitals(tmp_path, tree, releases=allowed))
+
+
+def test_a_site_evaluates_no_more_often_than_it_trains(tmp_path):
+    tree = evaluated(tmp_path)
+    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    settings = hospitals(tmp_path, tree, max_rounds=2)
+    folder = federate(text, settings)
+    for _ in range(2):
+        folder.evaluation.unlink()
+        try:
+            federate(text, settings)
+        except RoundError as error:
+            stopped = str(error)
+    assert "evaluation after round 2: 0 valid answers from 3 sites" in stopped
+    log = SiteFolder(settings[0].parent).failures.read_text()
+    assert "limits.max_rounds: this site has begun 2 evaluation-sums of tiny" in log
 
 
 def test_the_ledger_and_the_receipts_of_a_site_are_in_its_own_folder(tmp_path):
