@@ -106,6 +106,7 @@ def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> b
                 soft_wrap=True,
             )
     results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
-    console.print(study_table(results))
+    # A pipe or a log has no width of its own.
+    console.print(study_table(results), width=None if console.is_terminal else 240, crop=False)
     console.print(f"Page: {asked.output / 'study.html'}", highlight=False, soft_wrap=True)
     return results.complete

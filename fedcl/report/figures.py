@@ -140,12 +140,17 @@ def map_by_age(points: dict[str, list]) -> str:
     return svg("map-age", (4.9, 5.0), draw, says="Map of embeddings coloured by age")
 
 
-def map_by_site(points: dict[str, list]) -> str:
-    """Draw the map with its largest training sites in colour and unseen sites as rings."""
+def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
+    """Draw the map with its largest training sites in colour and unseen sites as rings.
+
+    Args:
+        points: figures.json: map.
+        name: Of the figure, unlike any other of the page.
+    """
     sites = np.asarray(points["site"], dtype=str)
     unseen = np.asarray(points["split"], dtype=str) == "external_test"
-    names, sizes = np.unique(sites[~unseen], return_counts=True)
-    largest = names[np.argsort(-sizes, kind="stable")][:_NAMED_SITES]
+    labels, sizes = np.unique(sites[~unseen], return_counts=True)
+    largest = labels[np.argsort(-sizes, kind="stable")][:_NAMED_SITES]
     colour = dict(zip(largest.tolist(), _SITE_COLOURS, strict=False))
 
     def draw(figure: Any) -> None:
@@ -178,8 +183,8 @@ def map_by_site(points: dict[str, list]) -> str:
 
         for site in largest:
             below.scatter([], [], s=24, color=colour[site], linewidths=0, label=_short(site, 9))
-        if len(names) > len(largest):
-            label = f"{len(names) - len(largest)} others"
+        if len(labels) > len(largest):
+            label = f"{len(labels) - len(largest)} others"
             below.scatter([], [], s=24, color=_OTHER_SITES, linewidths=0, label=label)
         if unseen.any():
             count = len(np.unique(sites[unseen]))
@@ -194,7 +199,7 @@ def map_by_site(points: dict[str, list]) -> str:
             columnspacing=0.9,
         )
 
-    return svg("map-site", (4.9, 5.0), draw, says="Map of embeddings coloured by site")
+    return svg(name, (4.9, 5.0), draw, says="Map of embeddings coloured by site")
 
 
 def site_errors(

@@ -111,6 +111,14 @@ def families(results: StudyResults) -> dict[str, list[ArmResult]]:
     return found
 
 
+def shared_axes(results: StudyResults) -> dict[tuple[str, ...], list[str]]:
+    """Return the axes of alternatives and the families that have them."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for stem, arms in families(results).items():
+        found.setdefault(tuple(arms[0].levels), []).append(stem)
+    return found
+
+
 def along(
     results: StudyResults, axis: str, stems: Sequence[str], name: str, kind: Features
 ) -> tuple[Size, Draw]:

@@ -1,6 +1,7 @@
 """The arms of a study, every combination spelled out, each an experiment by its changes."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -89,9 +90,9 @@ def put(tree: Any, key: str, value: Any, *, where: str) -> None:
         node = _step(node, part, key, where)
     if isinstance(node, list):
         _step(node, last, key, where)
-        node[int(last)] = value
+        node[int(last)] = deepcopy(value)
     elif isinstance(node, dict):
-        node[last] = value
+        node[last] = deepcopy(value)  # a later change may reach into it
     else:
         raise ConfigError(f"{where}: {key}: nothing can be set there")
 

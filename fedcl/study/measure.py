@@ -1,16 +1,71 @@
-"""What a study measures of a trained run, beyond the challenge: site, equality, bias, attacks."""
+"""What a study measures of a trained run: the challenge, and the site's effect from every side."""
 
+import numpy as np
+
+from fedcl.atomic import write_json
+from fedcl.audited import audit_run
+from fedcl.compute import choose_device, place
 from fedcl.config.experiment import Config
-from fedcl.outcome import Kind
-from fedcl.report.results import Measured as Interval
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
+from fedcl.data.open import open_experiment
+from fedcl.evaluation.age_bias import age_bias, cv_predictions
+from fedcl.evaluation.cells import People, age_errors_by_cell, gaps
+from fedcl.evaluation.challenge import Challenge, Split
+from fedcl.evaluation.from_sums import evaluate_from_sums
+from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
+from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
+from fedcl.evaluation.variance import site_variance
+from fedcl.models.network import build_network
+from fedcl.outcome import Kind, embedding_map, evaluate, features, split_of
 from fedcl.report.results import Measures, read_results
-from fedcl.run_folder import RunFolder
 from fedcl.study.code import measuring_code
-from fedcl.study.measured import Asked, Measured, OnFeatures
+from fedcl.study.measured import (
+    Asked,
+    Attacked,
+    Bias,
+    CellRow,
+    Measured,
+    OnFeatures,
+    Spread,
+    Sums,
+    TestSplit,
+)
+from fedcl.study.people import people_by_site, people_of
+from fedcl.study.store import Entry
+
+_TESTS: dict[TestSplit, str] = {"internal": INTERNAL_TEST, "external": EXTERNAL_TEST}
 
 
-def measure(kind: Kind, config: Config, folder: RunFolder, asked: Asked) -> Measured:
-    results = read_results(folder.results)
+def measure(kind: Kind, config: Config, entry: Entry, asked: Asked) -> Measured:
+    """Measure the last checkpoint of a run that is evaluated; a map is written beside it.
+
+    Args:
+        kind: Who trained together.
+        config: The experiment.
+        entry: The run.
+        asked: What is wanted.
+
+    Raises:
+        FedclError: the run or its data cannot be used.
+    """
+    folder = entry.folder
+    results, cohort = read_results(folder.results), open_experiment(config)
+    network = build_network(config, cohort.shape, seed=config.seed)
+    place(network, choose_device(config.compute))
+    known = [results.evaluation.representation, results.evaluation.embedding]
+    if kind == "local":
+        found = evaluate("local", network, config, cohort, folder, jobs=1)
+        pairs = zip(known, (found.representation, found.embedding), strict=True)
+        measured = [_alone(one, predicted, cohort, config, asked) for one, predicted in pairs]
+    else:
+        both = features(network, config, cohort, folder, None)
+        from_age = _site_from_age(both[0], cohort, config)
+        measured = [
+            _together(one, of, from_age, cohort, config, asked)
+            for one, of in zip(known, both, strict=True)
+        ]
+        if asked.map:
+            write_json(entry.map, embedding_map(both[1], cohort, config.seed))
     return Measured(
         version=1,
         code=measuring_code(),
@@ -22,38 +77,124 @@ def measure(kind: Kind, config: Config, folder: RunFolder, asked: Asked) -> Meas
         privacy=results.run.privacy,
         parameters=results.training.parameters,
         training_sites=results.cohort.training_sites,
-        training_participants=results.cohort.participants["train"],
+        training_participants=results.cohort.participants[TRAIN],
         seconds=results.training.seconds,
         bytes_per_round=results.training.bytes_per_round,
-        representation=_on(results.evaluation.representation),
-        embedding=_on(results.evaluation.embedding),
-        attacked=None,
+        representation=measured[0],
+        embedding=measured[1],
+        attacked=_attacked(kind, entry, asked),
     )
 
 
-def _value(measured: Interval | None) -> float | None:
-    return None if measured is None else measured.value
+def _together(
+    known: Measures,
+    features: np.ndarray,
+    from_age: float | None,
+    cohort: Cohort,
+    config: Config,
+    asked: Asked,
+) -> OnFeatures:
+    """Measure what everybody's features under one encoder tell."""
+    train, internal, external = (split_of(cohort, features, split, config) for split in SPLITS)
+    tests: dict[TestSplit, Split] = {"internal": internal, "external": external}
+    probe = fit_age(train.features, train.ages)
+    without = cv_predictions(train.features, train.ages, seed=config.seed)
+    told: dict[str, object] = {}
+    cells: list[CellRow] = []
+    for name, test in tests.items():
+        if not len(test):
+            continue
+        predicted = probe.predict(test.features)
+        bias = age_bias(train.ages, without, test.ages, predicted)
+        told[f"bias_{name}"] = Bias(
+            slope=bias.slope,
+            correlation=bias.correlation,
+            corrected_slope=bias.corrected_slope,
+            corrected_mae=bias.corrected_mae,
+        )
+        people = people_of(cohort, _TESTS[name], config)
+        rows, told[name] = _cells(name, test.ages, predicted, people, asked)
+        cells += rows
+    if len(internal):
+        sexes = people_of(cohort, INTERNAL_TEST, config).sexes
+        variance = site_variance(internal.features, internal.ages, sexes, internal.sites)
+        told |= {"site_variance": variance.adjusted, "site_variance_raw": variance.explained}
+        if can_fit_site(train.sites):
+            mlp = fit_site_mlp(train.features, train.sites, seed=config.seed)
+            right = mlp.predict(internal.features) == internal.sites
+            told["site_accuracy_mlp"] = balanced_accuracy(right, internal.sites)
+            told["site_from_age_mlp"] = from_age
+    sums = evaluate_from_sums(train, internal, external, seed=config.seed)
+    told["sums"] = Sums(
+        mae_internal=sums.mae_internal,
+        mae_external=sums.mae_external,
+        site_accuracy=sums.site_balanced_accuracy,
+        challenge_score=sums.challenge_score,
+        alpha=sums.alpha,
+    )
+    return OnFeatures.model_validate(_known(known) | told | {"cells": tuple(cells)})
 
 
-def _on(found: Measures) -> OnFeatures:
-    return OnFeatures(
-        dim=found.dim,
-        mae_internal=_value(found.mae_internal),
-        mae_external=_value(found.mae_external),
-        median_internal=found.median_internal,
-        median_external=found.median_external,
-        site_accuracy=_value(found.site_balanced_accuracy),
-        site_accuracy_mlp=None,
-        site_chance=found.site_chance,
-        site_from_age=found.site_from_age,
-        site_from_age_mlp=None,
-        challenge_score=_value(found.challenge_score),
-        site_variance=None,
-        site_variance_raw=None,
-        cells=(),
-        internal=None,
-        external=None,
-        bias_internal=None,
-        bias_external=None,
-        sums=None,
+def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> float | None:
+    train, test, _ = (split_of(cohort, features, split, config) for split in SPLITS)
+    if not len(test) or not can_fit_site(train.sites):
+        return None
+    return mlp_site_from_age(train.ages, train.sites, test.ages, test.sites, seed=config.seed)
+
+
+def _alone(
+    known: Measures, found: Challenge, cohort: Cohort, config: Config, asked: Asked
+) -> OnFeatures:
+    """Measure what sites with encoders of their own predict; their features compare nobody."""
+    told: dict[str, object] = {}
+    cells: list[CellRow] = []
+    for name, (true, predicted) in found.predictions.items():
+        split: TestSplit = "internal" if name == "internal" else "external"
+        of = people_by_site if split == "internal" else people_of
+        people = of(cohort, _TESTS[split], config)
+        rows, told[split] = _cells(split, true, predicted, people, asked)
+        cells += rows
+    return OnFeatures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+
+
+def _known(found: Measures) -> dict[str, object]:
+    """What results.json has already."""
+    measured = {
+        "mae_internal": found.mae_internal,
+        "mae_external": found.mae_external,
+        "site_accuracy": found.site_balanced_accuracy,
+        "challenge_score": found.challenge_score,
+    }
+    values = {name: None if one is None else one.value for name, one in measured.items()}
+    names = ("dim", "median_internal", "median_external", "site_chance", "site_from_age")
+    return values | {name: getattr(found, name) for name in names}
+
+
+def _cells(
+    split: TestSplit, true: np.ndarray, predicted: np.ndarray, people: People, asked: Asked
+) -> tuple[list[CellRow], Spread]:
+    found = age_errors_by_cell(true, predicted, people, min_participants=asked.smallest_cell)
+    apart = gaps(found)
+    spread = Spread(
+        worst_site=apart.worst_site,
+        worst_site_mae=apart.worst_site_mae,
+        site_gap=apart.site_range,
+        site_sd=apart.site_sd,
+        sex_gap=apart.sex,
+        age_gap=apart.age,
+    )
+    return [CellRow(split=split, **vars(cell)) for cell in found], spread
+
+
+def _attacked(kind: Kind, entry: Entry, asked: Asked) -> Attacked | None:
+    if asked.attack_runs is None or kind == "local":
+        return None
+    found = audit_run(entry.folder.path, runs=asked.attack_runs, on_step=lambda *_: None)
+    member, claim = found.membership, found.claim
+    return Attacked(
+        membership_auc=None if member is None else member.auc,
+        found_at_1_percent=None if member is None else member.found_at_1_percent,
+        claimed_epsilon=None if claim is None else claim.epsilon,
+        certified_epsilon=None if claim is None else claim.certified,
+        most_certified=None if claim is None else claim.most_certified,
     )

@@ -19,11 +19,15 @@ class Asked(Section):
     """Whether its embeddings are drawn (map.json)."""
 
 
+TestSplit = Literal["internal", "external"]
+"""Held-out participants of the training sites, or those of sites never seen."""
+
+
 class CellRow(Section):
     """Age error of the participants of a test that have something in common."""
 
-    split: Literal["internal", "external"]
-    kind: Literal["site", "sex", "age", "field strength"]
+    split: TestSplit
+    kind: Literal["site", "sex", "age", "field"]
     label: str
     participants: int | None
     """null: suppressed, as is what follows."""
@@ -44,17 +48,17 @@ class Spread(Section):
     sex_gap: float | None
     """Female less male, years."""
     age_gap: float | None
-    """Worst less best age band, years."""
+    """Oldest less youngest decade that is told, years."""
 
 
 class Bias(Section):
     """How the error depends on age, and what is left of it when corrected from the training set."""
 
-    slope: float
+    slope: float | None
     """Of predicted less true age, per year of age; -1: everybody is predicted the mean."""
     correlation: float | None
-    corrected_slope: float
-    corrected_mae: float
+    corrected_slope: float | None
+    corrected_mae: float | None
     """Years. The correction uses the true age, so this is no error of prediction."""
 
 
@@ -82,22 +86,22 @@ class OnFeatures(Section):
     median_external: float | None
     site_accuracy: float | None
     """Balanced, of the linear probe, in [0, 1]."""
-    site_accuracy_mlp: float | None
+    site_accuracy_mlp: float | None = None
     """Balanced, of a probe with a hidden layer."""
     site_chance: float | None
     site_from_age: float | None
     """Of the linear probe given age alone."""
-    site_from_age_mlp: float | None
+    site_from_age_mlp: float | None = None
     challenge_score: float | None
-    site_variance: float | None
+    site_variance: float | None = None
     """Share of the variance left by age and sex that the site explains, adjusted."""
-    site_variance_raw: float | None
+    site_variance_raw: float | None = None
     cells: tuple[CellRow, ...]
-    internal: Spread | None
-    external: Spread | None
-    bias_internal: Bias | None
-    bias_external: Bias | None
-    sums: Sums | None
+    internal: Spread | None = None
+    external: Spread | None = None
+    bias_internal: Bias | None = None
+    bias_external: Bias | None = None
+    sums: Sums | None = None
 
 
 class Attacked(Section):

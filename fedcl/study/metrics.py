@@ -146,8 +146,9 @@ METRICS: dict[str, Metric] = {
     "age_gap": Metric(
         "age gap",
         "years",
-        "MAE of the worst less that of the best age band of unseen sites.",
+        "MAE of the oldest less that of the youngest decade of unseen sites.",
         _spread("external", "age_gap"),
+        best=None,
     ),
     "age_slope": Metric(
         "age slope",
@@ -162,6 +163,14 @@ METRICS: dict[str, Metric] = {
         "",
         "The same after the correction fitted on the training participants.",
         _bias("external", "corrected_slope"),
+        best=None,
+    ),
+    "corrected_mae": Metric(
+        "gap, corrected",
+        "years",
+        "Mean absolute brain-age gap after that correction, which uses the true age: no error of "
+        "prediction.",
+        _bias("external", "corrected_mae"),
         best=None,
     ),
     "sums_mae_external": Metric(

@@ -1,34 +1,14 @@
-"""What is known of the participants of a split, in the order in which the probes see them."""
-
-from dataclasses import dataclass
+"""Who the participants of a split are, in the order in which the probes see them."""
 
 import numpy as np
+import pandas as pd
 
 from fedcl import pooled
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import TRAIN, Cohort, Rows
+from fedcl.evaluation.cells import People
 
 _TESLA = "magnetic_field_strength"
-
-
-@dataclass(frozen=True)
-class People:
-    """Participants, each once.
-
-    Attributes:
-        sites: Labels.
-        sexes: "female", "male" or "".
-        ages: Years, mean over their scans.
-        tesla: Field strength, as the table has it; "" where it is unknown.
-    """
-
-    sites: np.ndarray
-    sexes: np.ndarray
-    ages: np.ndarray
-    tesla: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ages)
 
 
 def people_of(cohort: Cohort, split: str, config: Config) -> People:
@@ -37,19 +17,21 @@ def people_of(cohort: Cohort, split: str, config: Config) -> People:
     return _people(cohort, rows)
 
 
-def people_alone(cohort: Cohort, sites: tuple[str, ...], split: str) -> People:
-    """Return the participants of a split site by site, as sites that train alone predict them."""
+def people_by_site(cohort: Cohort, split: str, config: Config) -> People:
+    """Return the participants of a split at the training sites, site by site, as sites that train
+    alone predict them."""
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
     return _people(cohort, np.concatenate([cohort.rows(split=split, site=site) for site in sites]))
 
 
 def _people(cohort: Cohort, rows: Rows) -> People:
-    owners = cohort.owners(rows)
-    _, first, scans = np.unique(owners, return_index=True, return_counts=True)
+    _, first = np.unique(cohort.owners(rows), return_index=True)
     table = cohort.table.iloc[rows[first]]
-    tesla = table[_TESLA].astype(str).to_numpy() if _TESLA in table else np.full(len(first), "")
+    tesla = None
+    if _TESLA in table:
+        tesla = pd.to_numeric(table[_TESLA], errors="coerce").to_numpy(dtype=np.float64)
     return People(
         sites=table["site"].to_numpy(dtype=str),
         sexes=table["sex"].to_numpy(dtype=str),
-        ages=np.bincount(owners, weights=cohort.ages(rows)) / scans,
-        tesla=tesla,
+        field_strengths=tesla,
     )

@@ -4,9 +4,10 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import yaml
 
 import fedcl
 from fedcl.atomic import write_text
@@ -103,6 +104,11 @@ class StudyResults(Section):
     """Distinct numbers over the runs."""
     training_participants: tuple[int, ...]
     arms: tuple[ArmResult, ...]
+
+    @property
+    def study_settings(self) -> dict[str, Any]:
+        """The study, read again."""
+        return yaml.safe_load(self.study)
 
     @property
     def complete(self) -> bool:

@@ -3,6 +3,8 @@
 import traceback
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from fedcl.atomic import write_json, write_text
 from fedcl.config.experiment import Config
 from fedcl.config.text import resolved
@@ -31,7 +33,8 @@ class Failure:
 def run_trial(kind: Kind, config: Config, entry: Entry, asked: Asked) -> Failure | None:
     """Go on with a run until it is measured; what went wrong is kept beside it and returned."""
     try:
-        with entry.alone():
+        # A run has its share of the cores, and those beside it theirs.
+        with entry.alone(), threadpool_limits(limits=config.compute.threads):
             _run(kind, config, entry, asked)
         entry.failed.unlink(missing_ok=True)
         return None
@@ -65,7 +68,7 @@ def _run(kind: Kind, config: Config, entry: Entry, asked: Asked) -> None:
             page=False,
             jobs=1,
         )
-    measured = measure(kind, config, entry.folder, asked)
+    measured = measure(kind, config, entry, asked)
     write_text(entry.measured, measured.model_dump_json(indent=2) + "\n")
 
 
