@@ -7,6 +7,8 @@ sites/           each site's memory, receipts and failures (simulation)
 now.json         which sites the server waits for, while it runs
 stopped.json     why the server stopped before the last round
 results.json, report.html
+tensorboard/     event files, drawn from rounds.jsonl and results.json
+mlflow.json      which run of which MLflow store this is, where one is asked for
 encoder.safetensors   the trained weights; the header says what is promised about privacy
 """
 
