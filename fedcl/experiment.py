@@ -18,7 +18,9 @@ from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, DataError, RunError
 from fedcl.outcome import Kind, OnStep, evaluate_run, skipped_sites
+from fedcl.report.mlflow_run import require_mlflow
 from fedcl.report.results import Results, read_results
+from fedcl.report.tracking import tracking
 from fedcl.run_folder import RunFolder
 from fedcl.secure_sum.identity import own_identity
 from fedcl.simulation import simulate
@@ -67,6 +69,7 @@ def run_experiment(
         )
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
+    require_mlflow(config)
     if restart:
         _discard(folder)
     if not resume:
@@ -95,25 +98,48 @@ def run_experiment(
             f"leaves them alone: site {', '.join(small)}."
         )
 
+    with tracking(kind, config, folder, say) as following:
+        _train(kind, config, cohort, sites, folder, on_step, following.look)
+        results = evaluate_run(kind, config, cohort, folder, started, on_step, page=page, jobs=jobs)
+        following.finish(results)
+    return results, folder.path
+
+
+def _train(
+    kind: Kind,
+    config: Config,
+    cohort: Cohort,
+    sites: tuple[str, ...],
+    folder: RunFolder,
+    on_step: OnStep,
+    look: Callable[[], None],
+) -> None:
+    """Train to the last round; `look` is called when a round may have been written down."""
     rounds = config.federation.rounds
     match kind:
         case "simulate":
 
             def on_reply(number: str, waiting: int) -> None:
                 if number != "0":
+                    look()
                     on_step("Rounds", int(number) - (waiting > 0), rounds)
                     on_step("Sites of this round", asked - waiting, asked)
 
             asked = min(config.federation.sites_per_round or len(sites), len(sites))
             simulate(config, sites=len(cohort.sites), resume=True, on_reply=on_reply)
         case "pooled":
+
+            def on_round(number: int) -> None:
+                look()
+                on_step("Rounds", number, rounds)
+
             pooled.train_rounds(
                 config,
                 cohort,
                 pooled.training_rows(cohort, config),
                 folder,
                 name="pooled",
-                on_round=lambda number: on_step("Rounds", number, rounds),
+                on_round=on_round,
             )
         case "local":
             done: list[str] = []
@@ -123,8 +149,6 @@ def run_experiment(
                 on_step("Sites", len(done), len(sites))
 
             alone.train_alone(config, folder, sites, on_site=on_site)
-    results = evaluate_run(kind, config, cohort, folder, started, on_step, page=page, jobs=jobs)
-    return results, folder.path
 
 
 def beside(kind: Kind, config: Config) -> Config:
@@ -149,7 +173,11 @@ def evaluate_again(path: Path, on_step: OnStep) -> Results:
     config = folder.config()
     config = config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
     cohort = open_for_training(config, on_step)
-    return evaluate_run(before.run.kind, config, cohort, folder, datetime.now(UTC), on_step)
+    kind = before.run.kind
+    with tracking(kind, config, folder, lambda _: None) as following:
+        results = evaluate_run(kind, config, cohort, folder, datetime.now(UTC), on_step)
+        following.finish(results)
+    return results
 
 
 def require_identities(settings: SecureSum, sites: Sequence[str]) -> None:

@@ -8,6 +8,8 @@ now.json         which sites the server waits for, while it runs
 stopped.json     why the server stopped before the last round
 evaluation.json  what the sites' sums say of the encoder, where they are asked for them
 results.json, report.html
+tensorboard/     event files, drawn from rounds.jsonl and results.json
+mlflow.json      which run of which MLflow store this is, where one is asked for
 encoder.safetensors   the trained weights; the header says what is promised about privacy
 """
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedcl.config.data import (
     ROI_MODALITIES,
@@ -43,7 +43,23 @@ class Compute(Section):
 
 
 class Output(Section):
+    """Where a run goes, and which loggers follow it besides."""
+
     path: Path
+    tensorboard: bool = True
+    """Event files in the run folder; `tensorboard --logdir PATH` shows them."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking store (`sqlite:///runs/mlflow.db`); null: none."""
+
+    @field_validator("mlflow")
+    @classmethod
+    def _no_credentials(cls, uri: str | None) -> str | None:
+        if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "a URI with credentials would be kept in the run folder and travel to the sites; "
+                "give them in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
 
 
 class Config(Section):
