@@ -228,6 +228,16 @@ def test_nothing_of_few_participants_leaves_a_site(tree):
             else:
                 assert release.sums
     assert measured(config)[0].measures["embedding"].participants["external"] == 0
+    assert "Lower is better" in evaluation_table(measured(config)[0]).caption
+
+
+def test_where_all_test_participants_are_few_the_table_says_so(tree):
+    config = config_of(evaluated(tree, min_cell=18))
+    simulate(config, sites=SITES, resume=False)
+    (last,) = measured(config)
+    assert last.measures["embedding"].groups == ()
+    assert last.measures["embedding"].challenge_score is None
+    assert evaluation_table(last).caption.endswith("at the sites: here all of them.")
 
 
 def test_few_training_participants_say_no_sums_and_are_not_fitted(tree):

@@ -192,8 +192,9 @@ def evaluation_table(measured: RoundMeasured) -> Table:
         chances = {one.site_chance for one in measured.measures.values()}
         guess = form.format(max(chances)) if name == "site_balanced_accuracy" and chances else ""
         table.add_row(label, *told, guess)
+    left_out = f"Groups of fewer than {measured.min_cell} participants are left out at the sites"
+    some = any(one.groups for one in measured.measures.values())
     table.caption = measured.problem or (
-        f"Lower is better. Groups of fewer than {measured.min_cell} participants are left out at "
-        "the sites."
+        f"Lower is better. {left_out}." if some else f"{left_out}: here all of them."
     )
     return table

@@ -55,12 +55,7 @@ class Lab:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write_data()
         if not self.tree:
-            self.tree = with_values(
-                table_tree(self.folder),
-                federation__min_sites=len(self.sites),
-                federation__answer_timeout_s=120,
-                output__path="runs/tiny",
-            )
+            self.tree = self.usual()
         self.experiment.write_text(yaml.safe_dump(self.tree))
         self.gateway, self.superlink = free_ports(2)
         federation = {
@@ -79,6 +74,15 @@ class Lab:
             self.invite(site)
             self.approve(site)
         return self
+
+    def usual(self) -> dict:
+        """Return the experiment of a lab that is given none."""
+        return with_values(
+            table_tree(self.folder),
+            federation__min_sites=len(self.sites),
+            federation__answer_timeout_s=120,
+            output__path="runs/tiny",
+        )
 
     def write_data(self) -> None:
         """Write the whole cohort; each site is given its own rows of it."""

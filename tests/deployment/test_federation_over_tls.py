@@ -1,7 +1,7 @@
 """The whole deployment at once: separate processes, TLS, node keys, and a tap on every line.
 
 One run, which takes a minute or more: Flower's node asks for work every three seconds and starts a
-process, which imports torch, for each of three messages at each of two sites. Everything below
+process, which imports torch, for each of five messages at each of two sites. Everything below
 looks at that run.
 """
 
@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from fedcl.report.from_sums import read_evaluation
 from fedcl.run_folder import RunFolder
 from fedcl.simulation import simulate
 from tests.builders import config_of, with_values
@@ -41,7 +42,10 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("federation")
-    lab = Lab(folder / "machines", SITES).set_up()
+    sums = {"every_rounds": None, "min_cell": 3, "features": ["representation", "embedding"]}
+    lab = Lab(folder / "machines", SITES)
+    lab.tree = with_values(lab.usual(), evaluation__from_sums=sums)
+    lab.set_up()
     make_telling(lab)
     return Run(lab, run_tapped(lab, folder))
 
@@ -85,6 +89,16 @@ def test_the_encoder_is_the_simulations_bit_for_bit(run, tmp_path):
     assert any(np.ptp(weights) > 0 for weights in trained.weights.values())
 
 
+def test_the_evaluation_is_the_simulations(run, tmp_path):
+    tree = with_values(run.lab.tree, output__path=str(tmp_path / "simulated"))
+    config = config_of(tree)
+    simulate(config, sites=len(SITES), resume=False)
+    (simulated,) = read_evaluation(RunFolder(config.output.path).evaluation).rounds
+    (measured,) = read_evaluation(RunFolder(run.lab.folder / "runs" / "tiny").evaluation).rounds
+    assert measured.measures == simulated.measures
+    assert measured.measures["embedding"].participants["train"] == 14
+
+
 def test_every_header_of_every_call_is_known(site):
     site.require_known_headers()
 
@@ -97,8 +111,14 @@ def test_every_field_of_every_body_is_known(site):
 
 def test_every_object_that_left_has_a_receipt(site):
     site.require_receipts()
-    assert [receipt.kind for receipt in site.receipts] == ["introduction", "update", "update"]
-    assert len(site.announced) == 3
+    assert [receipt.kind for receipt in site.receipts] == [
+        "introduction",
+        "update",
+        "update",
+        "evaluation sums",
+        "evaluation errors",
+    ]
+    assert len(site.announced) == 5
 
 
 def test_every_object_of_a_receipt_is_what_the_receipt_says(run, site):
@@ -161,4 +181,4 @@ def test_what_is_searched_for_stands_at_the_site(run):
 def test_the_receipts_are_whole_for_the_command_too(run):
     for label in SITES:
         said = run.lab.fedcl("receipts", "verify", str(run.lab.home(label)))
-        assert "3 receipts whole" in said
+        assert "5 receipts whole" in said

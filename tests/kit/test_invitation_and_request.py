@@ -3,6 +3,7 @@
 import stat
 from argparse import Namespace
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config.site import load_site
+from fedcl.config.site import Releasable, load_site
 from fedcl.errors import ConfigError
 from fedcl.kit.fingerprint import key_fingerprint
 from fedcl.kit.folders import SiteFolder
@@ -93,7 +94,7 @@ def test_the_template_is_a_sites_settings(server, tmp_path):
     assert settings.data.path == site.path.absolute() / "data"
     limits = settings.limits
     assert (limits.privacy, limits.min_participants, limits.max_rounds) == (None, 10, 200)
-    assert len(limits.releases) == 6
+    assert limits.releases == get_args(Releasable)
     assert limits.stop_file == "STOP"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fedcl.atomic import write_json, write_text
 from fedcl.errors import RunError
+from fedcl.report.from_sums import RoundMeasured, add_round
 from fedcl.report.page import verdict, write_report
 from fedcl.report.results import Evaluation, Measures, Results, write_results
 from fedcl.report.svg import COLOURS
@@ -218,3 +219,42 @@ def test_values_read_well():
         "10 min 12 s",
         "2 h 1 min",
     ]
+
+
+def test_what_the_federation_measured_itself_stands_beside_the_pooled_probes(tmp_path):
+    folder = run_folder(tmp_path, results())
+    assert "Evaluated from sums" not in write_report(folder).read_text(encoding="utf-8")
+    found = {
+        "dim": 6,
+        "alpha": 1.0,
+        "mae_internal": 3.14,
+        "mae_external": None,
+        "site_balanced_accuracy": 0.4231,
+        "site_chance": 0.5,
+        "challenge_score": None,
+        "participants": {"train": 30, "internal": 12, "external": 0},
+        "groups": [],
+    }
+    measured_round = {
+        "round": 2,
+        "min_cell": 10,
+        "features": ["embedding"],
+        "seconds": 0.5,
+        "bytes": 800,
+        "sent_bytes": 400,
+        "sites": {"north": {"participants": 30, "rejected": None}},
+        "problem": None,
+        "measures": {"embedding": found},
+    }
+    add_round(folder.evaluation, RoundMeasured.model_validate(measured_round))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "Evaluated from sums" in text
+    assert "3.14" in text
+    assert "42 %" in text
+    assert "fewer than 10 participants" in text
+    nothing = {**measured_round, "measures": {}, "problem": "1 of them say the sums"}
+    add_round(folder.evaluation, RoundMeasured.model_validate(nothing))
+    assert "1 of them say the sums" in write_report(folder).read_text(encoding="utf-8")
+    folder.evaluation.write_text('{"version": 2}')
+    with pytest.raises(RunError, match=r"evaluation\.json: not an evaluation of this version"):
+        write_report(folder)
