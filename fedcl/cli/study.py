@@ -68,6 +68,7 @@ def _require_metrics(path: Path, asked: Study) -> None:
 def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> bool:  # type: ignore[no-untyped-def]
     from fedcl.report.study import write_study
     from fedcl.report.study_table import study_table
+    from fedcl.report.words import duration
     from fedcl.study.crew import choose_jobs, run_all
     from fedcl.study.trials import trials
 
@@ -98,9 +99,10 @@ def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> b
             ended += run.config.federation.rounds
             on_step("Runs", number, len(distinct))
             seconds = time.perf_counter() - started
+            left = seconds / number * (len(distinct) - number)
             told = "done" if failure is None else f"FAILED: {failure.message}"
             console.print(
-                f"[{number}/{len(distinct)}, {seconds:.0f} s] {run.name}: {told}",
+                f"[{number}/{len(distinct)}, about {duration(left)} left] {run.name}: {told}",
                 highlight=False,
                 markup=False,
                 soft_wrap=True,

@@ -89,7 +89,8 @@ def put(tree: Any, key: str, value: Any, *, where: str) -> None:
     for part in path:
         node = _step(node, part, key, where)
     if isinstance(node, list):
-        _step(node, last, key, where)
+        if not last.isdecimal() or int(last) >= len(node):
+            raise ConfigError(f"{where}: {key}: there is no place {last!r} in the list")
         node[int(last)] = deepcopy(value)
     elif isinstance(node, dict):
         node[last] = deepcopy(value)  # a later change may reach into it
@@ -98,9 +99,12 @@ def put(tree: Any, key: str, value: Any, *, where: str) -> None:
 
 
 def _step(node: Any, part: str, key: str, where: str) -> Any:
-    if isinstance(node, dict) and isinstance(node.get(part), dict | list):
-        return node[part]
-    if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+    if isinstance(node, dict):
+        if node.get(part) is None:
+            node[part] = {}  # an optional section; one that nobody knows is refused with the rest
+        if isinstance(node[part], dict | list):
+            return node[part]
+    elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
         return node[int(part)]
     raise ConfigError(f"{where}: {key}: there is no section {part!r} to change")
 
