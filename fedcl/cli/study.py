@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
@@ -13,10 +14,18 @@ from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import steps
 from fedcl.config.study import Study
 from fedcl.errors import ConfigError
+from fedcl.labels import nearest_label
 from fedcl.study.arms import load_study
 from fedcl.study.metrics import METRICS
 
+if TYPE_CHECKING:
+    from fedcl.outcome import OnStep
+    from fedcl.study.trials import Trial
+
 INCOMPLETE = 3
+
+_WIDTH = 240
+"""Letters; a pipe or a log has no width of its own."""
 
 
 def study(
@@ -30,7 +39,11 @@ def study(
 ) -> None:
     """Run a study and write its page; the exit code is 3 where a run could not be done."""
     asked = load_study(path, overrides, each)
-    _require_metrics(path, asked)
+    for name in asked.metrics:
+        if name not in METRICS:
+            raise ConfigError(f"{path}: metrics: no {name!r}{nearest_label(name, list(METRICS))}")
+    from fedcl.study.trials import trials
+
     try:
         with interruptible() as interrupt, steps(console) as bars:
 
@@ -38,12 +51,24 @@ def study(
                 interrupt.check()
                 bars.at(what, done, total)
 
-            complete = _run(asked, console, on_step, plan=plan, now=now)
+            runs = trials(asked, on_step)
+            missing = _missing(runs)
+            there = len({run.entry.key for run in runs}) - len(missing)
+            console.print(
+                f"{asked.name}: {there + len(missing)} runs, {there} there already", highlight=False
+            )
+            if not plan and not now:
+                _run(asked, missing, console, on_step)
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {words}")
         raise
-    if not complete and not plan and not now:
+    if plan:
+        for run in missing:
+            console.print(f"missing: {run.name} ({run.entry.key})", highlight=False)
+        return
+    complete = _show(asked, runs, console)
+    if not complete and not now:
         raise typer.Exit(INCOMPLETE)
 
 
@@ -57,58 +82,45 @@ def list_metrics(console: Console) -> None:
     console.print(table)
 
 
-def _require_metrics(path: Path, asked: Study) -> None:
-    from fedcl.labels import nearest_label
-
-    for name in asked.metrics:
-        if name not in METRICS:
-            raise ConfigError(f"{path}: metrics: no {name!r}{nearest_label(name, list(METRICS))}")
+def _missing(runs: Sequence["Trial"]) -> list["Trial"]:
+    """Return the runs to be done; arms that mean the same share one."""
+    missing = {run.entry.key: run for run in runs if run.entry.found(run.asked) is None}
+    return list(missing.values())
 
 
-def _run(asked: Study, console: Console, on_step, *, plan: bool, now: bool) -> bool:  # type: ignore[no-untyped-def]
-    from fedcl.report.study import write_study
-    from fedcl.report.study_table import study_table
+def _run(asked: Study, missing: Sequence["Trial"], console: Console, on_step: "OnStep") -> None:
     from fedcl.report.words import duration
     from fedcl.study.crew import choose_jobs, run_all
-    from fedcl.study.trials import trials
 
-    runs = trials(asked, on_step)
-    missing = [run for run in runs if run.entry.found(run.asked) is None]
-    distinct = list({run.entry.key: run for run in missing}.values())
-    shared = len({run.entry.key for run in runs})
-    console.print(
-        f"{asked.name}: {shared} runs, {shared - len(distinct)} there already", highlight=False
-    )
-    if plan:
-        for run in distinct:
-            console.print(f"missing: {run.name} ({run.entry.key})", highlight=False)
-        return not distinct
-    if distinct and not now:
-        jobs = choose_jobs(asked, distinct[0].config.compute.threads)
-        total = sum(run.config.federation.rounds for run in distinct)
-        ended = 0
-        started = time.perf_counter()
+    if not missing:
+        return
+    jobs = choose_jobs(asked, missing[0].config.compute.threads)
+    total = sum(run.config.federation.rounds for run in missing)
+    ended, started = 0, time.perf_counter()
 
-        def on_look(going) -> None:  # type: ignore[no-untyped-def]
-            on_step("Rounds", ended + sum(run.entry.rounds_done() for run in going), total)
+    def on_look(going: Sequence["Trial"]) -> None:
+        on_step("Rounds", ended + sum(run.entry.rounds_done() for run in going), total)
 
-        on_step("Runs", 0, len(distinct))
-        for number, (run, failure) in enumerate(
-            run_all(distinct, jobs=jobs, on_look=on_look), start=1
-        ):
-            ended += run.config.federation.rounds
-            on_step("Runs", number, len(distinct))
-            seconds = time.perf_counter() - started
-            left = seconds / number * (len(distinct) - number)
-            told = "done" if failure is None else f"FAILED: {failure.message}"
-            console.print(
-                f"[{number}/{len(distinct)}, about {duration(left)} left] {run.name}: {told}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+    on_step("Runs", 0, len(missing))
+    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, on_look=on_look), start=1):
+        ended += run.config.federation.rounds
+        on_step("Runs", number, len(missing))
+        left = (time.perf_counter() - started) / number * (len(missing) - number)
+        told = "done" if failure is None else f"FAILED: {failure.message}"
+        console.print(
+            f"[{number}/{len(missing)}, about {duration(left)} left] {run.name}: {told}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _show(asked: Study, runs: Sequence["Trial"], console: Console) -> bool:
+    """Write the page and print the table; return whether every run is there."""
+    from fedcl.report.study import write_study
+    from fedcl.report.study_table import study_table
+
     results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
-    # A pipe or a log has no width of its own.
-    console.print(study_table(results), width=None if console.is_terminal else 240, crop=False)
+    console.print(study_table(results), width=None if console.is_terminal else _WIDTH, crop=False)
     console.print(f"Page: {asked.output / 'study.html'}", highlight=False, soft_wrap=True)
     return results.complete
