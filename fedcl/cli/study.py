@@ -121,6 +121,7 @@ def _show(asked: Study, runs: Sequence["Trial"], console: Console) -> bool:
     from fedcl.report.study_table import study_table
 
     results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
-    console.print(study_table(results), width=None if console.is_terminal else _WIDTH, crop=False)
+    wide = console if console.is_terminal else Console(width=_WIDTH)
+    wide.print(study_table(results))
     console.print(f"Page: {asked.output / 'study.html'}", highlight=False, soft_wrap=True)
     return results.complete

@@ -24,7 +24,7 @@ from fedcl.report.study_rows import (
     sums_rows,
     verdict,
 )
-from fedcl.report.study_table import head
+from fedcl.report.study_table import head, study_markdown
 from fedcl.report.svg import Draw, pdf, svg
 from fedcl.report.template import rendered
 from fedcl.study.metrics import METRICS
@@ -49,6 +49,7 @@ def write_study(study: Study, found: Found) -> StudyResults:
     results = results_of(study, text, found)
     study.output.mkdir(parents=True, exist_ok=True)
     write_tables(study.output, results)
+    write_text(study.output / "table.md", study_markdown(results))
     drawn = _figures(results)
     for name, (size, draw, _, _) in drawn.items():
         content = pdf(size, draw)

@@ -1,34 +1,57 @@
-"""A study as a table for a terminal."""
+"""A study as a table: for a terminal, and as Markdown."""
+
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from fedcl.config.study import Features
 from fedcl.study.metrics import METRICS, Metric
-from fedcl.study.results import StudyResults
+from fedcl.study.results import FEATURES, StudyResults
 from fedcl.study.statistics import Estimate
 
 
-def study_table(results: StudyResults, features: Features | None = None) -> Table:
+def study_table(results: StudyResults) -> Table:
     """Return the arms with the study's metrics, and the difference of the last metric."""
-    kind = features or results.features
-    table = Table(
-        title=f"{results.name} ({kind}, {len(results.seeds)} seeds)", title_justify="left"
-    )
-    table.add_column("arm")
-    for name in results.metrics:
-        metric = METRICS[name]
-        table.add_column(head(metric), justify="right")
+    heads, rows = _rows(results, results.features)
+    seeds = len(results.seeds)
+    table = Table(title=f"{results.name} ({results.features}, {seeds} seeds)", title_justify="left")
+    for number, text in enumerate(heads):
+        table.add_column(text, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def study_markdown(results: StudyResults) -> str:
+    """Return the same on both kinds of features, as Markdown."""
+    lines = [f"# {results.name}", "", results.question, ""]
+    for kind in FEATURES:
+        heads, rows = _rows(results, kind)
+        lines += [_line([f"arm, {kind}", *heads[1:]]), _line(["---"] * len(heads))]
+        lines += [*(_line(row) for row in rows), ""]
+    seeds = ", ".join(str(seed) for seed in results.seeds)
+    lines.append(f"Mean and half the 95 % interval ({results.interval}) over seeds {seeds}.")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(results: StudyResults, kind: Features) -> tuple[list[str], list[list[str]]]:
     main = results.metrics[-1]
+    heads = ["arm", *(head(METRICS[name]) for name in results.metrics)]
     if results.compare_to is not None:
-        table.add_column(f"{METRICS[main].label} less {results.compare_to}", justify="right")
+        heads.append(f"{METRICS[main].label} less {results.compare_to}")
+    rows = []
     for arm in results.arms:
         on = arm.on[kind]
         row = [told(METRICS[name], on.estimates.get(name)) for name in results.metrics]
         if results.compare_to is not None:
             row.append(told(METRICS[main], on.differences.get(main), signed=True))
-        name = arm.name if arm.done == arm.asked else f"{arm.name} ({arm.done}/{arm.asked} runs)"
-        table.add_row(name, *row)
-    return table
+        some = "" if arm.done == arm.asked else f" ({arm.done}/{arm.asked} runs)"
+        rows.append([arm.name + some, *row])
+    return heads, rows
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def head(metric: Metric) -> str:
