@@ -181,8 +181,11 @@ def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
             **ring,
         )
 
+        # A browser's letters are wider than matplotlib's.
+        columns, letters = (5, 9) if max(map(len, largest), default=0) <= 5 else (3, 14)
         for site in largest:
-            below.scatter([], [], s=24, color=colour[site], linewidths=0, label=_short(site, 9))
+            label = _short(site, letters)
+            below.scatter([], [], s=24, color=colour[site], linewidths=0, label=label)
         if len(labels) > len(largest):
             label = f"{len(labels) - len(largest)} others"
             below.scatter([], [], s=24, color=_OTHER_SITES, linewidths=0, label=label)
@@ -192,7 +195,7 @@ def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
         below.legend(
             title="site (largest first)",
             title_fontsize=10,
-            ncols=5,
+            ncols=columns,
             loc="upper center",
             bbox_to_anchor=(0.5, 1.1),
             handletextpad=0.1,

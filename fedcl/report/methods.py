@@ -51,9 +51,9 @@ def _training(config: Config) -> str:
     local = config.local
     rounds, epochs = _count(config.federation.rounds, "round"), _count(local.epochs, "local epoch")
     return (
-        f"the base experiment has {rounds} of {epochs}, batches of "
+        f"the first arm has {rounds} of {epochs}, batches of "
         f"{local.batch_size} participants, {local.optimizer.kind} with learning rate "
-        f"{local.optimizer.learning_rate:g}, a {config.encoder.kind} encoder and an embedding of "
+        f"{local.optimizer.learning_rate:g}, encoder {config.encoder.kind} and an embedding of "
         f"{config.projector.dim} dimensions; what an arm changes stands in its configuration below"
     )
 
