@@ -20,7 +20,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import yaml
-from federations import interval
 
 if TYPE_CHECKING:
     from fedcl.data.cohort import Cohort
@@ -127,6 +126,18 @@ def experiment(arm: str, epsilon: float | None, data: Path, seed: int, place: Pa
         noise = MOMENTS["noise_multiplier"] * 8 / epsilon if epsilon else 1e-6
         tree["objective"]["private_moments"] = {**MOMENTS, "noise_multiplier": noise}
     return parse(yaml.safe_dump(tree), source="benchmark")
+
+
+def interval(values: list[float | None], digits: int = 2) -> str:
+    """Return mean and half width of the 95 % t-interval over seeds; a dash where one is absent."""
+    from fedcl.study.statistics import estimate
+
+    found = {seed: value for seed, value in enumerate(values) if value is not None}
+    one = estimate(found, "t") if len(found) == len(values) else None
+    if one is None:
+        return "–"
+    half = "" if one.half is None else f" ± {one.half:.{digits}f}"
+    return f"{one.mean:.{digits}f}{half}"
 
 
 def without_the_public_site(data: Path, place: Path) -> Path:
