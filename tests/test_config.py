@@ -10,7 +10,7 @@ from tests.builders import config_of, table_tree, with_values
 
 FAIRKL = "{name: fairkl, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
 RELEASED_ONE_SIDE = FAIRKL.replace("kl}", "released}").replace("both", "positive")
-CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").rglob("*.yaml"))
+CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -9,7 +9,7 @@ from fedcl.audit import participant
 from fedcl.audited import audit_run
 from fedcl.cli.main import app
 from fedcl.errors import PrivacyError, RunError
-from fedcl.experiment import run_experiment
+from fedcl.experiment import beside, run_experiment
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.report.audit import Audit
 from tests.builders import (
@@ -31,7 +31,8 @@ RUNS = 2000
 def finished(tree, kind="simulate"):
     """Train and evaluate; return the run folder."""
     quiet = {"on_step": lambda *_: None, "say": lambda _: None}
-    return run_experiment(kind, config_of(tree), resume=False, restart=False, **quiet)[1]
+    config = beside(kind, config_of(tree))
+    return run_experiment(kind, config, resume=False, restart=False, **quiet)[1]
 
 
 def claimed():
