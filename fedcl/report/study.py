@@ -125,7 +125,8 @@ def _figures(results: StudyResults) -> dict[str, Drawn]:
                     if any(metric in arm.on[kind].estimates for arm in arms):
                         made = study_figures.grid_of(arms, metric, kind)
                         add_over(stem, metric, made, f"{stem}: {title}")
-    cells = {c.kind for arm in results.arms for c in arm.on[kind].cells if c.mae is not None}
+    told = [c for arm in results.arms for c in arm.on[kind].cells if c.mae is not None]
+    cells = {cell.kind for cell in told if cell.split == "external"}
     for cell, title in (("sex", "sex"), ("age", "age"), ("field", "field strength, tesla")):
         if cell in cells:
             made = study_figures.cells_of(results, kind, cell)

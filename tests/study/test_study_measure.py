@@ -1,4 +1,4 @@
-"""What is measured of real runs on a tiny table: what is defined, and a known effect in its order."""
+"""What is measured of runs of each kind on a tiny table, and of a planted site effect."""
 
 import numpy as np
 import pandas as pd

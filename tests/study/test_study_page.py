@@ -333,6 +333,21 @@ def test_families_with_other_levels_of_one_axis_share_a_figure(tmp_path):
     assert {f"family {number}" for number in range(3)} <= set(shown)
 
 
+def test_cells_of_the_internal_test_alone_draw_no_figure_of_unseen_sites(tmp_path):
+    """Where unseen sites are too small to tell, a cell of the others is no reason to draw."""
+    study = small_study(tmp_path, seeds=[4], arms={"together": {"train": "pooled"}})
+    seen = tuple(cell.model_copy(update={"split": "internal"}) for cell in cells(2.0))
+    few = tuple(
+        cell.model_copy(update={"participants": None, "mae": None, "mean_error": None})
+        for cell in cells(2.0)
+    )
+    (arm,) = spelled(study)
+    write_study(study, [(trial(tmp_path, arm, 4), measured(2.0, "pooled", cells=seen + few))])
+    assert not list((study.output / "figures").glob("cells-*"))
+    told = Read((study.output / "study.html").read_text()).text
+    assert "far (few)" in told
+
+
 def test_a_label_with_an_underscore_first_is_in_the_legend(tmp_path):
     arms = {
         name: {"train": "simulate", "over": {"noise": {"1": {}, "2": {}}}} for name in ("_a", "b")
