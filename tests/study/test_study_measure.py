@@ -157,6 +157,9 @@ def test_measuring_again_trains_nothing_and_tells_more(tmp_path, monkeypatch):
     _, _, after = run(tmp_path, "pooled", tree, asked=more)
     assert entry.map.exists()
     assert after.model_copy(update={"asked": asked}) == before
+    fewer = asked.model_copy(update={"smallest_cell": 3})
+    _, _, told = run(tmp_path, "pooled", tree, asked=fewer)
+    assert told.answers(more.model_copy(update={"smallest_cell": 3})), "the map is still there"
 
 
 def planted(folder, strength):

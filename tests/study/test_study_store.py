@@ -225,6 +225,17 @@ def test_a_run_is_there_if_all_that_is_asked_for_was_measured(tmp_path, there, w
     assert (entry.found(wanted) is not None) == enough
 
 
+def test_two_studies_that_ask_for_different_things_are_both_answered(tmp_path):
+    """Else each would measure again what the other had replaced, for ever."""
+    attacks, drawn = asked(attack_runs=500), asked(drawn=True)
+    for first, second in ((attacks, drawn), (drawn, attacks)):
+        one = measured(3.0).model_copy(update={"asked": second.beside(first)})
+        assert one.answers(first)
+        assert one.answers(second)
+    again = asked(attack_runs=200, smallest_cell=5).beside(attacks)
+    assert again == asked(attack_runs=200, smallest_cell=5), "one answer can not be two"
+
+
 def test_every_path_of_a_run_is_in_its_folder(tmp_path):
     entry = Entry(tmp_path / "store", "abc")
     config = entry.placed(config_of(private_tree(tmp_path)))
