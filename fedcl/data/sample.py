@@ -32,14 +32,16 @@ def sampled(
     stays = np.ones(len(table), dtype=bool)
     if sample.sites is not None:
         chosen = _chosen(cohort, sample.sites, seed, min_participants, one_site)
-        stays &= table["site"].isin(chosen) | (table["split"] == EXTERNAL_TEST)
+        wanted = table["site"].isin(chosen) | (table["split"] == EXTERNAL_TEST)
+        stays &= wanted.to_numpy()
     if sample.participants is not None:
         for site in cohort.sites:
             rows = cohort.rows(split=TRAIN, site=site)
             people = table["participant_id"].to_numpy()[rows]
             order = sorted(set(people), key=lambda who: derive(seed, "sample", str(who)))
             kept = set(order[: math.ceil(round(sample.participants * len(order), 9))])
-            stays[rows] &= [who in kept for who in people]
+            # A site never seen in training has nobody, whose list would be of no type.
+            stays[rows] = stays[rows] & np.array([who in kept for who in people], dtype=bool)
     return cohort.only(np.flatnonzero(stays))
 
 

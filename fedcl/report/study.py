@@ -94,6 +94,13 @@ def _figures(results: StudyResults) -> dict[str, Drawn]:
     def add(name: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
         found[name] = (*made, title, f"{title}, {kind}")
 
+    def add_over(axes: str, metric: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
+        # Names that differ in signs alone give the same letters.
+        name, again = f"{_file(axes)}-{metric}", 2
+        while name in found:
+            name, again = f"{_file(axes)}-{again}-{metric}", again + 1
+        add(name, made, title)
+
     if {"site_accuracy", "mae_external"} <= there:
         add(
             "site-against-age",
@@ -112,14 +119,15 @@ def _figures(results: StudyResults) -> dict[str, Drawn]:
             title = f"{METRICS[metric].label} over {' and '.join(axes)}"
             if len(axes) == 1:
                 made = study_figures.along(results, axes[0], stems, metric, kind)
-                add(f"{_file(axes[0])}-{metric}", made, title)
+                add_over(axes[0], metric, made, title)
             elif len(axes) == 2:
                 for stem in stems:
                     arms = study_figures.families(results)[stem]
                     if any(metric in arm.on[kind].estimates for arm in arms):
                         made = study_figures.grid_of(arms, metric, kind)
-                        add(f"{_file(stem)}-{metric}", made, f"{stem}: {title}")
-    cells = {c.kind for arm in results.arms for c in arm.on[kind].cells if c.mae is not None}
+                        add_over(stem, metric, made, f"{stem}: {title}")
+    told = [c for arm in results.arms for c in arm.on[kind].cells if c.mae is not None]
+    cells = {cell.kind for cell in told if cell.split == "external"}
     for cell, title in (("sex", "sex"), ("age", "age"), ("field", "field strength, tesla")):
         if cell in cells:
             made = study_figures.cells_of(results, kind, cell)

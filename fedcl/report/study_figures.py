@@ -127,7 +127,9 @@ def along(
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
-        levels = [arm.levels[axis] for arm in all_families[stems[0]]]
+        lines: list[Any] = []
+        of_all = [arm.levels[axis] for stem in stems for arm in all_families[stem]]
+        levels = list(dict.fromkeys(of_all))  # families may have different ones
         numeric = all(_is_number(level) for level in levels)
         for stem, colour in zip(stems, _LINES * len(stems), strict=False):
             arms = [arm for arm in all_families[stem] if name in arm.on[kind].estimates]
@@ -137,7 +139,7 @@ def along(
             ]
             found = [arm.on[kind].estimates[name] for arm in arms]
             means = [metric.shown(one.mean) for one in found]
-            axes.plot(places, means, color=colour, marker="o", label=stem)
+            lines += axes.plot(places, means, color=colour, marker="o")
             axes.fill_between(
                 places,
                 [metric.shown(one.mean if one.low is None else one.low) for one in found],
@@ -151,7 +153,7 @@ def along(
         axes.set(xlabel=axis.replace("_", " "), ylabel=head(metric))
         axes.grid(visible=True, axis="y")
         if len(stems) > 1:
-            figure.legend(loc="outside upper left", ncols=2)
+            figure.legend(lines, stems, loc="outside upper left", ncols=2)
 
     return (4.9, 3.1), draw
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 import matplotlib as mpl
+from markupsafe import escape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import get_named_colors_mapping
 from matplotlib.figure import Figure
@@ -119,7 +120,7 @@ def _inline(svg: str, name: str, says: str) -> str:
     rest = re.sub(r'(href="|url\()#', rf"\1#{name}-", rest)
     for drawn, shown in _OF_THE_PAGE.items():
         rest = rest.replace(drawn, shown)
-    return f'<svg {view.group()} role="img" aria-label="{says}">{rest}'
+    return f'<svg {view.group()} role="img" aria-label="{escape(says)}">{rest}'
 
 
 def round_axis(axes: Any) -> None:

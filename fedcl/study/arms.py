@@ -49,7 +49,9 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
     tree = read_tree(path, overrides)
     if each:
         last = [key_and_value(text, "--each") for text in each]
-        tree["last"] = dict(tree.get("last") or {}) | dict(last)
+        before = tree.get("last") or {}
+        if isinstance(before, dict):  # else it is refused below
+            tree["last"] = then(before, dict(last))
     study = validated(Study, tree, source=str(path))
     study = study.model_copy(update={"base": path.parent / study.base})
     names = [arm.name for arm in spelled(study)]
@@ -73,9 +75,19 @@ def experiment(study: Study, arm: Spelled, *, seed: int, more: Changes) -> Confi
         ConfigError: what the changes make cannot be; the arm is named.
     """
     tree = read_tree(study.base)
-    for key, value in (arm.changes | more | {"seed": seed}).items():
+    for key, value in then(arm.changes, more, {"seed": seed}).items():
         put(tree, key, value, where=f"arms.{arm.name}")
     return validated(Config, tree, source=f"arm {arm.name!r}")
+
+
+def then(*changes: Changes) -> Changes:
+    """Return changes in the order in which they are made, the last of a key at its last place."""
+    made: Changes = {}
+    for one in changes:
+        for key, value in one.items():
+            made.pop(key, None)  # it would keep its place, before a section that replaces it
+            made[key] = value
+    return made
 
 
 def put(tree: Any, key: str, value: Any, *, where: str) -> None:
@@ -110,17 +122,11 @@ def _step(node: Any, part: str, key: str, where: str) -> Any:
 
 
 def _combinations(study: Study, name: str, arm: Arm) -> Iterator[Spelled]:
-    shared: Changes = dict(study.changes)
-    for part in arm.parts:
-        shared |= study.parts[part]
-    shared |= arm.changes
+    shared = then(study.changes, *(study.parts[part] for part in arm.parts), arm.changes)
     axes = [_levels(axis, levels) for axis, levels in arm.over.items()]
     for chosen in product(*axes):
         levels = dict(zip(arm.over, (label for label, _ in chosen), strict=True))
-        changes = dict(shared)
-        for _, more in chosen:
-            changes |= more
-        changes |= study.last
+        changes = then(shared, *(more for _, more in chosen), study.last)
         told = ", ".join(f"{axis.rsplit('.', 1)[-1]} {level}" for axis, level in levels.items())
         yield Spelled(f"{name}, {told}" if told else name, arm.train, changes, levels)
 
@@ -134,7 +140,9 @@ def _levels(axis: str, levels: list[Any] | dict[str, Changes]) -> list[tuple[str
 def _label(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value) if isinstance(value, str) else yaml.safe_dump(value).strip().split("\n")[0]
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, width=float("inf")).split("\n")[0]
 
 
 def _repeated(names: list[str]) -> str:

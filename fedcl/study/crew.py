@@ -70,6 +70,13 @@ class _Seat:
         self._pool: ProcessPoolExecutor | None = None
 
     def begin(self, trial: Trial) -> "Future[Failure | None]":
+        try:
+            return self._submit(trial)
+        except BrokenProcessPool:  # killed between two runs
+            self.renew()
+            return self._submit(trial)
+
+    def _submit(self, trial: Trial) -> "Future[Failure | None]":
         if self._pool is None:
             self._pool = self._stack.enter_context(worker_pool(1))
             self._pool.submit(_take_gpu, self._number)

@@ -18,6 +18,11 @@ class Asked(Section):
     map: bool
     """Whether its embeddings are drawn (map.json)."""
 
+    def beside(self, there: "Asked") -> "Asked":
+        """Return what also answers whoever asked before, where one answer can."""
+        runs = there.attack_runs if self.attack_runs is None else self.attack_runs
+        return self.model_copy(update={"attack_runs": runs, "map": self.map or there.map})
+
 
 TestSplit = Literal["internal", "external"]
 """Held-out participants of the training sites, or those of sites never seen."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcl.config.experiment import Config
+from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import RunError
 from fedcl.run_folder import RunFolder
@@ -104,7 +105,17 @@ def key_of(kind: Kind, config: Config, *, data: str) -> str:
     tree["data"].pop("path")  # the data are named by what is in them
     tree["compute"].pop("workers")
     tree["privacy"].pop("ledger", None)
+    if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is not None:
+        tree["encoder"]["public_scale"] = _content(config.encoder.public_scale)
     if kind != "simulate":
         tree["federation"] = {"rounds": config.federation.rounds}
     text = json.dumps([kind, tree, data, training_code()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> str:
+    """A file's hash; of one that cannot be read, which the run will say, its place."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return str(path)

@@ -68,6 +68,8 @@ def _run(kind: Kind, config: Config, entry: Entry, asked: Asked) -> None:
             page=False,
             jobs=1,
         )
+    else:  # another study asked before, and must find it again
+        asked = asked.beside(before.asked)
     measured = measure(kind, config, entry, asked)
     write_text(entry.measured, measured.model_dump_json(indent=2) + "\n")
 

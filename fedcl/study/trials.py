@@ -118,11 +118,15 @@ def _folds(cohort: Cohort, settings: CrossValidation, seed: int) -> list[Changes
         raise ConfigError(
             f"cross_validation.folds: {count}, and {cohort.name} has {len(sizes)} sites"
         )
+    # Sites of about the same size are dealt one to each group: sums differ by at most the largest.
     groups: list[list[str]] = [[] for _ in range(count)]
-    drawn = sorted(sizes, key=lambda site: derive(seed, "fold", site))
-    for site in sorted(drawn, key=lambda site: -sizes[site]):
-        smallest = min(groups, key=lambda group: sum(sizes[one] for one in group))
-        smallest.append(site)
+    by_size = sorted(sizes, key=lambda site: -sizes[site])
+    for start in range(0, len(by_size), count):
+        dealt = sorted(groups, key=lambda group: sum(sizes[one] for one in group))
+        alike = by_size[start : start + count]
+        drawn = sorted(alike, key=lambda site: derive(seed, "fold", site))
+        for group, site in zip(dealt, drawn, strict=False):
+            group.append(site)
     return [
         {
             "data.splits": {
