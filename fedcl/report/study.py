@@ -116,7 +116,9 @@ def _figures(results: StudyResults) -> dict[str, Drawn]:
             )
     for axes, stems in study_figures.shared_axes(results).items():
         for metric in [name for name in results.metrics if name in there]:
-            title = f"{METRICS[metric].label} over {' and '.join(axes)}"
+            title = (
+                f"{METRICS[metric].label} over {' and '.join(map(study_figures.axis_name, axes))}"
+            )
             if len(axes) == 1:
                 made = study_figures.along(results, axes[0], stems, metric, kind)
                 add_over(axes[0], metric, made, title)

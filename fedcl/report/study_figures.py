@@ -150,7 +150,7 @@ def along(
             )
         if not numeric:
             axes.set_xticks(range(len(levels)), levels)
-        axes.set(xlabel=axis.replace("_", " "), ylabel=head(metric))
+        axes.set(xlabel=axis_name(axis), ylabel=head(metric))
         axes.grid(visible=True, axis="y")
         if len(stems) > 1:
             figure.legend(lines, stems, loc="outside upper left", ncols=2)
@@ -194,7 +194,7 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
         axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set(xlabel=across.replace("_", " "), ylabel=down.replace("_", " "))
+        axes.set(xlabel=axis_name(across), ylabel=axis_name(down))
         axes.set_title(head(metric))
 
     return (4.9, 1.2 + 0.5 * len(rows)), draw
@@ -251,4 +251,13 @@ def _is_number(text: str) -> bool:
 
 
 def _short(label: str, letters: int) -> str:
-    return label if len(label) <= letters else label[: letters - 1] + "…"
+    """Leave out the middle: what tells arms apart stands at either end."""
+    if len(label) <= letters:
+        return label
+    end = letters // 2
+    return f"{label[: letters - end - 1]}…{label[-end:]}"
+
+
+def axis_name(name: str) -> str:
+    """Return how a figure calls an axis of alternatives."""
+    return name.rsplit(".", 1)[-1].replace("_", " ")
