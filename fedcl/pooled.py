@@ -4,6 +4,7 @@ A pooled round is one local round on everybody, so a run of R rounds makes as ma
 participants as the federation does; the optimiser lives on from round to round.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from fedcl.compute import choose_device, place, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import TRAIN, Cohort, Rows
+from fedcl.errors import RunError
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.public_scale import read_public_scale
@@ -54,6 +56,9 @@ def train_rounds(
         folder: Where the checkpoints and the log go.
         name: Names the draws and stands for the sites in the log.
         on_round: Called after each round.
+
+    Raises:
+        RunError: the training diverged; the rounds before are kept.
     """
     use_threads(config.compute)
     network = start_network(config, cohort, rows)
@@ -76,6 +81,11 @@ def train_rounds(
         trained = local_round(
             network, optimizer, cohort, rows, config, round_number=number, site=name
         )
+        if not math.isfinite(trained.terms["loss"].total):
+            raise RunError(
+                f"{folder.path}: the training diverged in round {number}: the loss is no finite "
+                "number; take a smaller local.optimizer.learning_rate"
+            )
         memory = optimizer_state(optimizer)
         entry = {
             "participants": trained.participants,

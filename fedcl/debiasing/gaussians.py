@@ -41,6 +41,8 @@ def fit(
         counts: How many participants each partner stands for, >= 0.
         spread: Variance of the similarity within each partner; None: 0.
     """
+    # Divided by a tiny total, the weight of a partner outside the group would be infinite.
+    weights = torch.where(counts > 0, weights, 0.0)
     total = (counts * weights).sum(dim=dim, keepdim=True)
     of_one = weights / torch.where(total > 0, total, 1.0)
     share = counts * of_one

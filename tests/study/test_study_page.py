@@ -305,8 +305,8 @@ def test_names_that_differ_in_signs_alone_have_a_figure_each(tmp_path):
     files = {file.name for file in (study.output / "figures").iterdir()}
     assert {"a-mae_external.pdf", "a-2-mae_external.pdf"} <= files
     page = Read(text)
-    assert "a+: MAE, unseen sites over local.epochs and noise" in page.text
-    assert "a-: MAE, unseen sites over local.epochs and noise" in page.text
+    assert "a+: MAE, unseen sites over epochs and noise" in page.text
+    assert "a-: MAE, unseen sites over epochs and noise" in page.text
     assert len(page.ids) == len(set(page.ids))
 
 
