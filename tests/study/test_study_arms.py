@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fedcl.config.sample import Sample
 from fedcl.config.text import resolved
 from fedcl.errors import ConfigError
 from fedcl.study.arms import Spelled, experiment, load_study, put, spelled, then
@@ -233,12 +234,12 @@ def test_a_mistake_in_a_study_is_told_by_file_and_key(tmp_path, changes, told):
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("locl.epochs", "arms.a: locl.epochs: there is no section 'locl' to change"),
+        ("locl.epochs", "arm 'a': locl: unknown key; did you mean 'local'?"),
         ("local.epochs.first", "arms.a: local.epochs.first: there is no section 'epochs'"),
-        ("objective.moments.order", "there is no section 'moments' to change"),
+        ("objective.moments.order", "arm 'a': objective.moments.grid: missing"),
         ("objective.debias.0.weight", "there is no section '0' to change"),
-        ("objective.kernel.bandwidths.first", "there is no section 'first' to change"),
-        ("objective.kernel.bandwidths.-1", "there is no section '-1' to change"),
+        ("objective.kernel.bandwidths.first", "there is no place 'first' in the list"),
+        ("objective.kernel.bandwidths.-1", "there is no place '-1' in the list"),
         ("objective.kernel.bandwidths.0.x", "bandwidths.0.x: nothing can be set there"),
     ],
 )
@@ -249,6 +250,13 @@ def test_a_change_needs_the_section_it_is_in(tmp_path, key, told):
     with pytest.raises(ConfigError) as refused:
         configs(study)
     assert told in str(refused.value)
+
+
+def test_a_change_begins_an_optional_section(tmp_path):
+    study = small_study(
+        tmp_path, compare_to=None, arms={"a": {"train": "pooled", "changes": {"sample.sites": 2}}}
+    )
+    assert {config.sample for config in configs(study).values()} == {Sample(sites=2)}
 
 
 def test_nothing_is_put_into_a_number():
