@@ -29,10 +29,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm."""
+    """One arm.
+
+    Attributes:
+        arm: Which.
+        cells: In the order of the heads.
+        dim: Of the features that are measured; None: not told.
+    """
 
     arm: ArmResult
     cells: list[Cell] = field(default_factory=list)
+    dim: int | None = None
 
 
 def verdict(results: StudyResults) -> str:
@@ -64,6 +71,7 @@ def main_rows(results: StudyResults, kind: Features) -> list[Row]:
         Row(
             arm,
             [_cell(arm.on[kind], name, best=arm.name == best[name]) for name in results.metrics],
+            arm.on[kind].dim,
         )
         for arm in results.arms
     ]

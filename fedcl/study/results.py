@@ -55,6 +55,8 @@ class OnArm(Section):
     """From the arm that the study compares to, paired by seed."""
     cells: tuple[CellMean, ...]
     guessing: Guessing
+    dim: int | None
+    """Of the features; of an embedding of `l1` and `l2` 1, the predicted age."""
 
 
 class Failed(Section):
@@ -181,6 +183,7 @@ def _arm(
             guessing=Guessing(
                 **{key: _mean([getattr(one, key) for one in runs]) for key in Guessing.model_fields}
             ),
+            dim=runs[0].dim if runs else None,
         )
     return ArmResult(
         name=name,

@@ -236,7 +236,7 @@ def test_an_incomplete_study_says_so_and_why(tmp_path):
     broken = {(first.arm.name, first.seed)}
     results, text = written(tmp_path, study, missing=broken)
     assert not results.complete
-    assert "Not complete: together (1 of 2 runs)." in Read(text).text
+    assert "Not complete: 3 of 4 runs are there; together (1 of 2)." in Read(text).text
     assert "Seed 4: no such <folder>" in Read(text).text
     assert "no such &lt;folder&gt;" in text
 
@@ -245,7 +245,7 @@ def test_a_study_of_which_nothing_is_there_has_a_page(tmp_path):
     study = small_study(tmp_path)
     _, text = written(tmp_path, study, missing=everything(study))
     assert "No run is there yet." in text
-    assert "Not complete: together (0 of 2 runs), federation (0 of 2 runs)" in text
+    assert "Not complete: 0 of 4 runs are there. The same" in text
     assert Read(text).crossed == []
     assert not list((study.output).glob("figures/*"))
 
