@@ -12,7 +12,7 @@ from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.text import fingerprint, resolved
 from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
-from fedcl.errors import RunError
+from fedcl.errors import ConfigError, RunError
 from fedcl.labels import site_order
 from fedcl.report.from_sums import evaluation_table, read_evaluation
 from fedcl.run_folder import RunFolder
@@ -23,6 +23,11 @@ _PATIENCE = Patience(tries=5, wait_s=10.0)
 def run(config: Config, folder: Path, console: Console) -> None:
     """Submit an experiment and follow it to its end; print what every site did."""
     require_whole_cohort(config.harmonise)
+    if config.output.mlflow is not None:
+        raise ConfigError(
+            "output.mlflow: a run between institutions is not followed by MLflow; write null, its "
+            "rounds.jsonl holds every round"
+        )
     federation = Federation(folder.absolute())
     federation.require_running()
     console.print(

@@ -49,7 +49,8 @@ class Output(Section):
     tensorboard: bool = True
     """Event files in the run folder; `tensorboard --logdir PATH` shows them."""
     mlflow: str | None = None
-    """URI of an MLflow tracking store (`sqlite:///runs/mlflow.db`); null: none."""
+    """URI of an MLflow tracking store (`sqlite:///runs/mlflow.db`); null: none. Must be null
+    between institutions."""
 
     @field_validator("mlflow")
     @classmethod

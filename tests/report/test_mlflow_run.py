@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from fedcl.cli.run import run as run_between_institutions
 from fedcl.errors import ConfigError, RunError
 from fedcl.experiment import evaluate_again, run_experiment
 from fedcl.report.mlflow_run import MlflowRun, flattened
@@ -161,3 +163,9 @@ def test_every_leaf_of_a_configuration_is_a_parameter(tree):
         assert text == (node if isinstance(node, str) else json.dumps(node))
     assert {"name", "data.columns.site", "objective.also", "output.path"} <= found.keys()
     assert len(found) > 60
+
+
+def test_a_run_between_institutions_refuses_what_it_would_not_do(tmp_path):
+    config = config_of(tracked(table_tree(tmp_path), "sqlite:///curves.db"))
+    with pytest.raises(ConfigError, match=r"output\.mlflow: a run between institutions"):
+        run_between_institutions(config, tmp_path, Console())
