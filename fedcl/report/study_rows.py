@@ -49,10 +49,9 @@ def verdict(results: StudyResults) -> str:
     known = [arm for arm in results.arms if name in arm.on[kind].estimates]
     if not known:
         return "No run is there yet."
-    if metric.best is None:
+    best = _best(results, kind, name)
+    if best is None:
         return f"{len(known)} arms measured; {metric.label}: {metric.says}"
-    sign = 1 if metric.best == "lower" else -1
-    best = min(known, key=lambda arm: sign * arm.on[kind].estimates[name].mean)
     text = (
         f"{best.name} has the best {metric.label} on the {kind}: {_told(metric, best, kind, name)}"
     )
@@ -70,7 +69,7 @@ def main_rows(results: StudyResults, kind: Features) -> list[Row]:
     return [
         Row(
             arm,
-            [_cell(arm.on[kind], name, best=arm.name == best[name]) for name in results.metrics],
+            [_cell(arm.on[kind], name, best=arm is best[name]) for name in results.metrics],
             arm.on[kind].dim,
         )
         for arm in results.arms
@@ -183,13 +182,15 @@ def _told(metric: Metric, arm: ArmResult, kind: Features, name: str) -> str:
     return f"{text} {metric.unit}".strip()
 
 
-def _best(results: StudyResults, kind: Features, name: str) -> str | None:
+def _best(results: StudyResults, kind: Features, name: str) -> ArmResult | None:
+    """Return the best arm; features of one number, the prediction itself, only among their like."""
     metric = METRICS[name]
     known = [arm for arm in results.arms if name in arm.on[kind].estimates]
+    known = [arm for arm in known if arm.on[kind].dim != 1] or known
     if metric.best is None or not known:
         return None
     sign = 1 if metric.best == "lower" else -1
-    return min(known, key=lambda arm: sign * arm.on[kind].estimates[name].mean).name
+    return min(known, key=lambda arm: sign * arm.on[kind].estimates[name].mean)
 
 
 def _of_cell(cell: CellMean | None) -> Cell:

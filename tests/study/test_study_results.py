@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from fedcl.report.study_rows import main_rows, verdict
 from fedcl.study.arms import spelled
 from fedcl.study.measured import CellRow
 from fedcl.study.metrics import METRICS
@@ -256,3 +257,19 @@ def test_means_over_runs_skip_what_is_not_known(tmp_path):
     guessing = results_of(study, "text", pairs).arms[0].on["embedding"].guessing
     assert guessing.site_chance == 0.2
     assert guessing.site_from_age == pytest.approx(np.mean([0.5, 0.3]))
+
+
+@pytest.mark.parametrize(("dim", "best"), [(1, "federation"), (3, "together")])
+def test_features_that_are_the_prediction_itself_are_not_the_best_of_all(tmp_path, dim, best):
+    study, dims = small_study(tmp_path), {"together": dim, "federation": 3}
+    runs = [
+        (
+            one,
+            measured(VALUES[one.arm.name, one.seed], dim=dim if one.arm.name == "together" else 3),
+        )
+        for one, _ in found_of(study, tmp_path, VALUES)
+    ]
+    results = results_of(study, "text", runs)
+    assert verdict(results).startswith(f"{best} has the best MAE")
+    rows = main_rows(results, "representation")
+    assert [row.arm.name for row in rows if row.cells[-1].best] == [best]
