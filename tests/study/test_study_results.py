@@ -263,10 +263,7 @@ def test_means_over_runs_skip_what_is_not_known(tmp_path):
 def test_features_that_are_the_prediction_itself_are_not_the_best_of_all(tmp_path, dim, best):
     study, dims = small_study(tmp_path), {"together": dim, "federation": 3}
     runs = [
-        (
-            one,
-            measured(VALUES[one.arm.name, one.seed], dim=dim if one.arm.name == "together" else 3),
-        )
+        (one, measured(VALUES[one.arm.name, one.seed], dim=dims[one.arm.name]))
         for one, _ in found_of(study, tmp_path, VALUES)
     ]
     results = results_of(study, "text", runs)
