@@ -40,6 +40,8 @@ def use_threads(compute: Compute) -> None:
 
 def place(network: Network, device: torch.device) -> Network:
     """Move a network to its device, channels last for 3D convolutions on a GPU."""
+    if all(tensor.device.type == device.type for tensor in network.parameters()):
+        return network  # and in the layout that it was given when it came here
     network.to(device)
     if device.type == "cuda":
         # On a CPU this layout is no faster, and oneDNN has open bugs in it.

@@ -49,7 +49,7 @@ def run_experiment(
         on_step: Progress.
         say: Shows one line to the user.
         page: Whether to draw the run's report.
-        jobs: Processes for the probes; by default one per core.
+        jobs: Threads for the probes; by default one per core.
 
     Raises:
         FedclError: what is wrong and what to do.

@@ -94,7 +94,9 @@ def local_round(
     network.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         later = (epochs.start,) if epochs.start else ()
-        torch.manual_seed(derive(seed, "network", site, round_number, *later))
+        # torch.manual_seed would write down who called, for a GPU that may come: a millisecond.
+        begin = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
+        begin(derive(seed, "network", site, round_number, *later))
         for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
             batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)

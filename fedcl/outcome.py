@@ -77,7 +77,7 @@ def evaluate_run(
         started: When the run did.
         on_step: Progress.
         page: Whether to draw.
-        jobs: Processes for the probes, by default one per core; the result does not depend on it.
+        jobs: Threads for the probes, by default one per core; the result does not depend on it.
     """
     on_step("Evaluating", 0, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
@@ -145,7 +145,7 @@ def evaluate(
         config: The experiment.
         cohort: Everybody.
         folder: The run.
-        jobs: Processes for the probes; the result does not depend on it.
+        jobs: Threads for the probes; the result does not depend on it.
     """
     if kind == "local":
         return _evaluate_alone(network, config, cohort, folder)

@@ -4,17 +4,13 @@ One update is in memory at a time, so what is usual is that of the round before,
 """
 
 import math
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-
+from fedcl.norms import norm_of, squares
 from fedcl.release import State
-
-_PIECE = 2**15
-"""Values at a time: they stay in the processor's cache, which is five times as fast."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ def change_of(received: State, trained: State, trainable: Set[str]) -> float:
     of its training.
     """
     names = [name for name in received if name in trainable]
-    return math.sqrt(math.fsum(s for n in names for s in _squares(trained[n], received[n])))
+    return math.sqrt(math.fsum(s for n in names for s in squares(trained[n], received[n])))
 
 
 def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> Usual | None:
@@ -76,22 +72,3 @@ def outlier_problem(change: float, usual: Usual | None, factor: float | None) ->
         f"its change of the weights is {change / usual.size:.4g} times {usual.words} "
         f"(federation.outlier_factor: {factor:g})"
     )
-
-
-def norm_of(arrays: Iterable[np.ndarray]) -> float:
-    """Return the L2 norm of arrays together, of which one is in memory at a time."""
-    return math.sqrt(math.fsum(s for array in arrays for s in _squares(array)))
-
-
-def _squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
-    """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
-
-    In float64, where neither a square nor a difference of float32 overflows. Their exact sum
-    (`math.fsum`) is the same in whatever order tensors come: a checkpoint keeps another one.
-    """
-    flat = array.reshape(-1)
-    for start in range(0, flat.size, _PIECE):
-        piece = flat[start : start + _PIECE].astype(np.float64)
-        if centre is not None:
-            piece -= centre.reshape(-1)[start : start + _PIECE]
-        yield float(np.square(piece, out=piece).sum())

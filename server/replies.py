@@ -11,6 +11,7 @@ from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
 from fedcl.moments.grid import node_count
 from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.norms import norm_of
 from fedcl.release import (
     EvaluationErrors,
     EvaluationSums,
@@ -28,7 +29,6 @@ from fedcl.summed import Shapes, besides_terms
 from fedcl.wire.orders import Instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release
-from server.outliers import norm_of
 
 MOST_PARTICIPANTS = 1_000_000
 

@@ -33,7 +33,7 @@ class _InTraining:
     Attributes:
         network: As it was received, or as the last stretch left it.
         optimizer: Over its parameters.
-        received: The parameters that the round began from.
+        received: The parameters that the round began from, where FedProx compares with them.
         done: By the stretches before.
     """
 
@@ -144,7 +144,8 @@ def _begin(site: Site, order: Instruction) -> _InTraining:
     memory = site.memory.optimizer.before(order.round)
     if memory:
         restore_optimizer(optimizer, memory)
-    received = tuple(p.detach().clone() for p in network.parameters())
+    compared = isinstance(site.config.federation.rule, FedProx)
+    received = tuple(p.detach().clone() for p in network.parameters() if compared)
     return _InTraining(network, optimizer, received, Trained(site.participants, 0, {}, 0.0))
 
 

@@ -49,7 +49,7 @@ def of_representations(
         features: To fit on and to test on, each (participant, dim).
         labels: The same, each (participant,); participants with an empty one are left out.
         seed: Names the order of the fit.
-        jobs: Processes; the result does not depend on it.
+        jobs: Threads; the result does not depend on it.
     """
     known = [label != "" for label in labels]
     (train, test), (fitted, true) = (

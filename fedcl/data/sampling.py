@@ -1,5 +1,6 @@
 """One pass over a site: shuffled batches of scans, read ahead of the arithmetic."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +8,9 @@ import numpy as np
 import torch
 
 from fedcl.data.cohort import Cohort, Rows
+
+_SMALL = 2**22
+"""Bytes of a batch that is read where it is used: to hand it to a thread would take longer."""
 
 
 def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Generator) -> list[Rows]:
@@ -24,7 +28,7 @@ def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Genera
 def read_ahead(
     cohort: Cohort, batches: Sequence[Rows], *, device: torch.device
 ) -> Iterator[tuple[Rows, torch.Tensor]]:
-    """Yield (rows, arrays on `device`); the next batch is read while this one is used.
+    """Yield (rows, arrays on `device`); the next batch is read while this one is used, if large.
 
     On a GPU the arrays come from pinned memory and are copied without blocking.
     """
@@ -34,6 +38,10 @@ def read_ahead(
         return arrays.pin_memory() if device.type == "cuda" else arrays
 
     if not batches:
+        return
+    if 4 * max(map(len, batches)) * math.prod(cohort.shape) <= _SMALL:
+        for rows in batches:
+            yield rows, read(rows).to(device, non_blocking=True)
         return
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = reader.submit(read, batches[0])

@@ -70,7 +70,7 @@ def challenge(
         external: Participants of unseen sites.
         bootstrap: Resamples for the intervals; 0 for none.
         seed: Names the resamples and saga's order.
-        jobs: Processes; the result does not depend on it.
+        jobs: Threads; the result does not depend on it.
     """
     age_probe = fit_age(train.features, train.ages, jobs=jobs)
     tests = {"internal": internal, "external": external}

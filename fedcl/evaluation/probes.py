@@ -9,9 +9,11 @@ import warnings
 from typing import Any
 
 import numpy as np
+from joblib import parallel_config
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_limits
 
 from fedcl.errors import DataError
 from fedcl.evaluation.challenge_rules import FOLDS as FOLDS
@@ -24,7 +26,7 @@ def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:
     Args:
         features: (participants, dim).
         ages: Years, (participants,).
-        jobs: Processes for the grid; the result does not depend on it.
+        jobs: Threads for the grid; the result does not depend on it.
 
     Raises:
         DataError: fewer participants than folds.
@@ -40,7 +42,7 @@ def fit_age(features: np.ndarray, ages: np.ndarray, *, jobs: int = 1) -> Any:
         warnings.filterwarnings("ignore", message="R.2 score is not well-defined")
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")
         # In float32 the smallest alpha leaves the normal equations ill-conditioned.
-        return search.fit(features.astype(np.float64), ages)
+        return _searched(search, features.astype(np.float64), ages)
 
 
 def can_fit_site(sites: np.ndarray) -> bool:
@@ -60,7 +62,7 @@ def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: in
     Args:
         features: (participants, dim).
         sites: Labels, (participants,).
-        jobs: Processes for the grid; the result does not depend on it.
+        jobs: Threads for the grid; the result does not depend on it.
         seed: saga visits participants in random order.
 
     Raises:
@@ -81,7 +83,16 @@ def fit_site(features: np.ndarray, sites: np.ndarray, *, jobs: int = 1, seed: in
         warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
         warnings.filterwarnings("ignore", message="A single label was found in 'y_true'")
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than")
-        return search.fit(features, sites)
+        return _searched(search, features, sites)
+
+
+def _searched(search: GridSearchCV, features: np.ndarray, targets: np.ndarray) -> Any:
+    """Fit in threads: the solvers let go of Python's lock, and a process would import for seconds.
+
+    One thread of BLAS each: small products gain nothing from more.
+    """
+    with parallel_config(backend="threading"), threadpool_limits(1, user_api="blas"):
+        return search.fit(features, targets)
 
 
 def balanced_accuracy(correct: np.ndarray, sites: np.ndarray) -> float:

@@ -5,18 +5,25 @@ https://arxiv.org/abs/2102.07623
 """
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedcl.config.experiment import Config
 from fedcl.config.federation import FedBN
 from fedcl.errors import RunError
 from fedcl.models.norm import NORMALISATION_LAYERS
 
+Names = tuple[str, ...]
 
-def travelling(network: nn.Module, *, keep_norm: bool) -> tuple[str, ...]:
+# A simulation asks thousands of times, and a network keeps its layers: they are walked once.
+_known: "WeakKeyDictionary[nn.Module, dict[bool, Names]]" = WeakKeyDictionary()
+
+
+def travelling(network: nn.Module, *, keep_norm: bool) -> Names:
     """Return the names of the tensors that travel, in the network's own order.
 
     All parameters and buffers of floating point do. The batch counter of batch normalisation is a
@@ -26,6 +33,13 @@ def travelling(network: nn.Module, *, keep_norm: bool) -> tuple[str, ...]:
         network: The network of the experiment.
         keep_norm: FedBN: the parameters and statistics of normalisation layers stay at the site.
     """
+    known = _known.setdefault(network, {})
+    if keep_norm not in known:
+        known[keep_norm] = _walked(network, keep_norm=keep_norm)
+    return known[keep_norm]
+
+
+def _walked(network: nn.Module, *, keep_norm: bool) -> Names:
     staying = {
         name
         for name, module in network.named_modules()
@@ -38,7 +52,7 @@ def travelling(network: nn.Module, *, keep_norm: bool) -> tuple[str, ...]:
     )
 
 
-def travelling_names(network: nn.Module, config: Config) -> tuple[str, ...]:
+def travelling_names(network: nn.Module, config: Config) -> Names:
     """Return the names of the tensors that travel under the experiment's aggregation rule."""
     return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
 
@@ -49,12 +63,8 @@ def read_state(network: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray
     Raises:
         RunError: a tensor that the network does not have.
     """
-    tensors = network.state_dict()
-    for name in names:
-        if name not in tensors:
-            raise RunError(f"{name}: this network has no such tensor")
     return {
-        name: tensors[name].to("cpu", torch.float32, copy=True).contiguous().numpy()
+        name: _tensor(network, name).to("cpu", torch.float32, copy=True).contiguous().numpy()
         for name in names
     }
 
@@ -69,22 +79,31 @@ def write_state(network: nn.Module, state: Mapping[str, np.ndarray]) -> None:
     Raises:
         RunError: the first tensor that is missing, unknown or of another shape.
     """
-    tensors = network.state_dict()
-    expected = set(travelling(network, keep_norm=True))
-    if not state.keys() <= expected:
-        expected = set(travelling(network, keep_norm=False))
-    for name in state:
-        if name not in expected:
-            raise RunError(f"{name}: this network has no such travelling tensor")
-    for name in tensors:
-        if name in expected and name not in state:
+    names = travelling(network, keep_norm=True)
+    if not state.keys() <= set(names):
+        names = travelling(network, keep_norm=False)
+    if unknown := [name for name in state if name not in names]:
+        raise RunError(f"{unknown[0]}: this network has no such travelling tensor")
+    for name in names:
+        if name not in state:
             raise RunError(f"{name}: missing from the weights; they belong to another network")
-    for name, array in state.items():
-        if array.shape != tuple(tensors[name].shape):
+    tensors = {name: _tensor(network, name) for name in names}
+    for name, tensor in tensors.items():
+        if state[name].shape != tuple(tensor.shape):
             raise RunError(
-                f"{name}: expected shape {tuple(tensors[name].shape)}, found {array.shape}; "
+                f"{name}: expected shape {tuple(tensor.shape)}, found {state[name].shape}; "
                 "the weights belong to another network"
             )
-    for name, array in state.items():
-        # torch.tensor copies, so that a read-only array raises no warning.
-        tensors[name].copy_(torch.tensor(array))
+    for name, tensor in tensors.items():
+        if tensor.device.type == "cpu":
+            np.copyto(tensor.numpy(), state[name])  # one copy, from read-only arrays too
+        else:
+            tensor.copy_(torch.tensor(state[name]))
+
+
+def _tensor(network: nn.Module, name: str) -> Tensor:
+    try:
+        tensor: Tensor = attrgetter(name)(network)
+    except AttributeError:
+        raise RunError(f"{name}: this network has no such tensor") from None
+    return tensor.detach()

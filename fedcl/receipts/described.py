@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedcl.header import Header, header_bytes
+from fedcl.norms import norm_of
 from fedcl.receipts.line import ArraySent, Noise, Receipt, Spent, said
 from fedcl.release import (
     REFUSALS,
@@ -107,8 +108,7 @@ def _types(release: Release) -> tuple[type[np.generic], ...]:
 def _sent(name: str, array: np.ndarray, *, masked: bool) -> ArraySent:
     norm = None
     if not masked:
-        # As float64, since squares of float32 overflow far below what an array may hold.
-        norm = said(float(f"{np.linalg.norm(array.astype(np.float64).ravel()):.6g}"))
+        norm = said(float(f"{norm_of([array]):.6g}"))
     return ArraySent(
         name=name, shape=array.shape, dtype=array.dtype.name, bytes=array.nbytes, norm=norm
     )

@@ -1,12 +1,13 @@
 """now.json: written whole, seldom, and at the end of a round always."""
 
 import json
+import math
 from datetime import UTC, datetime
 
 import pytest
 
 from fedcl.wire.orders import GRADIENT, INTRODUCE, MOMENTS, SUM, TRAIN
-from server.now import EVERY_S, Now
+from server.now import EVERY_S, SHARE, Now
 from server.record import SILENT, RoundRecord
 
 
@@ -18,6 +19,7 @@ def file(tmp_path):
 @pytest.fixture
 def often(monkeypatch):
     monkeypatch.setattr("server.now.EVERY_S", 0.0)
+    monkeypatch.setattr("server.now.SHARE", math.inf)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
     clock = [0.0]
     monkeypatch.setattr("server.now.time.monotonic", lambda: clock[0])
     written = []
-    monkeypatch.setattr("server.now.write_json", lambda _, state: written.append(state))
+    monkeypatch.setattr("server.now.write_text", lambda _, state: written.append(state))
     now = Now(file, 1)
     now.ask(TRAIN, [str(site) for site in range(1000)])
     for site in range(1000):
@@ -121,6 +123,24 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
         clock[0] += EVERY_S
         now.look()
     assert len(written) <= 10 / EVERY_S + 2  # nothing new, nothing written
+
+
+def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch):
+    clock, cost = [0.0], 3.0
+    monkeypatch.setattr("server.now.time.monotonic", lambda: clock[0])
+    written = []
+
+    def slowly(_, state):
+        clock[0] += cost
+        written.append(state)
+
+    monkeypatch.setattr("server.now.write_text", slowly)
+    now = Now(file, 1)
+    for site in range(10_000):
+        clock[0] += 0.1
+        now.hear(str(site), 1)
+    assert 2 < len(written)
+    assert cost * len(written) <= 2 * SHARE * clock[0]
 
 
 def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.outliers import Usual, change_of, norm_of, outlier_problem, usual_change
+from fedcl.norms import norm_of
+from server.outliers import Usual, change_of, outlier_problem, usual_change
 
 TRAINABLE = frozenset({"a.weight", "b", "elsewhere"})
 
