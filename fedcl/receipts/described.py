@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fedcl.compression.codec import values_in
 from fedcl.header import Header, header_bytes
-from fedcl.receipts.line import ArraySent, Noise, Receipt, Spent, said
+from fedcl.receipts.line import ArraySent, Noise, Receipt, Said, Spent, said
 from fedcl.release import (
     REFUSALS,
     EvaluationErrors,
@@ -16,6 +17,7 @@ from fedcl.release import (
     Refusal,
     Release,
     State,
+    Update,
     arrays_of,
     moments_of,
 )
@@ -74,7 +76,16 @@ def describe(
         run=run,
         config_sha256=config_sha256,
         participants=getattr(release, "participants", None),
-        arrays=tuple(_sent(name, array, masked=masked) for name, array in arrays.items()),
+        arrays=tuple(
+            ArraySent(
+                name=name,
+                shape=array.shape,
+                dtype=array.dtype.name,
+                bytes=array.nbytes,
+                norm=None if masked else _norm(_stands_for(array, release)),
+            )
+            for name, array in arrays.items()
+        ),
         header=_listed(header),
         header_bytes=size,
         bytes=size + sum(array.nbytes for array in arrays.values()),
@@ -100,18 +111,24 @@ def _types(release: Release) -> tuple[type[np.generic], ...]:
             return (np.float64,)
         case MaskedInput():
             return (np.uint32, np.uint64)
+        case Update(change="bfloat16" | "int8"):
+            return (np.float32, np.uint8)
         case _:
             return (np.float32,)
 
 
-def _sent(name: str, array: np.ndarray, *, masked: bool) -> ArraySent:
-    norm = None
-    if not masked:
-        # As float64, since squares of float32 overflow far below what an array may hold.
-        norm = said(float(f"{np.linalg.norm(array.astype(np.float64).ravel()):.6g}"))
-    return ArraySent(
-        name=name, shape=array.shape, dtype=array.dtype.name, bytes=array.nbytes, norm=norm
-    )
+def _stands_for(array: np.ndarray, release: Release) -> np.ndarray:
+    """Return the values of an array that may be encoded."""
+    match release:
+        case Update(change="bfloat16" | "int8" as codec) if array.dtype == np.uint8:
+            return values_in(array, codec)
+        case _:
+            return array
+
+
+def _norm(array: np.ndarray) -> Said:
+    # As float64, since squares of float32 overflow far below what an array may hold.
+    return said(float(f"{np.linalg.norm(array.astype(np.float64).ravel()):.6g}"))
 
 
 def _listed(header: Header) -> dict[str, Any]:
