@@ -25,7 +25,7 @@ PER_SITE, FEATURES = 4, 16
 
 
 def write_cohort(folder: Path, sites: int) -> None:
-    """Write participants and features; every site trains, the last participant of each is a test."""
+    """Write participants and features; every participant trains."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(3)
     rows = sites * PER_SITE

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.config.compression import Codec
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.moments.private import PrivateSums
@@ -115,12 +116,14 @@ class Update:
         site: Its label.
         round: The round it answers.
         participants: Training participants behind the update.
-        weights: The travelling tensors after training.
+        weights: The travelling tensors after training; of kernels and matrices the change, where
+            `change` says so.
         terms: Of the loss and of every term of the objective; none where the weights are private.
         steps: Optimiser steps taken.
         seconds: Wall-clock time of the training.
         moments: Of the training participants under the weights received, where they travel with
             the update; float32.
+        change: How the change is encoded (none: float32; else bytes); None: the weights themselves.
     """
 
     site: str
@@ -131,6 +134,7 @@ class Update:
     steps: int
     seconds: float
     moments: NodeSums | None = None
+    change: Codec | None = None
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def release_header(release: Release) -> Header:
                 "skipped": [term.skipped for term in release.terms.values()],
                 "steps": release.steps,
                 "seconds": release.seconds,
+                **({} if release.change is None else {"change": release.change}),
             }
         case EvaluationSums():
             return {

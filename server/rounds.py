@@ -28,6 +28,7 @@ from fedcl.weighting import site_weight
 from fedcl.wire.orders import TRAIN, Instruction
 from server import rules
 from server.central import steps_together
+from server.changes import with_weights
 from server.evaluation import Evaluations
 from server.moments import Collected, ask_for_moments
 from server.now import Now
@@ -105,7 +106,9 @@ def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     no_memory: State = {}
     moments = config.objective.moments
     entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
-    order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared)
+    compression = config.federation.compression
+    codec = "none" if compression is None else compression.weights
+    order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared, codec=codec)
     private = config.objective.private_moments
     released = checkpoint.released
     if private is not None:
@@ -203,7 +206,7 @@ def tour(going: Round, order: Instruction) -> State:
     """Pass the weights from site to site; a site that fails is passed over."""
     weights = order.weights
     for label in going.record.asked:
-        step = Instruction(order.round, order.config_text, weights)
+        step = Instruction(order.round, order.config_text, weights, codec=order.codec)
         for update, _ in updates(going, (label,), step, Collected(going.config)):
             weights = update
     return weights
@@ -211,7 +214,8 @@ def tour(going: Round, order: Instruction) -> State:
 
 def accept(reply: Message, going: Round, site: str, order: Instruction) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
-    answer, config, introduction = read_answer(reply), going.config, going.introduction(site)
+    config, introduction = going.config, going.introduction(site)
+    answer = with_weights(read_answer(reply), order, config.federation.compression)
     private = config.privacy.mode == "participant"
     problem = update_problem(answer, introduction, order, private=private)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None

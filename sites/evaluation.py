@@ -20,8 +20,8 @@ from fedcl.evaluation.summed_probes import Held, errors_of_site
 from fedcl.models.network import Network
 from fedcl.release import EvaluationErrors, EvaluationSums
 from fedcl.wire.orders import Instruction
+from sites.received import held, weights_received
 from sites.site import Site, network_of, received_network, staying_names
-from sites.training import held
 
 KINDS = ("representation", "embedding")
 """In the order that the network returns them."""
@@ -86,7 +86,7 @@ def _settings(site: Site, order: Instruction) -> FromSums:
 
 
 def _network(site: Site, order: Instruction) -> Network:
-    weights = order.weights or held(site.config).take(order.held)
+    weights = weights_received(site, order)
     template, _ = network_of(site.config, site.cohort.shape)
     after = order.round + 1
     if staying_names(template, site.config) and not site.memory.tensors.before(after):

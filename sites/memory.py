@@ -84,6 +84,7 @@ class SiteMemory:
         optimizer: The optimiser's state.
         midway: The network inside a round whose moments are refreshed, and what was done so far.
         midway_optimizer: The optimiser's state there.
+        residual: What the rounding of the last change lost, where changes are compressed.
         charges: How many lines the privacy ledger had, and the last step taken.
         sums: The secure sum under way.
         receipts: Of what left the site in a simulation; between institutions a site keeps one
@@ -97,6 +98,7 @@ class SiteMemory:
         self.optimizer = Versions(folder / "optimizer")
         self.midway = Versions(folder / "midway")
         self.midway_optimizer = Versions(folder / "midway-optimizer")
+        self.residual = Versions(folder / "residual")
         self.charges = Versions(folder / "charges")
         self.sums = SumMemory(folder / "sums")
         # A simulation does not wait for the disk 64 times a round.

@@ -16,6 +16,7 @@ from fedcl.release import PrivateMomentShare
 from fedcl.site_moments import embedded
 from fedcl.wire.orders import Instruction
 from sites.payment import pay_release
+from sites.received import weights_received
 from sites.site import Site, received_network
 
 
@@ -34,7 +35,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
     assert settings is not None
     assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
     entropy = pay_release(site, privacy, order.round)
-    network = received_network(site, order.weights, order.round)
+    network = received_network(site, weights_received(site, order), order.round)
     found = [batch.cpu() for batch in embedded(network, site.cohort, site.rows, config)]
     names = [axis.covariate for axis in settings.grid]
     known = site.cohort.known_of(site.rows, names)

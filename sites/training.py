@@ -1,12 +1,12 @@
 """A site's local round: whole, or in stretches between which the sites exchange moments."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from fedcl.config.experiment import Config
+from fedcl.compression.state import encode_change
 from fedcl.config.federation import FedProx
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import RunError
@@ -17,10 +17,10 @@ from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.private_round import private_round
 from fedcl.release import MomentShare, State, TermSum, Update
 from fedcl.wire.orders import Instruction
-from sites.held import HeldWeights
 from sites.moments import remembered_moments, snapshot
 from sites.payment import pay
 from sites.private_moments import frozen
+from sites.received import held, weights_received
 from sites.site import Site, received_network, staying_names
 
 _TERM = "term/"
@@ -33,12 +33,14 @@ class _InTraining:
     Attributes:
         network: As it was received, or as the last stretch left it.
         optimizer: Over its parameters.
+        weights: The travelling tensors that the round began from.
         received: The parameters that the round began from, where FedProx compares with them.
         done: By the stretches before.
     """
 
     network: Network
     optimizer: torch.optim.Optimizer
+    weights: State
     received: tuple[torch.Tensor, ...]
     done: Trained
 
@@ -54,7 +56,7 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
     started = time.perf_counter()
     if order.stretch == 0:
         held(site.config).put(order.held, order.weights)
-        network = received_network(site, order.weights, order.round)
+        network = received_network(site, weights_received(site, order), order.round)
     else:
         work, done = _train_stretch(site, order)
         network = work.network
@@ -71,9 +73,10 @@ def train(site: Site, order: Instruction) -> Update:
         FedclError: the weights do not fit the encoder, or the memory cannot be read.
     """
     config, settings = site.config, site.config.objective.moments
+    compression = config.federation.compression
     moments = None
     if settings is not None and not settings.fresh:
-        network = received_network(site, order.weights, order.round)
+        network = received_network(site, weights_received(site, order), order.round)
         moments = remembered_moments(site, network, order.round)
     work, trained = _train_stretch(site, order)
     staying = staying_names(work.network, config)
@@ -85,17 +88,27 @@ def train(site: Site, order: Instruction) -> Update:
         site=site.label,
         round=order.round,
         participants=trained.participants,
-        weights=read_state(work.network, travelling_names(work.network, config)),
+        weights=_sent(site, order, work),
         terms=trained.terms,
         steps=trained.steps,
         seconds=trained.seconds,
         moments=moments,
+        change=None if compression is None else compression.updates,
     )
 
 
-def held(config: Config) -> HeldWeights:
-    """Return where weights are held from one message of a round to the next."""
-    return HeldWeights(config.output.path / "held")
+def _sent(site: Site, order: Instruction, work: _InTraining) -> State:
+    """The weights after training, or their change with what the last rounding lost."""
+    config = site.config
+    trained = read_state(work.network, travelling_names(work.network, config))
+    compression = config.federation.compression
+    if compression is None:
+        return trained
+    before = site.memory.residual.before(order.round)
+    sent, residual = encode_change(trained, work.weights, before, compression.updates)
+    if residual:
+        site.memory.residual.write(order.round, residual)
+    return sent
 
 
 def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trained]:
@@ -139,14 +152,17 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trained
 
 def _begin(site: Site, order: Instruction) -> _InTraining:
     """The network as received, and a new optimiser or the one that stayed."""
-    network = received_network(site, _weights(site, order), order.round)
+    weights = weights_received(site, order)
+    network = received_network(site, weights, order.round)
     optimizer = build_optimizer(network, site.config.local, round_number=order.round)
     memory = site.memory.optimizer.before(order.round)
     if memory:
         restore_optimizer(optimizer, memory)
     compared = isinstance(site.config.federation.rule, FedProx)
     received = tuple(p.detach().clone() for p in network.parameters() if compared)
-    return _InTraining(network, optimizer, received, Trained(site.participants, 0, {}, 0.0))
+    return _InTraining(
+        network, optimizer, weights, received, Trained(site.participants, 0, {}, 0.0)
+    )
 
 
 def _midway(site: Site, order: Instruction) -> _InTraining:
@@ -162,7 +178,7 @@ def _midway(site: Site, order: Instruction) -> _InTraining:
     steps, seconds = numbers[1].tolist()
     sums = {name.removeprefix(_TERM): TermSum.of(*three.tolist()) for name, three in terms.items()}
     done = Trained(site.participants, int(steps), sums, seconds)
-    return _InTraining(begun.network, begun.optimizer, begun.received, done)
+    return replace(begun, done=done)
 
 
 def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: Trained) -> None:
@@ -173,7 +189,3 @@ def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: Tr
         state[_TERM + name] = np.array([term.total, term.count, term.skipped], dtype=np.float64)
     site.memory.midway_optimizer.write(order.round, optimizer_state(work.optimizer))
     site.memory.midway.write(order.round, state)
-
-
-def _weights(site: Site, order: Instruction) -> State:
-    return order.weights or held(site.config).take(order.held)

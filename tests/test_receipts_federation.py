@@ -78,10 +78,18 @@ def trees(folder):
     central = central_private_tree(folder, participants=11)
     moments = with_values(central, objective__private_moments=PRIVATE_MOMENTS)
     both = {**moments, "secure_sum": secure["secure_sum"]}
-    return {"plain": plain, "secure": secure, "central": moments, "both": both}
+    compression = {"weights": "bfloat16", "updates": "int8"}
+    rounded = with_values(plain, federation__compression=compression)
+    return {
+        "plain": plain,
+        "secure": secure,
+        "central": moments,
+        "both": both,
+        "rounded": rounded,
+    }
 
 
-@pytest.mark.parametrize("name", ["plain", "secure", "central", "both"])
+@pytest.mark.parametrize("name", ["plain", "secure", "central", "both", "rounded"])
 def test_receipts_hold_every_byte_that_the_wire_carried(cohort, name):
     config = config_of(trees(cohort)[name])
     left = {}

@@ -20,6 +20,7 @@ from fedcl.config.network import Encoder, Projector
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
 from fedcl.config.promises import (
+    require_compression_applies,
     require_evaluation_keeps_promises,
     require_privacy_is_true,
     require_sums_suffice,
@@ -141,6 +142,8 @@ class Config(Section):
             local=self.local,
             federation=self.federation,
         )
+        if self.federation.compression is not None:
+            require_compression_applies(self.privacy, secure=self.secure_sum is not None)
         if self.evaluation.from_sums is not None:
             require_evaluation_keeps_promises(self.privacy, secure=self.secure_sum is not None)
         if self.secure_sum is not None:

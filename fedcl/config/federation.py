@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fedcl.config.compression import Compression
 from fedcl.config.section import Count, NonNegative, Positive, Probability, Section
 
 
@@ -126,3 +127,5 @@ class Federation(Section):
     """An update whose change of the weights (L2 norm over the trainable tensors) is more than so
     many times the median change of the last round, or in the first round than the norm of the
     weights themselves, is left out of the round; null: none is."""
+    compression: Compression | None = None
+    """How the weights travel in fewer bytes; null: in float32, bit for bit."""

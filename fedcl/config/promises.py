@@ -155,6 +155,34 @@ def _require_site_privacy_is_true(objective: Objective, federation: Federation) 
         )
 
 
+def require_compression_applies(privacy: Privacy, *, secure: bool) -> None:
+    """Refuse to compress what is no change of the weights that one site sends by itself.
+
+    With the other modes of privacy it changes no epsilon. A site's own noise is in its weights
+    before they are rounded, and what rounding lost is a function of them; the server clips a site's
+    change after it was decoded, so that it bounds whatever the site has sent.
+
+    Args:
+        privacy: Of the experiment.
+        secure: Whether the sites' updates enter a secure sum.
+
+    Raises:
+        ValueError: which key, why, and what to use.
+    """
+    if isinstance(privacy, CentralPrivacy):
+        raise ValueError(
+            "federation.compression: encodes changes of the weights, and with privacy.mode: "
+            "participant_central sites send gradients with their share of the noise, which is true "
+            "of their exact sum only; use null"
+        )
+    if secure:
+        raise ValueError(
+            "federation.compression: a secure sum adds whole numbers on a grid of its own "
+            "(secure_sum.word_bits, secure_sum.fraction_bits), and bytes that were encoded do not "
+            "add up; use null, or secure_sum: null"
+        )
+
+
 def require_evaluation_keeps_promises(privacy: Privacy, *, secure: bool) -> None:
     """Refuse to evaluate from sums where they would say what the training does not.
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fedcl.compression.codec import values_in
 from fedcl.header import Header, header_bytes
 from fedcl.norms import norm_of
-from fedcl.receipts.line import ArraySent, Noise, Receipt, Spent, said
+from fedcl.receipts.line import ArraySent, Noise, Receipt, Said, Spent, said
 from fedcl.release import (
     REFUSALS,
     EvaluationErrors,
@@ -17,6 +18,7 @@ from fedcl.release import (
     Refusal,
     Release,
     State,
+    Update,
     arrays_of,
     moments_of,
 )
@@ -75,7 +77,16 @@ def describe(
         run=run,
         config_sha256=config_sha256,
         participants=getattr(release, "participants", None),
-        arrays=tuple(_sent(name, array, masked=masked) for name, array in arrays.items()),
+        arrays=tuple(
+            ArraySent(
+                name=name,
+                shape=array.shape,
+                dtype=array.dtype.name,
+                bytes=array.nbytes,
+                norm=None if masked else _norm(_stands_for(array, release)),
+            )
+            for name, array in arrays.items()
+        ),
         header=_listed(header),
         header_bytes=size,
         bytes=size + sum(array.nbytes for array in arrays.values()),
@@ -101,17 +112,23 @@ def _types(release: Release) -> tuple[type[np.generic], ...]:
             return (np.float64,)
         case MaskedInput():
             return (np.uint32, np.uint64)
+        case Update(change="bfloat16" | "int8"):
+            return (np.float32, np.uint8)
         case _:
             return (np.float32,)
 
 
-def _sent(name: str, array: np.ndarray, *, masked: bool) -> ArraySent:
-    norm = None
-    if not masked:
-        norm = said(float(f"{norm_of([array]):.6g}"))
-    return ArraySent(
-        name=name, shape=array.shape, dtype=array.dtype.name, bytes=array.nbytes, norm=norm
-    )
+def _stands_for(array: np.ndarray, release: Release) -> np.ndarray:
+    """Return the values of an array that may be encoded."""
+    match release:
+        case Update(change="bfloat16" | "int8" as codec) if array.dtype == np.uint8:
+            return values_in(array, codec)
+        case _:
+            return array
+
+
+def _norm(array: np.ndarray) -> Said:
+    return said(float(f"{norm_of([array]):.6g}"))
 
 
 def _listed(header: Header) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, RecordDict
 
+from fedcl.compression.state import encode_state
+from fedcl.config.compression import Codec
 from fedcl.config.text import text_digest
 from fedcl.evaluation.summed_probes import SumProbes
 from fedcl.header import Header, WireError, get, get_list
@@ -22,6 +24,7 @@ from fedcl.wire.records import (
     header_of,
     node_sums_in,
     private_sums_in,
+    read_codec,
     record_of,
 )
 
@@ -55,6 +58,7 @@ class Instruction:
         round: Counts from 1; 0 for the introduction.
         config_text: The resolved experiment.
         weights: The travelling tensors; empty for the introduction, and where the site holds them.
+            The site reads them as they travelled.
         held: Names the weights that a site holds from the question for its moments to the training
             of the same round, so that they travel once; "" where it need not.
         stretch: Which part of the local round to train, or which step that all sites take together,
@@ -64,6 +68,7 @@ class Instruction:
         released: Moments with noise, as released; None without.
         invitation: To the secure sum that the answer enters; None where it is said in the clear.
         probes: By kind of features, for the errors of test participants; none otherwise.
+        codec: How kernels and matrices travel among the weights, those held too.
     """
 
     round: int
@@ -76,6 +81,7 @@ class Instruction:
     released: ReleasedMoments | None = None
     invitation: Invitation | None = None
     probes: dict[str, SumProbes] = field(default_factory=dict)
+    codec: Codec = "none"
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,23 @@ class SumQuestion:
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
-    """Return the record of an instruction; build it once per round and `fresh_copy` it per site."""
+    """Return the record of an instruction; build it once per round and `fresh_copy` it per site.
+
+    Raises:
+        CodecError: weights that cannot be encoded as it asks.
+    """
     header = _headed(instruction.round, instruction.config_text)
     header |= {"held": instruction.held, "stretch": instruction.stretch}
+    weights = encode_state(instruction.weights, instruction.codec)
+    if instruction.codec != "none":
+        header["codec"] = instruction.codec
     if instruction.invitation is not None:
         header["attempt"] = instruction.invitation.attempt
         header["invited"] = list(instruction.invitation.sites)
     shared, released = instruction.shared, instruction.released
     if instruction.probes:
         header["probe_sites"] = list(next(iter(instruction.probes.values())).site.labels)
-        record = record_of(header, instruction.weights)
+        record = record_of(header, weights)
         record[PROBE_ARRAYS] = encoded(probe_arrays(instruction.probes))
         return record
     if instruction.slots:
@@ -116,18 +129,18 @@ def encode_instruction(instruction: Instruction) -> RecordDict:
             "released_slots": list(released.slots),
             "released_sizes": list(released.sizes),
         }
-        record = record_of(header, instruction.weights)
+        record = record_of(header, weights)
         record[RELEASED_ARRAYS] = encoded(released.sums.arrays())
         return record
     if shared is None:
-        return record_of(header, instruction.weights)
+        return record_of(header, weights)
     header |= {"moments_round": shared.round, "moments_sites": list(shared.sites)}
     parts = {
         f"{number}.{name}": array
         for number, part in enumerate(shared.parts)
         for name, array in part.arrays().items()
     }
-    return record_of(header, instruction.weights, parts)
+    return record_of(header, weights, parts)
 
 
 def decode_instruction(record: RecordDict) -> Instruction:
@@ -153,6 +166,7 @@ def decode_instruction(record: RecordDict) -> Instruction:
         _released(record, header),
         invitation,
         _probes(record, header),
+        read_codec(header, "codec") or "none",
     )
 
 

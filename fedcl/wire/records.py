@@ -1,8 +1,11 @@
 """Flower records: a header, and arrays as raw little-endian bytes, never as pickles."""
 
+from typing import get_args
+
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
+from fedcl.config.compression import Codec
 from fedcl.header import Header, WireError, header_bytes
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
@@ -15,6 +18,7 @@ PROBE_ARRAYS = "probes"
 _ARRAYS = "arrays"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {
+    "uint8": np.dtype("u1"),
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
     "uint32": np.dtype("<u4"),
@@ -91,6 +95,20 @@ def arrays_in(record: RecordDict, name_of_record: str = _ARRAYS) -> State:
         except ValueError:
             raise WireError(f"{name}: {len(array.data)} bytes for shape {array.shape}") from None
     return state
+
+
+def read_codec(header: ConfigRecord, key: str) -> Codec | None:
+    """Return how arrays are encoded; None where the header says nothing of it.
+
+    Raises:
+        WireError: in a way that is not known here.
+    """
+    if key not in header:
+        return None
+    for codec in get_args(Codec):
+        if header[key] == codec:
+            return codec
+    raise WireError(f"{key}: {header[key]!r} is none of {', '.join(get_args(Codec))}")
 
 
 def private_sums_in(arrays: State) -> PrivateSums:

@@ -26,6 +26,7 @@ from fedcl.wire.records import (
     header_of,
     node_sums_in,
     private_sums_in,
+    read_codec,
     record_of,
 )
 
@@ -105,6 +106,7 @@ def decode_release(record: RecordDict) -> Release:
                 steps=get(header, "steps", int),
                 seconds=get(header, "seconds", float),
                 moments=_moments(record),
+                change=read_codec(header, "change"),
             )
         case "evaluation sums" | "evaluation errors":
             return read_evaluation(header, arrays_in(record))

@@ -95,6 +95,11 @@ def federate(config_text: str, settings: tuple[Path, ...]) -> RunFolder:
 EXPERIMENTS = {
     "plain": lambda f: with_values(table_tree(f), local__keep_optimizer=True),
     "moments": lambda f: with_values(table_tree(f), objective__moments=MOMENTS),
+    "rounded": lambda f: with_values(
+        table_tree(f),
+        objective__moments=MOMENTS,
+        federation__compression={"weights": "int8", "updates": "int8"},
+    ),
     "participant": lambda f: private_tree(f, test_seed=5),
     "central": lambda f: with_values(
         central_private_tree(f, test_seed=5), objective__private_moments=PRIVATE_MOMENTS

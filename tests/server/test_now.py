@@ -139,7 +139,7 @@ def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch
     for site in range(10_000):
         clock[0] += 0.1
         now.hear(str(site), 1)
-    assert 2 < len(written)
+    assert len(written) > 2
     assert cost * len(written) <= 2 * SHARE * clock[0]
 
 
