@@ -1,0 +1,215 @@
+"""What `fedcl simulate` adds to a plain PyTorch loop over the same sites and batches.
+
+Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
+volumes), the same network really trained at four sites, and the demonstration's small network
+really trained at 64. Each variant runs in a fresh process; a round's seconds are the median.
+
+    python benchmarks/simulate.py [--rounds 3] [--task NAME ...] [--before CHECKOUT]
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        width: Of the ResNet-18's first stage; 64 has 33.16 million parameters.
+        grid: Of the volumes, voxels.
+        scale: Of the cohort's sites, as a share of OpenBHB's.
+        least: Participants that a site needs to train: with more, fewer sites do.
+        epochs: Passes of a round.
+    """
+
+    width: int
+    grid: tuple[int, int, int]
+    scale: float
+    least: int
+    epochs: int
+
+
+TASKS = {
+    "33 M parameters, 58 sites, one step": Task(64, (8, 9, 8), 0.001, 2, 1),
+    "33 M parameters, 5 sites, trained": Task(64, (24, 29, 24), 0.15, 16, 1),
+    "demo, 58 sites, trained": Task(8, (24, 29, 24), 0.15, 3, 4),
+}
+VARIANTS = {
+    "plain loop": (0, None),
+    "1 worker": (1, None),
+    "2 workers": (2, None),
+    "1 worker, moments one round stale": (1, "stale"),
+    "1 worker, moments asked for first": (1, "fresh"),
+}
+
+
+def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str | None) -> str:
+    """Return the configuration; plain SGD, so that the optimiser's memory hides nothing."""
+    tree = yaml.safe_load((HERE / "configs" / "demo.yaml").read_text())
+    tree["federation"].pop("compression", None)  # a former version may not know it
+    tree["data"] |= {
+        "path": str(folder / f"phantom-{task.scale}"),
+        "scale": task.scale,
+        "grid": list(task.grid),
+    }
+    if task.epochs == 1:
+        tree["views"] = {"kind": "none"}
+    tree["encoder"]["width"] = task.width
+    tree["projector"]["dim"] = 128
+    if moments is not None:
+        axis = {"kind": "spaced", "covariate": "age", "first": 5, "last": 90, "spacing": 5}
+        tree["objective"]["moments"] = {
+            "grid": [axis],
+            "order": 2,
+            "components": "sum",
+            "min_count": 2,
+            "participants": None,
+            "momentum": 0,
+            "fresh": moments == "fresh",
+        }
+    tree["local"] |= {
+        "epochs": task.epochs,
+        "optimizer": {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 0, "momentum": 0},
+        "min_participants": task.least,
+    }
+    tree["federation"]["rounds"] = rounds
+    tree["compute"] |= {"workers": max(workers, 1), "device": "cpu"}
+    tree["evaluation"] = {"every_rounds": None, "bootstrap": 0}
+    tree["output"]["path"] = str(folder / f"run-{workers}-{moments}")
+    return yaml.safe_dump(tree)
+
+
+def plain_loop(config: Any, rounds: int) -> list[float]:
+    """What any researcher would write: no messages, no checks, no checkpoints."""
+    from fedcl.compute import use_threads
+    from fedcl.data.cohort import TRAIN
+    from fedcl.data.open import open_experiment
+    from fedcl.local_round import local_round
+    from fedcl.models.network import build_network
+    from fedcl.models.travelling import read_state, travelling, write_state
+    from fedcl.optimizer import build_optimizer
+    from server.rules import weighted_mean
+
+    use_threads(config.compute)
+    cohort = open_experiment(config)
+    network = build_network(config, cohort.shape, seed=config.seed)
+    names = travelling(network, keep_norm=False)
+    weights = read_state(network, names)
+    least = config.local.min_participants
+    sites = {
+        s: cohort.rows(split=TRAIN, site=s) for s in cohort.training_sites(min_participants=least)
+    }
+    seconds = []
+    for number in range(1, rounds + 1):
+        started = time.perf_counter()
+
+        def updates(weights: Any = weights, number: int = number) -> Any:
+            for site, rows in sites.items():
+                write_state(network, weights)
+                optimizer = build_optimizer(network, config.local, round_number=number)
+                local_round(
+                    network, optimizer, cohort, rows, config, round_number=number, site=site
+                )
+                yield read_state(network, names), float(len(rows))
+
+        weights = weighted_mean(updates())
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def measure(task: Task, variant: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Run a variant in this process."""
+    from fedcl.config.text import parse
+    from fedcl.run_folder import RunFolder
+    from fedcl.simulation import simulate
+
+    workers, moments = VARIANTS[variant]
+    config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
+    traffic = None
+    if workers:
+        simulate(config, sites=64, resume=False)
+        log = RunFolder(config.output.path).read_log()
+        seconds = [record["seconds"] for record in log]
+        # The first round of stale moments has none to send.
+        traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
+    else:
+        seconds = plain_loop(config, rounds)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
+    megabytes = (own + workers * worker) / 1024
+    return {"seconds": seconds, "megabytes": megabytes, "traffic": traffic}
+
+
+def main() -> None:
+    """Print a table per task."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--task", choices=TASKS, nargs="+", default=list(TASKS))
+    parser.add_argument("--before", type=Path, help="a checkout of a former version, to compare")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.variant is not None:
+        task = TASKS[options.task[0]]
+        print(json.dumps(measure(task, options.variant, options.folder, options.rounds)))
+        return
+    codes = {"": HERE} | ({", before": options.before.resolve()} if options.before else {})
+    for task in options.task:
+        print(f"\n**{task}**\n")
+        print("| variant | s/round (median) | ratio | peak memory, GB | GB a round, both ways |")
+        print("|---|---|---|---|---|", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            reference = None
+            for variant in VARIANTS:
+                if VARIANTS[variant][1] is not None and TASKS[task].epochs > 1:
+                    continue
+                for name, code in codes.items():
+                    row, reference = _row(options, task, variant, name, code, folder, reference)
+                    print(row, flush=True)
+
+
+def _row(
+    options: argparse.Namespace,
+    task: str,
+    variant: str,
+    name: str,
+    code: Path,
+    folder: str,
+    reference: float | None,
+) -> tuple[str, float]:
+    command = [sys.executable, __file__, "--task", task, "--variant", variant]
+    command += ["--folder", f"{folder}/{name or 'now'}", "--rounds", str(options.rounds)]
+    environment = os.environ | {"PYTHONPATH": str(code)}
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=code, env=environment
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    median = sorted(found["seconds"])[len(found["seconds"]) // 2]
+    reference = reference or median
+    traffic = found["traffic"]
+    moved = "–"
+    if traffic:
+        total = traffic["bytes"] + traffic["sent_bytes"]
+        moved = f"{total / 1e9:.3g}"
+        if traffic["moments_bytes"]:
+            moved += f", of them moments {100 * traffic['moments_bytes'] / total:.2f} %"
+    told = f"| {variant}{name} | {median:.2f} | {median / reference:.2f}x "
+    return told + f"| {found['megabytes'] / 1024:.2f} | {moved} |", reference
+
+
+if __name__ == "__main__":
+    main()
