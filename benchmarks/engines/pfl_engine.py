@@ -71,11 +71,14 @@ def main() -> None:
     network.train()
     ends = RoundEnds()
     sites = [task.site(number) for number in range(settings.sites)]
+    sizes = {number: len(site) for number, site in enumerate(sites)}
+    # What processes share the work by: it takes a further process each, so only where sites differ
+    # or cannot be dealt out evenly.
+    uneven = len(set(sizes.values())) > 1 or len(sites) % pytorch_ops.distributed.world_size
     data = FederatedDataset(
         _opener(sites, ends.clock),
-        get_user_sampler("minimize_reuse", list(range(settings.sites))),
-        # What processes share the work by.
-        user_id_to_weight={number: len(site) for number, site in enumerate(sites)},
+        get_user_sampler("minimize_reuse", list(sizes)),
+        user_id_to_weight=sizes if uneven else None,
     )
     model = PyTorchModel(
         network, torch.optim.SGD, central_optimizer=torch.optim.SGD(network.parameters(), lr=1.0)
