@@ -103,6 +103,8 @@ class Table:
                 sites = min(sites, self._options.crowded_sites)
             if sites not in self._loops:
                 self._row(PLAIN, sites)
+            if sites not in self._loops:
+                sys.exit("the plain loop failed: there is nothing to compare with")
             if engine is not PLAIN:
                 self._row(engine, sites)
 
@@ -185,9 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=[*KINDS, "both"], default="both")
     parser.add_argument("--sites", type=int, default=64, help="64: the phantom, 58 of which train")
-    parser.add_argument(
-        "--crowded-sites", type=int, default=16, help="most sites of a row where each has a process"
-    )
+    parser.add_argument("--crowded-sites", type=int, default=16, help="of a process each")
     parser.add_argument("--rounds", type=int, default=4, help="at least 2; the first is start-up")
     parser.add_argument("--only", choices=ENGINES, action="append")
     parser.add_argument("--pfl", type=Path, help="the interpreter of an environment with pfl")
