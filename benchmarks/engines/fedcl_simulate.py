@@ -1,0 +1,42 @@
+"""fedcl's own federation: the real apps on the in-process Grid, checks and checkpoints included."""
+
+from pathlib import Path
+from typing import Any
+
+from engines.outcome import Clock, hand_back, options
+from fedcl.config.text import load
+from fedcl.run_folder import RunFolder
+from fedcl.simulation import simulate
+
+
+def main() -> None:
+    """Simulate the experiment that `prepare` kept beside the arrays."""
+    parser = options(__doc__)
+    parser.add_argument("--workers", type=int, required=True)
+    chosen = parser.parse_args()
+    config = load(chosen.task.folder / "experiment.yaml")
+    output = config.output.model_copy(update={"path": chosen.out / "run"})
+    compute = config.compute.model_copy(update={"workers": chosen.workers})
+    config = config.model_copy(update={"output": output, "compute": compute})
+    clock = Clock()
+    _stamp_checkpoints(clock)
+    simulate(config, sites=chosen.task.settings.nodes, resume=False)
+    last = RunFolder(Path(config.output.path)).load()
+    assert last is not None
+    hand_back(chosen.out, clock.ends, last.weights)
+
+
+def _stamp_checkpoints(clock: Clock) -> None:
+    """A round has ended when its checkpoint is on disk; the one before the first is no round."""
+    save = RunFolder.save
+
+    def stamped(folder: RunFolder, checkpoint: Any, **how: Any) -> None:
+        save(folder, checkpoint, **how)
+        if checkpoint.round:
+            clock.stamp()
+
+    RunFolder.save = stamped  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main()
