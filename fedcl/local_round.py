@@ -129,6 +129,7 @@ def local_round(
                 steps += 1
                 for name, term in loss.terms.items():
                     sums[name] = sums[name] + term if name in sums else term
+    optimizer.zero_grad(set_to_none=True)  # as much memory as the weights, of no more use
 
     return Trained(
         participants=cohort.participants(rows),

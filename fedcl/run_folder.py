@@ -77,6 +77,8 @@ class RunFolder:
         self.now = path / "now.json"
         self.stopped = path / "stopped.json"
         self.evaluation = path / "evaluation.json"
+        # The last round of the log, once this object has made it whole; then it is added to.
+        self._logged: int | None = None
 
     def site_path(self, site: str) -> Path:
         """Return the folder of one site, whatever characters its label holds."""
@@ -164,7 +166,7 @@ class RunFolder:
                     "sizes": list(released.sizes),
                 }
                 write_tensors(folder / "released.safetensors", released.sums.arrays())
-            write_json(folder / "state.json", state)
+            write_text(folder / "state.json", json.dumps(state, allow_nan=False) + "\n")
 
         write_folder(self._checkpoint(checkpoint.round), fill)
         self.write_log(checkpoint)
@@ -175,10 +177,15 @@ class RunFolder:
 
     def write_log(self, checkpoint: Checkpoint) -> None:
         """Make the log end with this checkpoint's round, whatever a killed process left there."""
-        lines = [record for record in self.read_log() if record["round"] < checkpoint.round]
-        if checkpoint.record:
-            lines.append(checkpoint.record)
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in lines))
+        if checkpoint.record and self._logged == checkpoint.round - 1:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(checkpoint.record) + "\n")
+        else:
+            lines = [record for record in self.read_log() if record["round"] < checkpoint.round]
+            if checkpoint.record:
+                lines.append(checkpoint.record)
+            write_text(self.log, "".join(json.dumps(line) + "\n" for line in lines))
+        self._logged = checkpoint.round
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the rounds' records, oldest first; a torn last line is ignored."""

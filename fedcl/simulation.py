@@ -8,7 +8,7 @@ Flower's private names that a Grid of one's own needs are used here and nowhere 
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,13 +118,12 @@ class InProcessGrid(Grid):
             self._pushed.append(message)
         return names
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+    def pull_messages(self, message_ids: Collection[str]) -> Iterable[Message]:
         """Return the reply to the oldest open message: one at a time, to hold few in memory."""
-        wanted = set(message_ids)
         while self._pushed and len(self._running) <= (self._crew.workers if self._crew else 0):
             message = self._pushed.popleft()
             self._running.append((message, self._begin(message)))
-        if not self._running or self._running[0][0].metadata.message_id not in wanted:
+        if not self._running or self._running[0][0].metadata.message_id not in message_ids:
             return []
         message, future = self._running.popleft()
         content = future.result()

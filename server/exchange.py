@@ -46,7 +46,7 @@ def ask(
     last_reply = time.monotonic()
     while open_places:
         heard = False
-        for reply in grid.pull_messages(list(open_places)):
+        for reply in grid.pull_messages(open_places.keys()):
             place = open_places.pop(reply.metadata.reply_to_message_id)
             early[place] = reply
             heard = True

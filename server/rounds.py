@@ -26,6 +26,7 @@ from fedcl.seeds import numpy_generator
 from fedcl.summed import UPDATE, expected_shapes, terms_in, weights_in
 from fedcl.weighting import site_weight
 from fedcl.wire.orders import TRAIN, Instruction
+from fedcl.wire.records import as_sent
 from server import rules
 from server.central import steps_together
 from server.changes import with_weights
@@ -82,6 +83,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             record = RoundRecord(number, asked, now)
             going = Round(grid, roster, config, record, trainable, usual, now)
             checkpoint = play(going, checkpoint, text)
+            checkpoint = replace(checkpoint, weights=as_sent(checkpoint.weights))
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
             evaluations.after(checkpoint)
     except FedclError:

@@ -100,7 +100,8 @@ def train(site: Site, order: Instruction) -> Update:
 def _sent(site: Site, order: Instruction, work: _InTraining) -> State:
     """The weights after training, or their change with what the last rounding lost."""
     config = site.config
-    trained = read_state(work.network, travelling_names(work.network, config))
+    # Encoded before the network trains on: one copy, that of the message.
+    trained = read_state(work.network, travelling_names(work.network, config), copy=False)
     compression = config.federation.compression
     if compression is None:
         return trained

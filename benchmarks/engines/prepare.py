@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from rounds import experiment
+from simulate import TASKS, experiment
 
 from engines.age_network import AgeNetwork
 from engines.task import Settings, Task, Weights
@@ -29,7 +29,7 @@ class Kind:
     Attributes:
         title: What it says above it.
         width: Channels of the encoder's first stage.
-        data: Changes of the section `data` of `rounds.experiment`.
+        data: Changes of the section `data` of `simulate.experiment`.
         local: Changes of the section `local`.
     """
 
@@ -87,9 +87,10 @@ def prepare(folder: Path, kind: Kind, *, sites: int, rounds: int) -> Task:
 
 
 def configured(folder: Path, kind: Kind, *, sites: int, rounds: int) -> Config:
-    """Return the experiment of `benchmarks/rounds.py` with a regression of the age."""
+    """Return the experiment of `benchmarks/simulate.py` with a regression of the age."""
     beside = folder.with_name(folder.name + "-data")
-    tree = yaml.safe_load(resolved(experiment(beside, rounds, 1, None)))
+    task = next(iter(TASKS.values()))
+    tree = yaml.safe_load(experiment(task, beside, rounds, 1, None))
     labels = site_facts().query("n_train > 0")["siteXacq"].tolist()
     if sites < len(labels):
         tree["data"]["sites"] = labels[:sites]

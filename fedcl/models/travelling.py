@@ -57,14 +57,22 @@ def travelling_names(network: nn.Module, config: Config) -> Names:
     return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
 
 
-def read_state(network: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return copies of the named tensors as C-contiguous float32 arrays, in the order of `names`.
+def read_state(
+    network: nn.Module, names: Sequence[str], *, copy: bool = True
+) -> dict[str, np.ndarray]:
+    """Return the named tensors as C-contiguous float32 arrays, in the order of `names`.
+
+    Args:
+        network: Holds them.
+        names: Which.
+        copy: Whether the arrays are the caller's own; without, on a CPU they are the network's
+            memory, to be used before it trains on.
 
     Raises:
         RunError: a tensor that the network does not have.
     """
     return {
-        name: _tensor(network, name).to("cpu", torch.float32, copy=True).contiguous().numpy()
+        name: _tensor(network, name).to("cpu", torch.float32, copy=copy).contiguous().numpy()
         for name in names
     }
 

@@ -61,11 +61,26 @@ def encoded(arrays: State) -> ArrayRecord:
             dtype=array.dtype.name,
             shape=array.shape,
             stype=_RAW,
-            data=array.astype(_DTYPES[array.dtype.name], copy=False).tobytes(),
+            data=_bytes_of(array.astype(_DTYPES[array.dtype.name], copy=False)),
         )
         for name, array in arrays.items()
     }
     return ArrayRecord(encoded)
+
+
+def as_sent(arrays: State) -> State:
+    """Return the arrays over byte strings, which `encoded` then takes without another copy."""
+    return {
+        name: np.frombuffer(_bytes_of(array), array.dtype).reshape(array.shape)
+        for name, array in arrays.items()
+    }
+
+
+def _bytes_of(array: np.ndarray) -> bytes:
+    whole = array.base.base if isinstance(array.base, np.ndarray) else array.base
+    if isinstance(whole, bytes) and len(whole) == array.nbytes and array.flags.c_contiguous:
+        return whole
+    return array.tobytes()
 
 
 def header_of(record: RecordDict) -> ConfigRecord:
