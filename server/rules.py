@@ -28,10 +28,9 @@ def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
             if name not in sums:
                 sums[name] = np.zeros(array.shape)
             _add(sums[name].reshape(-1), array.reshape(-1), weight)
-    return {
-        name: np.divide(sums.pop(name), total, dtype=np.float64).astype(np.float32)
-        for name in list(sums)
-    }
+    for values in sums.values():
+        values /= total
+    return {name: sums.pop(name).astype(np.float32) for name in list(sums)}
 
 
 def _add(total: np.ndarray, values: np.ndarray, weight: float) -> None:
