@@ -91,7 +91,13 @@ def _searched(search: GridSearchCV, features: np.ndarray, targets: np.ndarray) -
 
     One thread of BLAS each: small products gain nothing from more.
     """
-    with parallel_config(backend="threading"), threadpool_limits(1, user_api="blas"):
+    with (
+        # Each of scikit-learn's tasks sets the process's filters anew: between two threads they
+        # can be gone for a moment, and a warning that is to be ignored would be shown.
+        warnings.catch_warnings(record=True),
+        parallel_config(backend="threading"),
+        threadpool_limits(1, user_api="blas"),
+    ):
         return search.fit(features, targets)
 
 
