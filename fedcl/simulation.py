@@ -119,8 +119,12 @@ class InProcessGrid(Grid):
         return names
 
     def pull_messages(self, message_ids: Collection[str]) -> Iterable[Message]:
-        """Return the reply to the oldest open message: one at a time, to hold few in memory."""
-        while self._pushed and len(self._running) <= (self._crew.workers if self._crew else 0):
+        """Return the reply to the oldest open message: one at a time, to hold few in memory.
+
+        The processes of a crew work ahead, or one large site would keep the others waiting; the
+        replies that wait for theirs lie in files.
+        """
+        while self._pushed and len(self._running) < (self._crew.ahead if self._crew else 1):
             message = self._pushed.popleft()
             self._running.append((message, self._begin(message)))
         if not self._running or self._running[0][0].metadata.message_id not in message_ids:
@@ -175,10 +179,13 @@ class Crew:
         pool: The processes.
         workers: How many they are.
         scratch: An empty folder for the files.
+
+    Attributes:
+        ahead: How many messages are handed out before the reply to the oldest is taken.
     """
 
     def __init__(self, pool: ProcessPoolExecutor, workers: int, scratch: Path) -> None:
-        self.workers = workers
+        self.ahead = 4 * workers
         self._pool = pool
         self._scratch = scratch
         # All messages of a round share their arrays: they are written once.
