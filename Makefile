@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: demo test format lint contracts types tests clean
+.PHONY: demo test format lint contracts types tests bench clean
 
 demo: $(VENV)/installed              ## Set up, train 64 sites on the embedded cohort, print the result
 	$(BIN)/fedcl simulate configs/demo.yaml --restart
@@ -29,6 +29,9 @@ types: $(VENV)/installed-dev
 
 tests: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: $(VENV)/installed-dev         ## Measure, and write docs/benchmarks.md; BENCH holds options
+	$(BIN)/python benchmarks $(BENCH)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

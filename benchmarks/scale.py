@@ -57,6 +57,7 @@ def experiment(folder: Path, rounds: int) -> str:
     tree["projector"] = {"hidden": 16, "dim": 8}
     tree["local"] |= {"epochs": 1, "min_participants": 2}
     tree["federation"] |= {"rounds": rounds, "outlier_factor": None}
+    tree["federation"].pop("compression", None)  # a former version may not know it
     tree["compute"] |= {"workers": 1, "device": "cpu"}
     tree["evaluation"] = {"every_rounds": None, "bootstrap": 0}
     tree["output"] = {"path": str(folder / "run")}
