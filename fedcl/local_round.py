@@ -140,9 +140,9 @@ def local_round(
 
 
 def autocast(compute: Compute, device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU where configured; the CPU path is always float32."""
-    wanted = device.type == "cuda" and compute.precision == "bfloat16"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    """bfloat16 where it is configured for this kind of device."""
+    precision = compute.precision if device.type == "cuda" else compute.cpu_precision
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:

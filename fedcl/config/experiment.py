@@ -16,7 +16,7 @@ from fedcl.config.data import (
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import Combat
-from fedcl.config.network import Encoder, Projector
+from fedcl.config.network import Encoder, Projector, require_recompute_applies
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
 from fedcl.config.promises import (
@@ -36,11 +36,17 @@ class Compute(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
-    """bfloat16: autocast on a GPU; the CPU path is always float32."""
+    """Of a GPU; bfloat16: autocast."""
     workers: Count | Literal["auto"]
     """Processes that train sites side by side; auto: one per core on a CPU, one on a GPU."""
     threads: Count
     """Threads per process. Another number may change the last bits; the workers never do."""
+    cpu_precision: Literal["float32", "bfloat16"] = "float32"
+    """Of a CPU; bfloat16 pays for wide encoders where the processor multiplies it (AVX512-BF16,
+    AMX)."""
+    recompute: bool = False
+    """Whether activations of volumes are computed again in the backward pass instead of kept: a
+    third more arithmetic, a fraction of the memory, the same gradients."""
 
 
 class Output(Section):
@@ -142,6 +148,8 @@ class Config(Section):
             local=self.local,
             federation=self.federation,
         )
+        if self.compute.recompute:
+            require_recompute_applies(self.encoder, self.privacy.mode)
         if self.federation.compression is not None:
             require_compression_applies(self.privacy, secure=self.secure_sum is not None)
         if self.evaluation.from_sums is not None:

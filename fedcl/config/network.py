@@ -38,3 +38,27 @@ class MLPEncoder(Section):
 
 
 Encoder = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]
+
+
+def require_recompute_applies(encoder: ConvolutionalEncoder | MLPEncoder, mode: str) -> None:
+    """Refuse to compute activations again where that changes something, or saves nothing.
+
+    Args:
+        encoder: Whose activations.
+        mode: Of the privacy.
+
+    Raises:
+        ValueError: why, and what to do.
+    """
+    if isinstance(encoder, MLPEncoder):
+        raise ValueError("compute.recompute: a table needs no memory for activations; use false")
+    if encoder.norm == "batch":
+        raise ValueError(
+            "compute.recompute: a second pass would move the running statistics of encoder.norm: "
+            "batch twice; use group, or recompute: false"
+        )
+    if mode in ("participant", "participant_central"):
+        raise ValueError(
+            f"compute.recompute: the gradients of each participant (privacy.mode: {mode}) need the "
+            "activations; use false, and privacy.gradients: loop where memory is short"
+        )

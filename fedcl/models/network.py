@@ -11,6 +11,7 @@ from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import DenseNet, densenet121, tiny_densenet
 from fedcl.models.mlp import MLP
 from fedcl.models.projector import Projector
+from fedcl.models.recompute import recompute
 from fedcl.models.resnet import ResNet18
 from fedcl.shapes import Embedding, Inputs, Representation
 
@@ -90,6 +91,8 @@ def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Netwo
         # torch.manual_seed would also reseed the GPUs, which fork_rng does not restore here.
         torch.default_generator.manual_seed(seed)
         encoder = _encoder(config.encoder, shape)
+        if config.compute.recompute and not isinstance(encoder, MLP):
+            recompute(encoder)
         task, head = config.objective, config.projector
         projector, age_head = None, None
         if task.uses_embedding:
