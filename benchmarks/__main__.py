@@ -19,7 +19,7 @@ from fedcl.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-TABLES = ("simulate", "scale", "wire", "losses", "peers")
+TABLES = ("simulate", "scale", "step", "wire", "losses", "peers")
 
 
 def main() -> None:
