@@ -48,10 +48,10 @@ def main() -> None:
 def fill(name: str, text: str) -> None:
     """Replace one table of the page."""
     page = PAGE.read_text(encoding="utf-8")
-    block = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", flags=re.DOTALL)
+    block = re.compile(rf"(<!-- {name} -->\n)(?:.*?\n)??(<!-- end -->)", flags=re.DOTALL)
     if not block.search(page):
         sys.exit(f"{PAGE}: no place for the table {name!r}: <!-- {name} --> ... <!-- end -->")
-    write_text(PAGE, block.sub(lambda found: found[1] + text.strip() + found[2], page))
+    write_text(PAGE, block.sub(lambda found: f"{found[1]}{text.strip()}\n{found[2]}", page))
 
 
 def machine() -> str:
