@@ -1,6 +1,7 @@
 """What another process can read of a federation while it runs, and why it stopped."""
 
 import json
+import math
 
 import pytest
 from flwr.app import Message
@@ -33,6 +34,7 @@ TRAINING = ("12", "north", "south")
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     monkeypatch.setattr("server.now.EVERY_S", 0.0)
+    monkeypatch.setattr("server.now.SHARE", math.inf)
     write_table(tmp_path / "data")
     return table_tree(tmp_path)
 
