@@ -118,7 +118,8 @@ def test_steps_together_with_fairkl_are_audited_as_such(data):
     assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 4 / 30, steps)], delta=1e-5))
     assert claim.ledger_epsilon > claim.epsilon  # it paid for the releases too
     assert claim.canary_distance == pytest.approx(1, abs=0.02)
-    assert 0 < claim.certified < claim.epsilon
+    # The noise is the system's own: now and then 2000 runs certify nothing at so small an epsilon.
+    assert 0 <= claim.certified < claim.epsilon < claim.most_certified
     assert audit.membership.score == "alignment"
 
 
