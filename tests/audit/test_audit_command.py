@@ -40,8 +40,8 @@ def claimed():
     return epsilon([NoisySums(2.0, 4 / 7, 8)], delta=1e-5)
 
 
-def audited(folder):
-    return audit_run(folder, runs=RUNS, on_step=lambda *_: None)
+def audited(folder, *, runs=RUNS):
+    return audit_run(folder, runs=runs, on_step=lambda *_: None)
 
 
 def command(folder):
@@ -111,15 +111,15 @@ def test_steps_together_with_fairkl_are_audited_as_such(data):
         objective__private_moments={**PRIVATE_MOMENTS, "noise_multiplier": 9.0},
         objective__debias=[FAIRKL],
     )
-    audit = audited(finished(tree))
+    # With the system's own noise 2000 runs now and then certify nothing at so small an epsilon.
+    audit = audited(finished(tree), runs=10 * RUNS)
     claim = audit.claim
     assert claim.unit == "participant_central"
     steps = 2 * 2 * 8  # rounds, epochs, steps of about 4 participants of 30
     assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 4 / 30, steps)], delta=1e-5))
     assert claim.ledger_epsilon > claim.epsilon  # it paid for the releases too
     assert claim.canary_distance == pytest.approx(1, abs=0.02)
-    # The noise is the system's own: now and then 2000 runs certify nothing at so small an epsilon.
-    assert 0 <= claim.certified < claim.epsilon < claim.most_certified
+    assert 0 < claim.certified < claim.epsilon < claim.most_certified
     assert audit.membership.score == "alignment"
 
 
