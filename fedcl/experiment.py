@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl import alone, pooled
-from fedcl.compute import choose_device
+from fedcl.compute import choose_device, choose_workers
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
@@ -24,6 +24,7 @@ from fedcl.report.tracking import tracking
 from fedcl.run_folder import RunFolder
 from fedcl.secure_sum.identity import own_identity
 from fedcl.simulation import simulate
+from fedcl.workers import prepare_workers
 
 Say = Callable[[str], object]
 
@@ -74,6 +75,8 @@ def run_experiment(
         _discard(folder)
     if not resume:
         folder.require_new()
+    if kind != "pooled" and choose_workers(config.compute) > 1:
+        prepare_workers()
     cohort = open_for_training(config, on_step)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     if kind == "simulate" and len(sites) < config.federation.min_sites:

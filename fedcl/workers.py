@@ -1,29 +1,41 @@
-"""Worker processes that leave Ctrl-C to their parent and never outlive it."""
+"""Worker processes that leave Ctrl-C to their parent and never outlive it.
+
+Where the system can fork, one process imports what the workers need and every worker is a copy of
+it: they begin at once, and share the memory of what was imported.
+"""
 
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+
+# Never a copy of this process: a fork after torch has started threads can deadlock.
+_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+# The optimiser imports the last, when it first steps.
+_IMPORTED = ["fedcl.simulation", "fedcl.alone", "torch._dynamo"]
+
+
+def prepare_workers() -> None:
+    """Begin to import what the workers need, in a process beside this one."""
+    if _METHOD == "forkserver":
+        get_context(_METHOD).set_forkserver_preload(_IMPORTED)
+        with _interrupts_ignored():
+            forkserver.ensure_running()
 
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of fresh interpreters; on leaving, work in flight is dropped."""
+    """Yield a pool of fresh processes; on leaving, work in flight is dropped."""
+    prepare_workers()
     pool = ProcessPoolExecutor(
-        max_workers=workers,
-        mp_context=get_context("spawn"),  # fork after torch has started threads can deadlock
-        initializer=_begin,
-        initargs=(os.getpid(),),
+        max_workers=workers, mp_context=get_context(_METHOD), initializer=_begin
     )
     try:
         with _interrupts_ignored():
-            # The first task starts all the processes, which inherit this: Ctrl-C at a terminal
-            # reaches the whole group, and would kill a worker that is still importing.
-            pool.submit(int)
+            pool.submit(int)  # where the workers are no copies, the first begins to import
         yield pool
     finally:
         processes = list((pool._processes or {}).values())
@@ -36,6 +48,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
+    """Let processes begin that leave Ctrl-C alone: at a terminal it reaches the whole group."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and only it receives interrupts
         return
@@ -46,12 +59,13 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin(parent: int) -> None:
+def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

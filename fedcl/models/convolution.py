@@ -3,7 +3,11 @@
 He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
 """
 
+from functools import partial
+
 from torch import nn
+
+from fedcl.models.arranged import convolve
 
 
 def convolution(
@@ -20,6 +24,8 @@ def convolution(
         bias: Whether a constant per channel is learnt; useless before a normalisation.
     """
     layer = nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+    # The layer stays an `nn.Conv3d`: Opacus knows those, by their type.
+    layer._conv_forward = partial(convolve, stride=stride, padding=padding)  # type: ignore[method-assign]
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

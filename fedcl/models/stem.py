@@ -4,6 +4,7 @@ He et al., "Deep residual learning for image recognition", CVPR 2016,
 https://arxiv.org/abs/1512.03385
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,4 +35,12 @@ class Stem(nn.Module):
         # first axis, oneDNN 3.12 (PyTorch 2.13 on a CPU) computes the weights' gradient from memory
         # that it never wrote, or crashes.
         padded = F.pad(volumes, [KERNEL // 2] * 6)
-        return self.pool(F.relu(self.norm(self.conv(padded))))
+        found = self.norm(self.conv(padded))
+        return F.relu(self._pooled(found))  # as before the pooling, of an eighth of the voxels
+
+    def _pooled(self, volumes: Tensor) -> Tensor:
+        if volumes.device.type != "cpu":
+            return self.pool(volumes)
+        # A CPU compares voxels several times faster where their channels lie together.
+        together = volumes.contiguous(memory_format=torch.channels_last_3d)
+        return self.pool(together).contiguous()
