@@ -2,7 +2,8 @@
 
 Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
 volumes), the same network really trained at four sites, and the demonstration's small network
-really trained at 64. Each variant runs in a fresh process; a round's seconds are the median.
+really trained at 64. Each variant runs in a fresh process; a round's seconds are the median, and
+memory is the most that the process and its workers held at once.
 
     python benchmarks/simulate.py [--rounds 3] [--task NAME ...] [--before CHECKOUT]
 """
@@ -10,8 +11,6 @@ really trained at 64. Each variant runs in a fresh process; a round's seconds ar
 import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from engines.watch import Watch
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -148,10 +148,7 @@ def measure(task: Task, variant: str, folder: Path, rounds: int) -> dict[str, An
         traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
     else:
         seconds = plain_loop(config, rounds)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
-    megabytes = (own + workers * worker) / 1024
-    return {"seconds": seconds, "megabytes": megabytes, "traffic": traffic}
+    return {"seconds": seconds, "traffic": traffic}
 
 
 def main() -> None:
@@ -194,10 +191,12 @@ def _row(
     command = [sys.executable, __file__, "--task", task, "--variant", variant]
     command += ["--folder", f"{folder}/{name or 'now'}", "--rounds", str(options.rounds)]
     environment = os.environ | {"PYTHONPATH": str(code)}
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, cwd=code, env=environment
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    log = Path(folder) / "log.txt"
+    limits = {"limit_s": 3600, "keep_free_gb": 1}
+    watch = Watch(command, environment=environment, log=log, folder=code, **limits)
+    if watch.run() != 0:
+        sys.exit(f"{variant}{name}: {watch.stopped or log.read_text(errors='replace')}")
+    found = json.loads(log.read_text().splitlines()[-1])
     median = sorted(found["seconds"])[len(found["seconds"]) // 2]
     reference = reference or median
     traffic = found["traffic"]
@@ -208,7 +207,7 @@ def _row(
         if traffic["moments_bytes"]:
             moved += f", of them moments {100 * traffic['moments_bytes'] / total:.2f} %"
     told = f"| {variant}{name} | {median:.2f} | {median / reference:.2f}x "
-    return told + f"| {found['megabytes'] / 1024:.2f} | {moved} |", reference
+    return told + f"| {watch.peak_gb:.2f} | {moved} |", reference
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """Where the arithmetic runs: the device, the threads, the memory layout."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 import torch
 
 from fedcl.config.experiment import Compute
 from fedcl.errors import ConfigError
 from fedcl.models.network import Network
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h."""
 
 
 def choose_device(compute: Compute) -> torch.device:
@@ -36,6 +41,18 @@ def choose_workers(compute: Compute) -> int:
 def use_threads(compute: Compute) -> None:
     """Set torch's threads for this process; results are bit-identical at equal threads."""
     torch.set_num_threads(compute.threads)
+
+
+def keep_memory() -> None:
+    """Let this process keep what it frees, for the next site, where glibc serves its memory.
+
+    It would give the system back every update, and for the next one fault in as many new pages:
+    30 ms for 133 MB, of which the arithmetic of an aggregation takes as long.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_MMAP_THRESHOLD, 2**25)
 
 
 def place(network: Network, device: torch.device) -> Network:

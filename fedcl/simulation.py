@@ -21,7 +21,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedcl.compute import choose_workers, use_threads
+from fedcl.compute import choose_workers, keep_memory, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.text import resolved
 from fedcl.handover import Parcel, fresh_folder, put
@@ -49,6 +49,7 @@ def simulate(config: Config, *, sites: int, resume: bool, on_reply: OnReply | No
     settings = {"config": resolved(config), "resume": resume}
     context = Context(_RUN, _SERVER_NODE, {}, RecordDict(), settings)
     use_threads(config.compute)
+    keep_memory()
     workers = choose_workers(config.compute)
     if workers == 1:
         server_app(InProcessGrid(sites, on_reply=on_reply), context)

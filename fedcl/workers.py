@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 
+from fedcl.compute import keep_memory
+
 # Never a copy of this process: a fork after torch has started threads can deadlock.
 _METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 # The optimiser imports the last, when it first steps.
@@ -61,6 +63,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
     parent = parent_process()
     assert parent is not None
 

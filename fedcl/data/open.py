@@ -139,9 +139,15 @@ def survey(
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
-def prepare(cohort: Cohort, on_progress: OnProgress) -> None:
-    """Read every volume once, so that the cache holds it; what is there already costs a look."""
-    with ThreadPoolExecutor() as readers:
+def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
+    """Read every volume once, so that the cache holds it; what is there already costs a look.
+
+    Args:
+        cohort: Whose volumes.
+        on_progress: Told as they come.
+        threads: That read at once; None: a few more than cores, since some wait for the disk.
+    """
+    with ThreadPoolExecutor(threads) as readers:
         for done, _ in enumerate(readers.map(cohort.read, range(len(cohort))), start=1):
             on_progress(done, len(cohort))
 
