@@ -19,7 +19,7 @@ from fedcl.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-TABLES = ("simulate", "scale", "step", "wire", "losses", "peers")
+TABLES = ("simulate", "scale", "data", "step", "gpu", "wire", "deployed", "losses", "peers")
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     more = {name: [] for name in TABLES} | {"wire": ["--out", "runs/benchmarks/wire"]}
     if options.before:
-        for name in ("simulate", "scale"):
+        for name in ("simulate", "scale", "deployed"):
             more[name] = ["--before", options.before]
     for peer in ("pfl", "nvflare"):
         if (interpreter := getattr(options, peer)) is not None:

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 
 from fedcl.wire.records import fresh_copy
 
-POLL_S = 1.0
+POLL_S = 0.25
 
 
 def ask(
