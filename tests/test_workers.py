@@ -16,6 +16,7 @@ import os, signal, time
 from fedcl.workers import worker_pool
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this may ignore it
     with worker_pool(2) as pool:
         for future in [pool.submit(os.getpid), pool.submit(os.getpid)]:
             future.result()

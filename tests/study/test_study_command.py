@@ -126,15 +126,23 @@ def wait_for_rounds(process, run, rounds):
 
 
 def workers_of(parent):
-    """The processes of its pools: all its children but multiprocessing's own."""
-    found = []
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            line = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"spawn_main" in line:
-                found.append(int(child))
+    """The processes of its pools: copies of the one that imports for them."""
+    (imports,) = (
+        child
+        for child in children(parent)
+        if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    found = children(imports)
     assert found
     return found
+
+
+def children(parent):
+    return [
+        int(child)
+        for task in Path(f"/proc/{parent}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
 
 
 def test_the_plan_lists_what_is_missing_and_runs_nothing(asked, planned):
