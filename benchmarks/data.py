@@ -59,6 +59,7 @@ def main() -> None:
 def prepared(folder: Path, scans: int) -> None:
     """Print how long preparing takes, by one thread and by as many as fedcl takes."""
     write_scans(folder, scans)
+    opened(folder, folder.with_name("first")).read(0)  # imports what reading needs
     seconds = {}
     for name, threads in (("one thread", 1), ("fedcl's threads", None)):
         cohort = opened(folder, folder.with_name(f"cache-{threads}"))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from fedcl.run_folder import RunFolder  # noqa: E402  # after the path
-from tests.builders import table_tree, with_values  # noqa: E402
+from tests.builders import with_values  # noqa: E402
 from tests.deployment.lab import Lab  # noqa: E402
 
 STARTS = {
@@ -51,12 +51,7 @@ def rounds_of(folder: Path, code: Path, rounds: int) -> list[float]:
     """Run an experiment between institutions; return the seconds of every round but the first."""
     lab = OfTree(folder, code=code)
     folder.mkdir(parents=True)
-    lab.tree = with_values(
-        table_tree(folder),
-        federation__rounds=rounds,
-        federation__min_sites=len(lab.sites),
-        output__path="runs/tiny",
-    )
+    lab.tree = with_values(lab.usual(), federation__rounds=rounds)
     lab.set_up()
     try:
         lab.start().run()
