@@ -1,12 +1,13 @@
 """The same convolution with its products in another order, which a CPU does faster.
 
 oneDNN computes 16 channels at a time, whether there are as many or not, and takes longer to prepare
-a convolution of a single voxel than to compute it. Three orders help a narrow encoder on a small
+a convolution of a single voxel than to compute it. Four orders help a narrow encoder on a small
 grid; what they add up is the same, up to rounding:
 
 - dense: where the kernel covers the grid, one matrix from all voxels to all voxels;
 - folded: the last axis becomes channels, and the kernel a band matrix along it;
-- paired: two neighbouring outputs along the last axis are channels of one wider kernel.
+- paired: two neighbouring outputs along the last axis are channels of one wider kernel;
+- picked: a kernel of one voxel is given only the voxels that it reads.
 """
 
 from functools import lru_cache
@@ -32,21 +33,30 @@ def convolve(
         padding: Zeros at both ends of each axis, in voxels.
 
     Returns:
-        (row, output channel, x', y', z').
+        (row, output channel, x', y', z'); paired, with its channels together in memory.
     """
+    if x.device.type != "cpu":
+        return F.conv3d(x, weight, bias, stride, padding)
+    x = x.contiguous()  # oneDNN has open bugs in other layouts
     outputs, inputs, kernel = weight.shape[:3]
     grid = tuple(x.shape[2:])
     out = tuple((size + 2 * padding - kernel) // stride + 1 for size in grid)
     widest = max(inputs, outputs)
-    arranged = None
-    if x.device.type != "cpu" or min(out) < 1:
-        pass
+    if min(out) < 1:
+        arranged = None
     elif _count(grid) * _count(out) <= kernel**3:
         arranged = _dense(x, weight, out, stride=stride, padding=padding)
     elif widest < LANES and out == grid and grid[-1] * widest <= LANES * kernel:
         arranged = _folded(x, weight, padding=padding)
-    elif inputs == 1 and 2 * outputs <= LANES and padding == 0:
-        arranged = _paired(x, weight, out, stride=stride)
+    elif kernel == 1 and stride > 1 and padding == 0:
+        arranged = F.conv3d(x[:, :, ::stride, ::stride, ::stride].contiguous(), weight)
+    else:
+        if padding and stride > 1 and grid[0] <= kernel:
+            # Where the kernel is as long as the first axis, oneDNN 3.12 (PyTorch 2.13) computes the
+            # weights' gradient from memory that it never wrote, or crashes: not from these zeros.
+            x, padding = F.pad(x, [padding] * 6), 0
+        paired = inputs == 1 and 2 * outputs <= LANES
+        arranged = _paired(x, weight, out, stride=stride, padding=padding) if paired else None
     if arranged is None:
         return F.conv3d(x, weight, bias, stride, padding)
     return arranged if bias is None else arranged + bias.view(-1, 1, 1, 1)
@@ -73,15 +83,19 @@ def _folded(x: Tensor, weight: Tensor, *, padding: int) -> Tensor:
     return found.view(len(x), outputs, last, *plane).movedim(2, -1).contiguous()
 
 
-def _paired(x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int) -> Tensor:
+def _paired(
+    x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int, padding: int
+) -> Tensor:
     outputs, kernel = len(weight), weight.shape[-1]
     pairs = (out[-1] + 1) // 2
-    missing = (2 * pairs - 1) * stride + kernel - x.shape[-1]
-    padded = F.pad(x, [0, missing]) if missing > 0 else x
-    both = torch.stack([F.pad(weight, [0, stride]), F.pad(weight, [stride, 0])], dim=1)
-    found = F.conv3d(padded, both.flatten(0, 1), stride=(stride, stride, 2 * stride))
-    found = found.view(len(x), outputs, 2, *out[:2], pairs).movedim(2, -1)
-    return found.reshape(len(x), outputs, *out[:2], 2 * pairs)[..., : out[-1]]
+    missing = (2 * pairs - 1) * stride + kernel - padding - x.shape[-1]
+    padded = F.pad(x, [padding, max(missing, 0)])
+    both = torch.cat([F.pad(weight, [0, stride]), F.pad(weight, [stride, 0])])
+    steps, zeros = (stride, stride, 2 * stride), (padding, padding, 0)
+    found = F.conv3d(padded, both, stride=steps, padding=zeros)
+    # A pair's channels follow each other, so that one copy puts each voxel's channels together.
+    found = found.movedim(1, -1).reshape(len(x), *out[:2], 2 * pairs, outputs)
+    return found.movedim(-1, 1)[..., : out[-1]]
 
 
 @lru_cache

@@ -26,16 +26,12 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int, width: int, *, norm: Norm) -> None:
         super().__init__()
-        self.conv = convolution(channels, width, KERNEL, stride=2)
+        self.conv = convolution(channels, width, KERNEL, stride=2, padding=KERNEL // 2)
         self.norm = normalisation(norm, width)
         self.pool = nn.MaxPool3d(3, stride=2, padding=1)
 
     def forward(self, volumes: Volumes) -> Tensor:
-        # The zeros are added here and not by the convolution: where its kernel is as long as the
-        # first axis, oneDNN 3.12 (PyTorch 2.13 on a CPU) computes the weights' gradient from memory
-        # that it never wrote, or crashes.
-        padded = F.pad(volumes, [KERNEL // 2] * 6)
-        found = self.norm(self.conv(padded))
+        found = self.norm(self.conv(volumes))
         return F.relu(self._pooled(found))  # as before the pooling, of an eighth of the voxels
 
     def _pooled(self, volumes: Tensor) -> Tensor:
