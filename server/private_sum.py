@@ -15,7 +15,7 @@ from fedcl.privacy.accounting import NoisySums, calibrate
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Charge, Ledger
 from fedcl.release import State
-from server.rules import as_tensor
+from fedcl.tensors import as_tensor
 
 
 def pay_for_round(config: Config, round_number: int) -> Entropy:

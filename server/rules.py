@@ -5,7 +5,6 @@ https://arxiv.org/abs/1909.06335 · FedAdam, Reddi et al. 2021, https://arxiv.or
 median and trimmed mean, Yin et al. 2018, https://arxiv.org/abs/1803.01498
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -13,9 +12,10 @@ import torch
 
 from fedcl.config.federation import FedAdam, FedAvgM
 from fedcl.release import State
+from fedcl.tensors import as_tensor
 
-_PIECE = 2**14
-"""Values at a time: they stay in the processor's cache, which is three times as fast."""
+_PIECE = 2**17
+"""Values at a time: torch widens them first, and they stay in the processor's cache."""
 
 
 def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
@@ -34,11 +34,9 @@ def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
 
 
 def _add(total: np.ndarray, values: np.ndarray, weight: float) -> None:
-    buffer = np.empty(min(_PIECE, values.size))
-    for start in range(0, values.size, _PIECE):
-        piece = values[start : start + _PIECE]
-        weighted = np.multiply(piece, weight, out=buffer[: piece.size], dtype=np.float64)
-        total[start : start + _PIECE] += weighted
+    sums, pieces = (torch.split(as_tensor(array), _PIECE) for array in (total, values))
+    for some, piece in zip(sums, pieces, strict=True):
+        some.add_(piece, alpha=weight)
 
 
 def trimmed_mean(updates: Iterable[tuple[State, float]], fraction: float) -> State:
@@ -104,11 +102,3 @@ def _per_coordinate(
 
 def _remembered(memory: State, name: str, like: torch.Tensor) -> torch.Tensor:
     return as_tensor(memory[name]) if name in memory else torch.zeros_like(like)
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """View an array as a tensor without copying; nothing in this module writes to its inputs."""
-    with warnings.catch_warnings():
-        # Received arrays are read-only views of a message, which torch warns about.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
