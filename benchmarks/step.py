@@ -3,15 +3,19 @@
 The published ResNet-18 with group normalisation, two views of each participant, L_exp, Adam. The
 arithmetic of a step is counted; the machine's best is a large matrix product in the same
 precision, measured in the same run. Memory is what the forward pass keeps for the backward pass,
-per volume, and on a GPU the peak besides. Sizes follow the device: full volumes on a GPU.
+per volume, and the most that the row's own process, or on a GPU its tensors, held at once. Sizes
+follow the device: full volumes on a GPU.
 
     python benchmarks/step.py [--device cpu] [--seconds 20] [--threads 1]
 """
 
 import argparse
+import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -26,7 +30,7 @@ from fedcl.optimizer import build_optimizer
 
 DEMO = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 SIZES = {
-    "cpu": (((24, 29, 24), 8), ((48, 58, 48), 4), ((64, 64, 64), 4)),
+    "cpu": (((24, 29, 24), 8), ((48, 58, 48), 4), ((64, 64, 64), 8)),
     "cuda": (((121, 145, 121), 8), ((128, 128, 128), 8)),
 }
 
@@ -39,13 +43,20 @@ class Case:
         grid: Voxels.
         participants: Of a batch, two views each.
         precision: Of the convolutions.
-        recompute: Whether activations are computed again.
+        activations: One of ACTIVATIONS.
     """
 
     grid: tuple[int, int, int]
     participants: int
     precision: str
-    recompute: bool
+    activations: str
+
+
+ACTIVATIONS = {
+    "kept": [],
+    "computed again": ["compute.recompute=true"],
+    "in micro-batches of 2": ["compute.micro_batch=2"],
+}
 
 
 def main() -> None:
@@ -67,13 +78,16 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for grid, participants in SIZES[device.type]:
         for precision in best:
-            for recompute in (False, True):
-                case = Case(grid, participants, precision, recompute)
-                print(row(case, device, options.seconds, best[precision]), flush=True)
+            for activations in ACTIVATIONS:
+                case = Case(grid, participants, precision, activations)
+                asked = (case, device, options.seconds, best[precision], options.threads)
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+                    print(fresh.submit(row, *asked).result(), flush=True)
 
 
-def row(case: Case, device: torch.device, seconds: float, best: float) -> str:
-    """Measure one case."""
+def row(case: Case, device: torch.device, seconds: float, best: float, threads: int) -> str:
+    """Measure one case, in a process of its own."""
+    torch.set_num_threads(threads)
     network, step = prepared(case, device)
     kept = kept_bytes(network, step)
     with FlopCounterMode(display=False) as counter:
@@ -86,24 +100,25 @@ def row(case: Case, device: torch.device, seconds: float, best: float) -> str:
         times.append(timed(step, device))
     median = sorted(times)[len(times) // 2]
     volumes = 2 * case.participants
-    peak = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if device.type == "cuda" else "–"
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 1e9
+    else:
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
     grid = " x ".join(map(str, case.grid))
-    how = "computed again" if case.recompute else "kept"
     return (
-        f"| {grid} | {case.participants} | {case.precision} | {how} | {median:.3f} "
+        f"| {grid} | {case.participants} | {case.precision} | {case.activations} | {median:.3f} "
         f"| {volumes / median:.1f} | {1e-12 * flops:.3g} "
         f"| {1e-12 * flops / median:.3g}, {100 * flops / median / best:.0f} % "
-        f"| {kept / volumes / 1e6:.1f} | {peak} |"
+        f"| {kept / volumes / 1e6:.1f} | {peak:.2f} |"
     )
 
 
 def prepared(case: Case, device: torch.device) -> tuple[Network, Callable[[], None]]:
     """Return the network and its training step on one batch."""
-    again = str(case.recompute).lower()
     keys = ("precision", "cpu_precision")
     changes = [f"compute.{key}={case.precision}" for key in keys]
     changes += ["encoder.width=64", "projector.hidden=512", "projector.dim=128"]
-    config = load(DEMO, [*changes, f"compute.recompute={again}"])
+    config = load(DEMO, [*changes, *ACTIVATIONS[case.activations]])
     network = place(build_network(config, (1, *case.grid), seed=1), device)
     optimizer = build_optimizer(network, config.local, round_number=1)
     views = tuple(torch.randn(case.participants, 1, *case.grid, device=device) for _ in range(2))

@@ -47,6 +47,10 @@ class Compute(Section):
     recompute: bool = False
     """Whether activations of volumes are computed again in the backward pass instead of kept: a
     third more arithmetic, a fraction of the memory, the same gradients."""
+    micro_batch: Count | None = None
+    """Volumes of a batch encoded at a time, both views counted; the gradients accumulate to those
+    of the whole batch. A third more arithmetic, the memory of so many volumes; null: all at once.
+    """
 
 
 class Output(Section):
@@ -149,7 +153,9 @@ class Config(Section):
             federation=self.federation,
         )
         if self.compute.recompute:
-            require_recompute_applies(self.encoder, self.privacy.mode)
+            require_recompute_applies("recompute", "false", self.encoder, self.privacy.mode)
+        if self.compute.micro_batch is not None:
+            require_recompute_applies("micro_batch", "null", self.encoder, self.privacy.mode)
         if self.federation.compression is not None:
             require_compression_applies(self.privacy, secure=self.secure_sum is not None)
         if self.evaluation.from_sums is not None:

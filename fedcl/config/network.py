@@ -40,10 +40,14 @@ class MLPEncoder(Section):
 Encoder = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]
 
 
-def require_recompute_applies(encoder: ConvolutionalEncoder | MLPEncoder, mode: str) -> None:
+def require_recompute_applies(
+    key: str, off: str, encoder: ConvolutionalEncoder | MLPEncoder, mode: str
+) -> None:
     """Refuse to compute activations again where that changes something, or saves nothing.
 
     Args:
+        key: Of compute, which asks for it.
+        off: Its value that does not.
         encoder: Whose activations.
         mode: Of the privacy.
 
@@ -51,14 +55,14 @@ def require_recompute_applies(encoder: ConvolutionalEncoder | MLPEncoder, mode: 
         ValueError: why, and what to do.
     """
     if isinstance(encoder, MLPEncoder):
-        raise ValueError("compute.recompute: a table needs no memory for activations; use false")
+        raise ValueError(f"compute.{key}: a table needs no memory for activations; use {off}")
     if encoder.norm == "batch":
         raise ValueError(
-            "compute.recompute: a second pass would move the running statistics of encoder.norm: "
-            "batch twice; use group, or recompute: false"
+            f"compute.{key}: a second pass would move the running statistics of encoder.norm: "
+            f"batch twice; use group, or {key}: {off}"
         )
     if mode in ("participant", "participant_central"):
         raise ValueError(
-            f"compute.recompute: the gradients of each participant (privacy.mode: {mode}) need the "
-            "activations; use false, and privacy.gradients: loop where memory is short"
+            f"compute.{key}: the gradients of each participant (privacy.mode: {mode}) need the "
+            f"activations; use {off}, and privacy.gradients: loop where memory is short"
         )

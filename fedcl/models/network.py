@@ -11,7 +11,7 @@ from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import DenseNet, densenet121, tiny_densenet
 from fedcl.models.mlp import MLP
 from fedcl.models.projector import Projector
-from fedcl.models.recompute import recompute
+from fedcl.models.recompute import in_micro_batches, recompute
 from fedcl.models.resnet import ResNet18
 from fedcl.shapes import Embedding, Inputs, Representation
 
@@ -91,8 +91,11 @@ def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Netwo
         # torch.manual_seed would also reseed the GPUs, which fork_rng does not restore here.
         torch.default_generator.manual_seed(seed)
         encoder = _encoder(config.encoder, shape)
-        if config.compute.recompute and not isinstance(encoder, MLP):
-            recompute(encoder)
+        if not isinstance(encoder, MLP):
+            if config.compute.recompute:
+                recompute(encoder)
+            if config.compute.micro_batch is not None:
+                in_micro_batches(encoder, config.compute.micro_batch)
         task, head = config.objective, config.projector
         projector, age_head = None, None
         if task.uses_embedding:

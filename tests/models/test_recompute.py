@@ -12,7 +12,7 @@ from fedcl.local_round import autocast
 from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import tiny_densenet
 from fedcl.models.network import build_network
-from fedcl.models.recompute import parts, recompute
+from fedcl.models.recompute import in_micro_batches, parts, recompute
 from fedcl.models.resnet import ResNet18
 
 BUILD = {"resnet18": ResNet18, "tiny_densenet": tiny_densenet, "alexnet": AlexNet}
@@ -59,6 +59,37 @@ def test_gradients_are_equal_bit_for_bit_and_less_is_kept(kind):
 
 
 @pytest.mark.parametrize("kind", BUILD)
+@pytest.mark.parametrize("again", [False, True])
+def test_micro_batches_accumulate_the_gradients_of_the_batch(kind, again):
+    draw = torch.Generator().manual_seed(5)
+    volumes = torch.randn(7, 1, 18, 20, 22, generator=draw, dtype=torch.float64)
+    gradients = []
+    for size in (7, 3, 1):
+        encoder = built(kind, again=again).double()
+        in_micro_batches(encoder, size)
+        rows = encoder(volumes)
+        # As in a contrastive loss, every row meets every other.
+        (rows @ rows.T).logsumexp(dim=1).sum().backward()
+        gradients.append([p.grad for p in encoder.parameters()])
+    for other in gradients[1:]:
+        for one, two in zip(gradients[0], other, strict=True):
+            torch.testing.assert_close(one, two)
+
+
+def test_no_more_than_a_micro_batch_is_kept():
+    volumes = torch.randn(8, 1, 18, 20, 22, generator=torch.Generator().manual_seed(5))
+    whole = kept_bytes(built("resnet18", again=False), volumes)[0]
+    encoder = built("resnet18", again=False)
+    widths = []
+    encoder.stem.register_forward_hook(lambda *call: widths.append(len(call[-1])))
+    in_micro_batches(encoder, 2)
+    kept, rows = kept_bytes(encoder, volumes)
+    assert kept == volumes.nbytes < 0.3 * whole
+    rows.sum().backward()
+    assert widths == [2] * 8
+
+
+@pytest.mark.parametrize("kind", BUILD)
 def test_names_of_tensors_stay(kind):
     assert list(built(kind, again=True).state_dict()) == list(built(kind, again=False).state_dict())
 
@@ -93,10 +124,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ("openbhb_private.yaml", [], "the gradients of each participant"),
     ],
 )
-def test_where_it_would_change_something_it_is_refused(file, changes, told):
+@pytest.mark.parametrize("asked", ["recompute=true", "micro_batch=2"])
+def test_where_it_would_change_something_it_is_refused(file, changes, told, asked):
     load(CONFIGS / file, changes)
     with pytest.raises(ConfigError, match=told):
-        load(CONFIGS / file, [*changes, "compute.recompute=true"])
+        load(CONFIGS / file, [*changes, f"compute.{asked}"])
 
 
 def test_an_experiment_that_asks_for_it_gets_it():
@@ -107,3 +139,7 @@ def test_an_experiment_that_asks_for_it_gets_it():
         for one in (config, load(CONFIGS / "demo.yaml"))
     )
     assert kept_bytes(asked, volumes)[0] < MOST["resnet18"] * kept_bytes(plain, volumes)[0]
+    config = load(CONFIGS / "demo.yaml", ["compute.micro_batch=1"])
+    pieces = build_network(config, (1, 24, 29, 24), seed=5).encoder
+    assert kept_bytes(pieces, volumes)[0] < kept_bytes(asked, volumes)[0]
+    torch.testing.assert_close(pieces(volumes), plain(volumes))
