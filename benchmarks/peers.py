@@ -93,7 +93,7 @@ class Table:
             "s/round (median)",
             "s/site and round",
             "ratio to the plain loop",
-            "start-up, s",
+            "to the end of round 1, s",
             "peak memory, GB",
             "weights differ by",
         ]
@@ -132,13 +132,13 @@ class Table:
             return
         shutil.rmtree(out)
         seconds = statistics.median(np.diff(ends))
-        start_up = ends[0] - watch.started - seconds
+        first = ends[0] - watch.started
         loop, expected = self._loops.setdefault(sites, (seconds, weights))
         share = _difference(weights, expected, task.start())
         self.wrong |= not share < SAME
         same = f"{share:.0e}" if share < SAME else f"{share:.0e}: NOT THE SAME"
         row = f"{train} | {seconds:.2f} | {seconds / train:.3f} | {seconds / loop:.2f}x"
-        print(f"| {name} | {row} | {start_up:.1f} | {watch.peak_gb:.2f} | {same} |", flush=True)
+        print(f"| {name} | {row} | {first:.1f} | {watch.peak_gb:.2f} | {same} |", flush=True)
 
     def _python(self, engine: Engine) -> Path | None:
         """Return the interpreter that has an engine; None where none is given."""
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=[*KINDS, "both"], default="both")
     parser.add_argument("--sites", type=int, default=64, help="64: the phantom, 58 of which train")
     parser.add_argument("--crowded-sites", type=int, default=16, help="of a process each")
-    parser.add_argument("--rounds", type=int, default=4, help="at least 2; the first is start-up")
+    parser.add_argument("--rounds", type=int, default=4, help="at least 2; the first has start-up in it")
     parser.add_argument("--only", choices=ENGINES, action="append")
     parser.add_argument("--pfl", type=Path, help="the interpreter of an environment with pfl")
     parser.add_argument("--nvflare", type=Path, help="... with nvflare")
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--keep-free", type=float, default=2, help="GB of memory left to others")
     options = parser.parse_args()
     if options.rounds < 2:
-        parser.error("--rounds: expected 2 or more, the first is start-up")
+        parser.error("--rounds: expected 2 or more, the first has start-up in it")
     for peer in environments.NEEDED:
         if vars(options)[peer] is None and options.make_environments:
             setattr(options, peer, environments.make(options.make_environments, peer))
