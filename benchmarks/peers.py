@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=[*KINDS, "both"], default="both")
     parser.add_argument("--sites", type=int, default=64, help="64: the phantom, 58 of which train")
     parser.add_argument("--crowded-sites", type=int, default=16, help="of a process each")
-    parser.add_argument("--rounds", type=int, default=4, help="at least 2; the first has start-up in it")
+    parser.add_argument("--rounds", type=int, default=4, help="at least 2; the first also starts")
     parser.add_argument("--only", choices=ENGINES, action="append")
     parser.add_argument("--pfl", type=Path, help="the interpreter of an environment with pfl")
     parser.add_argument("--nvflare", type=Path, help="... with nvflare")
