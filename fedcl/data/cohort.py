@@ -5,9 +5,10 @@ data.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,20 @@ class Cohort:
         for position, row in enumerate(rows):
             batch[position] = self.read(int(row))
         return batch
+
+
+def held_in_memory(cohort: Cohort, *, most_bytes: int = 2**28) -> Cohort:
+    """Return the cohort; volumes that all fit into `most_bytes` are read from the disk once."""
+    if len(cohort.shape) == 1 or 4 * len(cohort) * math.prod(cohort.shape) > most_bytes:
+        return cohort
+
+    @cache
+    def read(row: int) -> np.ndarray:
+        volume = cohort.read(row)
+        volume.flags.writeable = False
+        return volume
+
+    return replace(cohort, read=read)
 
 
 def in_site_order(table: pd.DataFrame) -> pd.DataFrame:

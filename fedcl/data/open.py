@@ -8,7 +8,7 @@ from pathlib import Path
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
-from fedcl.data.cohort import Cohort
+from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.harmonised import harmonised
 from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
@@ -95,7 +95,7 @@ def open_experiment(
             on_progress=on_progress,
         )
     return with_known(
-        cohort,
+        held_in_memory(cohort),
         config.data,
         names=config.objective.names,
         kernels=[term.kernel for _, term in config.objective.terms],
