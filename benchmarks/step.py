@@ -6,7 +6,7 @@ precision, measured in the same run. Memory is what the forward pass keeps for t
 per volume, and the most that the row's own process, or on a GPU its tensors, held at once. Sizes
 follow the device: full volumes on a GPU.
 
-    python benchmarks/step.py [--device cpu] [--seconds 20] [--threads 1]
+    python benchmarks/step.py [--device cpu] [--seconds 20] [--threads 1] [--compile]
 """
 
 import argparse
@@ -14,7 +14,7 @@ import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -44,12 +44,14 @@ class Case:
         participants: Of a batch, two views each.
         precision: Of the convolutions.
         activations: One of ACTIVATIONS.
+        compiled: Whether the encoder goes through `torch.compile`.
     """
 
     grid: tuple[int, int, int]
     participants: int
     precision: str
     activations: str
+    compiled: bool = False
 
 
 ACTIVATIONS = {
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=20, help="for each row, at least one step")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="rows for torch.compile, too")
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
@@ -78,8 +81,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for grid, participants in SIZES[device.type]:
         for precision in best:
-            for activations in ACTIVATIONS:
-                case = Case(grid, participants, precision, activations)
+            cases = [Case(grid, participants, precision, how) for how in ACTIVATIONS]
+            if options.compile:
+                cases.append(Case(grid, participants, precision, "kept", compiled=True))
+            for case in cases:
                 asked = (case, device, options.seconds, best[precision], options.threads)
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                     print(fresh.submit(row, *asked).result(), flush=True)
@@ -88,11 +93,16 @@ def main() -> None:
 def row(case: Case, device: torch.device, seconds: float, best: float, threads: int) -> str:
     """Measure one case, in a process of its own."""
     torch.set_num_threads(threads)
-    network, step = prepared(case, device)
+    network, step = prepared(replace(case, compiled=False), device)
     kept = kept_bytes(network, step)
     with FlopCounterMode(display=False) as counter:
         step()
     flops = counter.get_total_flops()
+    how = case.activations
+    if case.compiled:
+        started = time.perf_counter()
+        _, step = prepared(case, device)
+        how += f", compiled in {time.perf_counter() - started:.0f} s"
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     times: list[float] = []
@@ -106,7 +116,7 @@ def row(case: Case, device: torch.device, seconds: float, best: float, threads: 
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
     grid = " x ".join(map(str, case.grid))
     return (
-        f"| {grid} | {case.participants} | {case.precision} | {case.activations} | {median:.3f} "
+        f"| {grid} | {case.participants} | {case.precision} | {how} | {median:.3f} "
         f"| {volumes / median:.1f} | {1e-12 * flops:.3g} "
         f"| {1e-12 * flops / median:.3g}, {100 * flops / median / best:.0f} % "
         f"| {kept / volumes / 1e6:.1f} | {peak:.2f} |"
@@ -120,6 +130,8 @@ def prepared(case: Case, device: torch.device) -> tuple[Network, Callable[[], No
     changes += ["encoder.width=64", "projector.hidden=512", "projector.dim=128"]
     config = load(DEMO, [*changes, *ACTIVATIONS[case.activations]])
     network = place(build_network(config, (1, *case.grid), seed=1), device)
+    if case.compiled:
+        network.encoder.compile()
     optimizer = build_optimizer(network, config.local, round_number=1)
     views = tuple(torch.randn(case.participants, 1, *case.grid, device=device) for _ in range(2))
     known = {"age": torch.linspace(10, 80, case.participants, device=device)}
