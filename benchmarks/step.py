@@ -93,18 +93,11 @@ def main() -> None:
 def row(case: Case, device: torch.device, seconds: float, best: float, threads: int) -> str:
     """Measure one case, in a process of its own."""
     torch.set_num_threads(threads)
-    network, step = prepared(replace(case, compiled=False), device)
-    kept = kept_bytes(network, step)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    flops = counter.get_total_flops()
+    started = time.perf_counter()
+    network, step = prepared(case, device)
     how = case.activations
     if case.compiled:
-        started = time.perf_counter()
-        _, step = prepared(case, device)
         how += f", compiled in {time.perf_counter() - started:.0f} s"
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     times: list[float] = []
     while sum(times) < seconds or not times:
         times.append(timed(step, device))
@@ -114,6 +107,12 @@ def row(case: Case, device: torch.device, seconds: float, best: float, threads: 
         peak = torch.cuda.max_memory_allocated() / 1e9
     else:
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
+    # What counts takes memory itself, and does not look into a compiled network.
+    network, step = prepared(replace(case, compiled=False), device)
+    kept = kept_bytes(network, step)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    flops = counter.get_total_flops()
     grid = " x ".join(map(str, case.grid))
     return (
         f"| {grid} | {case.participants} | {case.precision} | {how} | {median:.3f} "
