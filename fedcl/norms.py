@@ -1,4 +1,4 @@
-"""L2 norms of arrays that may be large, on one core and in little memory."""
+"""L2 norms of arrays that may be large, in float64 and in little memory."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,8 @@ import torch
 
 from fedcl.tensors import as_tensor
 
-_PIECE = 2**16
+_PIECE = 2**17
 """Values at a time: they stay in a core's cache."""
-_LEAST = 1e-30
-"""A sum of squares above it lost nothing to float32, whose squares vanish below 1e-38."""
 
 
 def norm_of(arrays: Iterable[np.ndarray]) -> float:
@@ -22,19 +20,16 @@ def norm_of(arrays: Iterable[np.ndarray]) -> float:
 def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
     """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
 
-    A piece is summed in its own type, of float32 right to about 1e-7, and in float64 where that
-    overflows or vanishes. The exact sum of what is yielded (`math.fsum`) is the same in whatever
-    order tensors come: a checkpoint keeps another one.
+    Sums are float64's, where no square of a float32 overflows or vanishes; a difference is the
+    arrays' own, unless they cannot hold it. The exact sum of what is yielded (`math.fsum`) is the
+    same in whatever order tensors come: a checkpoint keeps another one.
     """
-    pieces = _pieces(array)
     if centre is None:
-        for piece in pieces:
-            quick = _squared(piece)
-            yield quick if _LEAST < quick < math.inf else _squared(piece.double())
-    else:
-        for piece, other in zip(pieces, _pieces(centre), strict=True):
-            quick = _squared(piece - other)
-            yield quick if _LEAST < quick < math.inf else _squared(piece.double() - other)
+        yield from map(_squared, _pieces(array))
+        return
+    for piece, other in zip(_pieces(array), _pieces(centre), strict=True):
+        quick = _squared(piece - other)
+        yield quick if quick < math.inf else _squared(piece.double() - other)
 
 
 def _pieces(array: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -42,4 +37,5 @@ def _pieces(array: np.ndarray) -> tuple[torch.Tensor, ...]:
 
 
 def _squared(piece: torch.Tensor) -> float:
-    return torch.dot(piece, piece).item()
+    norm = torch.linalg.vector_norm(piece, dtype=torch.float64).item()
+    return norm * norm

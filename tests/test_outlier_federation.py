@@ -155,7 +155,7 @@ def test_the_change_is_that_of_the_weights_as_they_were_sent(tree):
     squares = sum(((after[n].astype(float) - before[n]) ** 2).sum() for n in trained)
     (entry,) = log[1]["sites"].values()
     # One site's mean is its own update, so the checkpoints are what it received and sent.
-    assert entry["change"] == pytest.approx(np.sqrt(squares), rel=1e-7)
+    assert entry["change"] == pytest.approx(np.sqrt(squares), rel=1e-9)
 
 
 def test_a_federation_that_leaves_too_many_out_says_so_and_goes_on_with_a_larger_factor(tree):
