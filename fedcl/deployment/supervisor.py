@@ -243,6 +243,10 @@ def end_group(process: "subprocess.Popen[bytes] | None") -> None:
         process.wait(_GRACE_S)
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    # A killed process still holds its port while the system takes its memory back.
+    deadline = time.monotonic() + _GRACE_S
+    while _runs(process.pid) and time.monotonic() < deadline:
+        time.sleep(_END_S)
 
 
 def end_leftovers(state: Path) -> None:
@@ -266,6 +270,16 @@ def _marked(state: Path) -> list[int]:
             if mark in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return [number for number in found if number != os.getpid()]
+
+
+def _runs(group: int) -> bool:
+    """Return whether a process of a group has not ended, its parent's knowledge of it aside."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile
+            state, _, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
