@@ -1,14 +1,13 @@
 """The least that a round between institutions takes: waiting, and a process for every message.
 
 A server and three sites as processes on this machine, with TLS and node keys, and next to no
-training. Beside it what a process needs before it can read its message: a bare interpreter, torch,
-and all that a site imports, medians of fresh processes that take turns.
+training. Beside it what a process needs before it can read its message, and until its optimiser has
+stepped: a bare interpreter, torch, and all that a site imports, medians of processes taking turns.
 
     python benchmarks/deployed.py [--rounds 10] [--before CHECKOUT]
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -25,12 +24,29 @@ from fedcl.run_folder import RunFolder  # noqa: E402  # after the path
 from tests.builders import with_values  # noqa: E402
 from tests.deployment.lab import Lab  # noqa: E402
 
+_STEP = """
+weight = torch.nn.Linear(2, 1)
+optimizer = {optimizer}
+weight(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+"""
+_LOCAL = """
+import sites.app, torch
+from fedcl.config.federation import Adam, Decay, Local
+from fedcl.optimizer import build_optimizer
+adam = Adam(kind="adam", learning_rate=0.1, weight_decay=0)
+decay = Decay(factor=1, every_rounds=1)
+settings = dict(epochs=1, batch_size=2, keep_optimizer=False, min_participants=3)
+local = Local(optimizer=adam, decay=decay, **settings)
+"""
 STARTS = {
     "interpreter": "pass",
     "torch": "import torch",
-    "torch and its optimisers' first step": "import torch, torch._dynamo",
+    "torch, and a step of its Adam": "import torch"
+    + _STEP.format(optimizer="torch.optim.Adam(weight.parameters())"),
     "a site's app": "import sites.app",
-    "a site's app, ready to step": "import sites.app, torch._dynamo",
+    "a site's app, and a step of its Adam": _LOCAL
+    + _STEP.format(optimizer="build_optimizer(weight, local, round_number=1)"),
 }
 REPETITIONS = 5
 
@@ -67,8 +83,7 @@ def start_ups(code: Path) -> dict[str, float]:
     for _ in range(REPETITIONS):
         for name, statement in STARTS.items():
             started = time.perf_counter()
-            environment = os.environ | {"PYTHONPATH": str(code)}
-            subprocess.run([sys.executable, "-c", statement], check=True, env=environment)
+            subprocess.run([sys.executable, "-c", statement], check=True, cwd=code)
             spent[name].append(time.perf_counter() - started)
     return {name: statistics.median(seconds) for name, seconds in spent.items()}
 
@@ -86,9 +101,11 @@ def main() -> None:
             seconds = rounds_of(Path(folder) / name, code, options.rounds)
             told = (statistics.median(seconds), min(seconds), max(seconds))
             print(f"| {name} | {' | '.join(f'{one:.1f}' for one in told)} |", flush=True)
-    print("\n| a fresh process with | s |\n|---|---|")
-    for name, median in start_ups(ROOT).items():
-        print(f"| {name} | {median:.2f} |", flush=True)
+    print(f"\n| a fresh process with | {' | '.join(f's, {name}' for name in codes)} |")
+    print("|---" * (1 + len(codes)) + "|")
+    found = [start_ups(code) for code in codes.values()]
+    for name in STARTS:
+        print(f"| {name} | {' | '.join(f'{medians[name]:.2f}' for medians in found)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
 
 
 def _pieces(array: np.ndarray) -> tuple[torch.Tensor, ...]:
-    return torch.split(as_tensor(array.reshape(-1)), _PIECE)
+    values = as_tensor(array.reshape(-1))
+    return (values,) if len(values) <= _PIECE else torch.split(values, _PIECE)
 
 
 def _squared(piece: torch.Tensor) -> float:

@@ -1,5 +1,8 @@
 """The optimiser of a local round, and its state as plain arrays that can live on a site's disk."""
 
+import inspect
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,6 +11,24 @@ from fedcl.config.federation import Local
 from fedcl.errors import RunError
 
 State = dict[str, np.ndarray]
+
+# Torch's optimisers ask its compiler to leave them alone, and import it for that: two seconds of
+# each process that steps, and between institutions each round is a process. Nothing here compiles.
+for _method in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+    _alone = inspect.unwrap(getattr(torch.optim.Optimizer, _method))
+    _alone.__dict__.setdefault("__dynamo_disable", _alone)
+
+
+class _Adam(torch.optim.Adam):
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        return inspect.unwrap(torch.optim.Adam.step)(self, closure)
+
+
+class _SGD(torch.optim.SGD):
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        return inspect.unwrap(torch.optim.SGD.step)(self, closure)
 
 
 def build_optimizer(
@@ -18,10 +39,8 @@ def build_optimizer(
     decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
     rate = settings.learning_rate * decayed
     if settings.kind == "adam":
-        return torch.optim.Adam(
-            network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
+        return _Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True)
+    return _SGD(
         network.parameters(),
         lr=rate,
         weight_decay=settings.weight_decay,

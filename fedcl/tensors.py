@@ -9,7 +9,10 @@ from torch import Tensor
 
 def as_tensor(array: np.ndarray) -> Tensor:
     """View an array as a tensor without copying, to read from it only."""
-    with warnings.catch_warnings():
-        # Received arrays are read-only views of a message, which torch warns about.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+    return torch.from_numpy(array)
+
+
+# Received arrays are read-only views of a message, of which torch warns once in each process: here.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    as_tensor(np.frombuffer(bytes(1), np.uint8))

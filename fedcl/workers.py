@@ -16,8 +16,7 @@ from fedcl.compute import keep_memory
 
 # Never a copy of this process: a fork after torch has started threads can deadlock.
 _METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-# The optimiser imports the last, when it first steps.
-_IMPORTED = ["fedcl.simulation", "fedcl.alone", "torch._dynamo"]
+_IMPORTED = ["fedcl.simulation", "fedcl.alone"]
 
 
 def prepare_workers() -> None:

@@ -1,5 +1,8 @@
 """An optimiser that went through a site's disk goes on as if it had never stopped."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +69,44 @@ def test_a_memory_of_another_encoder_is_refused():
     other = build_optimizer(torch.nn.Linear(4, 2), settings(ADAM), round_number=2)
     with pytest.raises(RunError, match="belongs to another encoder"):
         restore_optimizer(other, optimizer_state(optimizer))
+
+
+STEPS = """
+import sys
+import sites.app
+from tests import test_optimizer as here
+for kind in (here.ADAM, here.MOMENTUM):
+    network = here.torch.nn.Linear(3, 2)
+    optimizer = here.build_optimizer(network, here.settings(kind), round_number=1)
+    here.step(network, optimizer)
+    here.restore_optimizer(optimizer, here.optimizer_state(optimizer))
+    here.step(network, optimizer)
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_process_that_steps_does_not_import_the_compiler():
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        (ADAM, lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01, fused=True)),
+        (MOMENTUM, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+    ],
+)
+def test_steps_are_those_of_torch(kind, theirs):
+    torch.manual_seed(0)
+    network, twin = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    twin.load_state_dict(network.state_dict())
+    ours, other = (
+        build_optimizer(network, settings(kind), round_number=1),
+        theirs(twin.parameters()),
+    )
+    for _ in range(4):
+        step(network, ours)
+        step(twin, other)
+    assert torch.equal(network.weight, twin.weight)
+    assert torch.equal(network.bias, twin.bias)
