@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl import alone, pooled
-from fedcl.compute import choose_device, choose_workers
+from fedcl.compute import choose_device
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
@@ -75,8 +75,8 @@ def run_experiment(
         _discard(folder)
     if not resume:
         folder.require_new()
-    if kind != "pooled" and choose_workers(config.compute) > 1:
-        prepare_workers()
+    if kind != "pooled":
+        prepare_workers(config.compute)
     cohort = open_for_training(config, on_step)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     if kind == "simulate" and len(sites) < config.federation.min_sites:

@@ -12,15 +12,25 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 
-from fedcl.compute import keep_memory
+from fedcl.compute import choose_workers, keep_memory
+from fedcl.config.experiment import Compute
 
 # Never a copy of this process: a fork after torch has started threads can deadlock.
 _METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 _IMPORTED = ["fedcl.simulation", "fedcl.alone"]
 
 
-def prepare_workers() -> None:
-    """Begin to import what the workers need, in a process beside this one."""
+def prepare_workers(compute: Compute) -> None:
+    """Begin to import what the workers of an experiment need, in a process beside this one.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if choose_workers(compute) > 1:
+        _begin_server()
+
+
+def _begin_server() -> None:
     if _METHOD == "forkserver":
         get_context(_METHOD).set_forkserver_preload(_IMPORTED)
         with _interrupts_ignored():
@@ -30,7 +40,7 @@ def prepare_workers() -> None:
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of fresh processes; on leaving, work in flight is dropped."""
-    prepare_workers()
+    _begin_server()
     pool = ProcessPoolExecutor(
         max_workers=workers, mp_context=get_context(_METHOD), initializer=_begin
     )

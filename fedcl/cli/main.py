@@ -338,6 +338,10 @@ def _experiment(
     from fedcl.config.text import load
 
     config = load(path, overrides or [])  # before the slow imports: a typo is told at once
+    if kind != "pooled":
+        from fedcl.workers import prepare_workers
+
+        prepare_workers(config.compute)  # which import as much, at the same time
     from fedcl.cli.interrupt import interruptible
     from fedcl.experiment import beside, run_experiment
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
@@ -19,6 +18,7 @@ from fedcl.data.sample import sampled
 from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
+from fedcl.threads import in_threads
 
 OnProgress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -145,11 +145,9 @@ def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = No
     Args:
         cohort: Whose volumes.
         on_progress: Told as they come.
-        threads: That read at once; None: a few more than cores, since some wait for the disk.
+        threads: That read at once; None: one for each core.
     """
-    with ThreadPoolExecutor(threads) as readers:
-        for done, _ in enumerate(readers.map(cohort.read, range(len(cohort))), start=1):
-            on_progress(done, len(cohort))
+    in_threads(cohort.read, range(len(cohort)), threads=threads, on_progress=on_progress)
 
 
 def cache_folder(config: Config) -> Path:

@@ -8,10 +8,11 @@ grey-matter volumes, then 142 volumes of cerebrospinal fluid, in ml.
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.scanner import Scanner, draw_scanner, scan
 from fedcl.errors import DataError
 from fedcl.seeds import derive, numpy_generator
+from fedcl.threads import in_threads
 
 SETTINGS = "phantom.json"
 FEWEST = 3
@@ -207,8 +209,8 @@ def _fill(
         label: draw_scanner(seed, label, strength=scanner_strength, field_strength_t=field_t)
         for label, field_t in zip(sites["siteXacq"], sites["magnetic_field_strength"], strict=True)
     }
-    volumes_ml = []
-    for number, person in enumerate(people.to_dict("records"), start=1):
+
+    def write(person: dict[Hashable, Any]) -> tuple[float, ...]:
         own = derive(seed, "participant", person["participant_id"])
         male = person["sex"] == "male"
         anatomy = draw_anatomy(template, age_years=person["age"], male=male, seed=own)
@@ -220,9 +222,9 @@ def _fill(
         np.save(place / f"{name}_preproc-cat12vbm_desc-gm_T1w.npy", grey[None, None])
         np.save(place / f"{name}_preproc-cat12vbm_desc-gm_ROI.npy", regions[None, None])
         parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
-        volumes_ml.append((sum(parts), *parts))
-        if on_progress is not None:
-            on_progress(number, len(people))
+        return sum(parts), *parts
+
+    volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
     table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
     people = pd.concat((people, table), axis=1)[list(COLUMNS)]
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")

@@ -1,7 +1,6 @@
 """Look at a data set before anything is trained on it: every problem, and a table per site."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohor
 from fedcl.data.open import survey
 from fedcl.data.problems import Problems
 from fedcl.errors import DataError
+from fedcl.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,9 @@ def preflight(
             return None  # already reported, with the other absent scans
         return None
 
-    with ThreadPoolExecutor() as readers:
-        for done, message in enumerate(readers.map(read, range(len(cohort))), start=1):
-            if message is not None:
-                problems.add(message)
-            on_progress(done, len(cohort))
+    for message in in_threads(read, range(len(cohort)), on_progress=on_progress):
+        if message is not None:
+            problems.add(message)
 
     sites = tuple(_summary(cohort, site, min_participants) for site in cohort.sites)
     for one in sites:

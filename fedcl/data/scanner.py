@@ -9,6 +9,7 @@ and the field strength. One function serves the embedded cohort and real volumes
 import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -149,13 +150,16 @@ def scan(volume: np.ndarray, scanner: Scanner, *, seed: int) -> np.ndarray:
     return np.clip(values, 0, HIGHEST)
 
 
+@lru_cache(maxsize=2)  # the tissues and participants of a site come one after another
 def bias_field(shape: tuple[int, ...], coefficients: tuple[float, ...]) -> np.ndarray:
     """Return the smooth positive gain of every voxel, float32; all ones without coefficients."""
     table = np.zeros((BIAS_ORDER + 1,) * 3)
     for term, coefficient in zip(BIAS_TERMS, coefficients, strict=True):
         table[term] = coefficient
     x, y, z = (np.linspace(-1, 1, size) if size > 1 else np.zeros(1) for size in shape)
-    return np.exp(legendre.leggrid3d(x, y, z, table)).astype(np.float32)
+    field = np.exp(legendre.leggrid3d(x, y, z, table)).astype(np.float32)
+    field.flags.writeable = False
+    return field
 
 
 def _bias_segmentation(values: np.ndarray, log_odds: float) -> np.ndarray:

@@ -3,7 +3,6 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fedcl.data.outliers import FEWEST, distances, outliers
 from fedcl.data.participants import OLDEST_YEARS
 from fedcl.data.problems import Problems, listed
 from fedcl.errors import DataError
+from fedcl.threads import in_threads
 
 OnStep = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -113,16 +113,15 @@ def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict
             return None, None  # already reported, with the other absent scans
         return hashlib.sha256(array.tobytes()).hexdigest(), None
 
-    digests, broken = {}, 0
-    with ThreadPoolExecutor() as readers:
-        for row, (digest, message) in enumerate(readers.map(read, range(len(cohort)))):
-            if digest is not None:
-                digests[row] = digest
-            if message is not None:
-                problems.add(message)
-                broken += 1
-            on_step("Reading scans", row + 1, len(cohort))
-    return digests, broken
+    def at(done: int, total: int) -> None:
+        on_step("Reading scans", done, total)
+
+    found = in_threads(read, range(len(cohort)), on_progress=at)
+    messages = [message for _, message in found if message is not None]
+    for message in messages:
+        problems.add(message)
+    digests = {row: digest for row, (digest, _) in enumerate(found) if digest is not None}
+    return digests, len(messages)
 
 
 def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int | None:

@@ -1,0 +1,38 @@
+"""The same work on many things, some at once: for what reads files, or lets go of Python's lock."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    work: Callable[[Thing], Result],
+    things: Sequence[Thing],
+    *,
+    threads: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Result]:
+    """Return the result for each thing, in their order.
+
+    Whatever `work` or `on_progress` raises ends it, once the things in work are done.
+
+    Args:
+        work: What is done.
+        things: With what.
+        threads: At once; None: one for each core, since more only wait for Python's lock.
+        on_progress: Called with (done, total), in the things' order.
+    """
+    pool = ThreadPoolExecutor(threads or os.cpu_count())
+    try:
+        results: list[Result] = []
+        for result in pool.map(work, things):
+            results.append(result)
+            if on_progress is not None:
+                on_progress(len(results), len(things))
+        return results
+    finally:
+        pool.shutdown(cancel_futures=True)

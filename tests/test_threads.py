@@ -1,0 +1,48 @@
+"""Work in threads gives what one thread gives, and ends when something is wrong."""
+
+import threading
+
+import pytest
+
+from fedcl.threads import in_threads
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_results_come_in_the_order_of_the_things_whoever_is_done_first(threads):
+    seen = []
+    first_may_end = threading.Event()
+
+    def work(number):
+        if number == 0 and threads == 3:
+            assert first_may_end.wait(30)
+        if number == 2:
+            first_may_end.set()
+        return number * number
+
+    found = in_threads(work, range(5), threads=threads, on_progress=lambda *at: seen.append(at))
+    assert found == [0, 1, 4, 9, 16]
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_nothing_to_do_is_done():
+    assert in_threads(str, []) == []
+
+
+@pytest.mark.parametrize("whose", ["work", "progress"])
+def test_what_is_raised_ends_the_rest(whose):
+    done = []
+
+    def work(number):
+        if whose == "work" and number == 1:
+            raise ValueError("one")
+        done.append(number)
+
+    def at(number, _):
+        if whose == "progress" and number == 2:
+            raise ValueError("one")
+
+    with pytest.raises(ValueError, match="one"):
+        in_threads(work, range(100_000), threads=2, on_progress=at)
+    # Those that were waiting are dropped; how many were begun by then is the system's choice.
+    assert len(done) < 100_000
+    assert threading.active_count() < 10
