@@ -1,7 +1,9 @@
 """Open the cohort of an experiment, whatever kind of data it is."""
 
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
@@ -164,16 +166,17 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
         sites=data.sites,
     )
     if not data.path.exists():
-        write_phantom(
-            data.path,
-            scale=data.scale,
-            grid=data.grid,
-            scanner_strength=data.scanner_strength,
-            seed=seed,
-            sites=data.sites,
-            on_progress=on_progress,
-        )
-        return
+        with _alone(data.path):
+            if not data.path.exists():  # written meanwhile by another process
+                write_phantom(
+                    data.path,
+                    scale=data.scale,
+                    grid=data.grid,
+                    scanner_strength=data.scanner_strength,
+                    seed=seed,
+                    sites=data.sites,
+                    on_progress=on_progress,
+                )
     try:
         written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -187,3 +190,20 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
                 f"experiment asks for {value}; choose another data.path, or delete the folder to "
                 "write it anew"
             )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let nobody else write to a place meanwhile: they wait."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    except OSError as error:
+        raise DataError(f"{path}: cannot write the phantom: {error.strerror or error}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

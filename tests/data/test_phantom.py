@@ -7,13 +7,16 @@ share three of them.
 import hashlib
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from fedcl.config.data import PhantomData
+from fedcl.data import open as module
 from fedcl.data.anatomy import (
     FLUID,
     GREY,
@@ -196,6 +199,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cohort: cannot write the phantom"):
         write(tmp_path / "file" / "cohort")
+
+
+def test_of_two_that_need_it_at_once_one_writes_and_the_other_waits(tmp_path, monkeypatch):
+    written = Mock(wraps=write_phantom)
+    monkeypatch.setattr(module, "write_phantom", written)
+    data = data_of(tmp_path / "cohort", ("5", "13"))
+    with ThreadPoolExecutor(3) as askers:
+        opened = [askers.submit(open_cohort, data, seed=4, cache=tmp_path / "c") for _ in range(3)]
+    assert [one.result().sites for one in opened] == [("5", "13")] * 3
+    assert written.call_count == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"cohort", "c"}
 
 
 # --- the participants ----------------------------------------------------------------------------
