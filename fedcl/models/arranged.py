@@ -5,7 +5,7 @@ a convolution of a single voxel than to compute it. Four orders help a narrow en
 grid; what they add up is the same, up to rounding:
 
 - dense: where the kernel covers the grid, one matrix from all voxels to all voxels;
-- folded: the first axis becomes channels, and the kernel a band matrix along it;
+- folded: the last axis becomes channels, and the kernel a band matrix along it;
 - paired: two neighbouring outputs along the last axis are channels of one wider kernel;
 - picked: a kernel of one voxel is given only the voxels that it reads.
 """
@@ -42,12 +42,11 @@ def convolve(
     grid = tuple(x.shape[2:])
     out = tuple((size + 2 * padding - kernel) // stride + 1 for size in grid)
     widest = max(inputs, outputs)
-    taps = _count(grid) * _count(out)  # of the dense matrix; the kernel has kernel**3
     if min(out) < 1:
         arranged = None
-    elif taps <= kernel**3 or (taps <= 64 and widest <= 2 * LANES):
+    elif _count(grid) * _count(out) <= kernel**3:
         arranged = _dense(x, weight, out, stride=stride, padding=padding)
-    elif widest < LANES and out == grid and grid[0] * widest <= LANES * kernel:
+    elif widest < LANES and out == grid and grid[-1] * widest <= LANES * kernel:
         arranged = _folded(x, weight, padding=padding)
     elif kernel == 1 and stride > 1 and padding == 0:
         arranged = F.conv3d(x[:, :, ::stride, ::stride, ::stride].contiguous(), weight)
@@ -75,13 +74,13 @@ def _dense(x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int, padd
 
 def _folded(x: Tensor, weight: Tensor, *, padding: int) -> Tensor:
     outputs, inputs, kernel = weight.shape[:3]
-    length, *plane = x.shape[2:]
-    taps = _taps((length,), kernel, 1, padding).to(weight.dtype)
-    band = weight.movedim(2, -1).reshape(-1, kernel) @ taps
-    band = band.view(outputs, inputs, kernel, kernel, length, length)
-    band = band.permute(0, 4, 1, 5, 2, 3).reshape(outputs * length, inputs * length, kernel, kernel)
-    found = F.conv2d(x.reshape(len(x), inputs * length, *plane), band, padding=padding)
-    return found.view(len(x), outputs, length, *plane)
+    *plane, last = x.shape[2:]
+    taps = _taps((last,), kernel, 1, padding).to(weight.dtype)
+    band = (weight.reshape(-1, kernel) @ taps).view(outputs, inputs, kernel, kernel, last, last)
+    band = band.permute(0, 4, 1, 5, 2, 3).reshape(outputs * last, inputs * last, kernel, kernel)
+    rows = x.movedim(-1, 2).reshape(len(x), inputs * last, *plane)
+    found = F.conv2d(rows, band, padding=padding)
+    return found.view(len(x), outputs, last, *plane).movedim(2, -1).contiguous()
 
 
 def _paired(
