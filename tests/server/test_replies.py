@@ -61,6 +61,20 @@ def test_a_bad_update_is_named(changes, message):
     assert message in update_problem(answer(**changes), KNOWN, ORDER, private=False)
 
 
+@pytest.mark.parametrize("large", [np.finfo(np.float32).max, -np.finfo(np.float32).max])
+def test_values_whose_sum_overflows_are_still_finite(large):
+    extreme = answer(weights=weights(w=np.full((2, 3), large, np.float32)))
+    assert update_problem(extreme, KNOWN, ORDER, private=False) is None
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_found_among_any(wrong):
+    values = np.full((2, 3), np.finfo(np.float32).max, np.float32)
+    values[1] = [-np.finfo(np.float32).max, wrong, -wrong]
+    found = update_problem(answer(weights=weights(w=values)), KNOWN, ORDER, private=False)
+    assert found == "w: values that are not finite"
+
+
 def test_a_refusal_keeps_its_reason():
     refused = Answer(Refusal("a", "the training failed"), 10, "the training failed")
     assert update_problem(refused, KNOWN, ORDER, private=False) == "the training failed"
