@@ -16,7 +16,7 @@ def in_threads(
     threads: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
-    """Return the result for each thing, in their order.
+    """Return the result for each thing, in their order; all of them are kept, so let them be small.
 
     Whatever `work` or `on_progress` raises ends it, once the things in work are done.
 

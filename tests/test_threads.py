@@ -1,9 +1,13 @@
 """Work in threads gives what one thread gives, and ends when something is wrong."""
 
 import threading
+import weakref
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from fedcl.data.open import prepare
 from fedcl.threads import in_threads
 
 
@@ -46,3 +50,23 @@ def test_what_is_raised_ends_the_rest(whose):
     # Those that were waiting are dropped; how many were begun by then is the system's choice.
     assert len(done) < 100_000
     assert threading.active_count() < 10
+
+
+def test_a_volume_that_was_prepared_is_let_go():
+    volumes = []
+
+    class Volumes(SimpleNamespace):
+        def __len__(self):
+            return 50
+
+        def read(self, row):
+            volume = np.zeros(row)
+            volumes.append(weakref.ref(volume))
+            return volume
+
+    alive = []
+    prepare(
+        Volumes(), lambda *_: alive.append(sum(one() is not None for one in volumes)), threads=2
+    )
+    assert len(alive) == len(volumes) == 50
+    assert max(alive) <= 2

@@ -149,7 +149,11 @@ def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = No
         on_progress: Told as they come.
         threads: That read at once; None: one for each core.
     """
-    in_threads(cohort.read, range(len(cohort)), threads=threads, on_progress=on_progress)
+
+    def look(row: int) -> None:
+        cohort.read(row)  # and let it go: together the volumes may be larger than memory
+
+    in_threads(look, range(len(cohort)), threads=threads, on_progress=on_progress)
 
 
 def cache_folder(config: Config) -> Path:
