@@ -49,12 +49,10 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.submit(int)  # where the workers are no copies, the first begins to import
         yield pool
     finally:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        for process in list((pool._processes or {}).values()):
             process.terminate()
-        for process in processes:
-            process.join()
+        # Waited for: at the interpreter's exit a thread still closing its pool is a traceback.
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from fedcl.handover import fresh_folder, put
+from fedcl.workers import worker_pool
 
 KILLED = """
 import os, signal, time
@@ -58,6 +60,18 @@ def test_no_worker_outlives_its_parent(tmp_path, interrupted):
     while any(map(alive, pids)) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(map(alive, pids))
+
+
+def test_nothing_of_a_pool_is_left_when_work_was_in_flight():
+    """At exit the interpreter writes to a pool that still closes itself, and that may be closed."""
+    before = set(threading.enumerate())
+    with worker_pool(2) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
+        working = [pool.submit(time.sleep, 600) for _ in range(4)]
+        processes = list(pool._processes.values())
+    assert not any(process.is_alive() for process in processes)
+    assert all(future.done() for future in working)
+    assert set(threading.enumerate()) == before
 
 
 def test_a_parcel_holds_what_was_put_in_it_and_its_file_is_used_again(tmp_path):
