@@ -2,23 +2,28 @@
 
 Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
 volumes), the same network really trained at four sites, and the demonstration's small network
-really trained at 64. Each variant runs in a fresh process; a round's seconds are the median, and
-memory is the most that the process and its workers held at once.
+really trained at 64. Each variant runs in a fresh process and takes its rounds in turn with the
+plain loop's, so that a ratio is of neighbours in time; seconds and ratios are medians, and memory
+is the most that the process and its workers held at once.
 
-    python benchmarks/simulate.py [--rounds 3] [--task NAME ...] [--before CHECKOUT]
+    python benchmarks/simulate.py [--rounds 4] [--task NAME ...] [--before CHECKOUT]
 """
 
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import yaml
+from engines.turns import Turns
 from engines.watch import Watch
 
 HERE = Path(__file__).resolve().parents[1]
@@ -48,8 +53,9 @@ TASKS = {
     "33 M parameters, 5 sites, trained": Task(64, (24, 29, 24), 0.15, 16, 1),
     "demo, 58 sites, trained": Task(8, (24, 29, 24), 0.15, 3, 4),
 }
+LOOP = "plain loop"
 VARIANTS = {
-    "plain loop": (0, None),
+    LOOP: (0, None),
     "1 worker": (1, None),
     "2 workers": (2, None),
     "1 worker, moments one round stale": (1, "stale"),
@@ -93,7 +99,7 @@ def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str
     return yaml.safe_dump(tree)
 
 
-def plain_loop(config: Any, rounds: int) -> list[float]:
+def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     """What any researcher would write: no messages, no checks, no checkpoints."""
     from fedcl.compute import use_threads
     from fedcl.data.cohort import TRAIN
@@ -115,6 +121,7 @@ def plain_loop(config: Any, rounds: int) -> list[float]:
     }
     seconds = []
     for number in range(1, rounds + 1):
+        turns.take()
         started = time.perf_counter()
 
         def updates(weights: Any = weights, number: int = number) -> Any:
@@ -131,83 +138,116 @@ def plain_loop(config: Any, rounds: int) -> list[float]:
     return seconds
 
 
-def measure(task: Task, variant: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Run a variant in this process."""
-    from fedcl.config.text import parse
+def federation(config: Any, turns: Turns) -> list[dict[str, Any]]:
+    """Run it, each round in its turn; return its log."""
     from fedcl.run_folder import RunFolder
     from fedcl.simulation import simulate
+    from server import rounds
+
+    play = rounds.play
+
+    def in_turn(*args: Any) -> Any:
+        turns.take()
+        return play(*args)
+
+    rounds.play = in_turn
+    simulate(config, sites=64, resume=False)
+    return RunFolder(config.output.path).read_log()
+
+
+def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
+    """Run a variant in this process."""
+    from fedcl.config.text import parse
 
     workers, moments = VARIANTS[variant]
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
     traffic = None
     if workers:
-        simulate(config, sites=64, resume=False)
-        log = RunFolder(config.output.path).read_log()
+        log = federation(config, turns)
         seconds = [record["seconds"] for record in log]
         # The first round of stale moments has none to send.
         traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
     else:
-        seconds = plain_loop(config, rounds)
+        seconds = plain_loop(config, rounds, turns)
+    turns.leave()
     return {"seconds": seconds, "traffic": traffic}
 
 
 def main() -> None:
     """Print a table per task."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--task", choices=TASKS, nargs="+", default=list(TASKS))
     parser.add_argument("--before", type=Path, help="a checkout of a former version, to compare")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant is not None:
+        folder, place, of = options.turns
+        turns = Turns(Path(folder), int(place), int(of))
         task = TASKS[options.task[0]]
-        print(json.dumps(measure(task, options.variant, options.folder, options.rounds)))
+        print(json.dumps(measure(task, options.variant, options.folder, options.rounds, turns)))
         return
     codes = {"": HERE} | ({", before": options.before.resolve()} if options.before else {})
     for task in options.task:
         print(f"\n**{task}**\n")
-        print("| variant | s/round (median) | ratio | peak memory, GB | GB a round, both ways |")
+        print("| variant | s/round | times the loop's | peak memory, GB | GB a round, both ways |")
         print("|---|---|---|---|---|", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            reference = None
-            for variant in VARIANTS:
-                if VARIANTS[variant][1] is not None and TASKS[task].epochs > 1:
+            for variant, (workers, moments) in VARIANTS.items():
+                if moments is not None and TASKS[task].epochs > 1:
                     continue
-                for name, code in codes.items():
-                    row, reference = _row(options, task, variant, name, code, folder, reference)
-                    print(row, flush=True)
+                rows = [(LOOP, "", HERE)] if workers else []
+                rows += [(variant, name, code) for name, code in codes.items()]
+                found = in_turn(task, rows, options.rounds, Path(folder))
+                for (shown, name, _), one in list(zip(rows, found, strict=True))[bool(workers) :]:
+                    print(row(shown + name, one, found[0]), flush=True)
 
 
-def _row(
-    options: argparse.Namespace,
-    task: str,
-    variant: str,
-    name: str,
-    code: Path,
-    folder: str,
-    reference: float | None,
-) -> tuple[str, float]:
-    command = [sys.executable, __file__, "--task", task, "--variant", variant]
-    command += ["--folder", f"{folder}/{name or 'now'}", "--rounds", str(options.rounds)]
-    environment = os.environ | {"PYTHONPATH": str(code)}
-    log = Path(folder) / "log.txt"
-    limits = {"limit_s": 3600, "keep_free_gb": 1}
-    watch = Watch(command, environment=environment, log=log, folder=code, **limits)
-    if watch.run() != 0:
-        sys.exit(f"{variant}{name}: {watch.stopped or log.read_text(errors='replace')}")
-    found = json.loads(log.read_text().splitlines()[-1])
-    median = sorted(found["seconds"])[len(found["seconds"]) // 2]
-    reference = reference or median
-    traffic = found["traffic"]
-    moved = "–"
+def in_turn(
+    task: str, rows: list[tuple[str, str, Path]], rounds: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Measure (variant, name of the code, code) side by side, one round at a time."""
+    turns = folder / "turns"
+    shutil.rmtree(turns, ignore_errors=True)
+    turns.mkdir()
+    watches, logs = [], []
+    for place, (variant, name, code) in enumerate(rows):
+        command = [sys.executable, __file__, "--task", task, "--variant", variant]
+        # Each its own cohort: a former version does not wait while another writes it.
+        command += ["--folder", f"{folder}/{place}{name}", "--rounds", str(rounds)]
+        command += ["--turns", str(turns), str(place), str(len(rows))]
+        environment = os.environ | {"PYTHONPATH": str(code)}
+        logs.append(folder / f"{place}.txt")
+        limits = {"limit_s": 3600, "keep_free_gb": 1}
+        watches.append(Watch(command, environment=environment, log=logs[-1], folder=code, **limits))
+
+    def run(watch: Watch) -> int:
+        status = watch.run()
+        if status != 0:
+            shutil.rmtree(turns, ignore_errors=True)
+        return status
+
+    with ThreadPoolExecutor(len(watches)) as pool:
+        statuses = list(pool.map(run, watches))
+    if any(statuses):
+        sys.exit("\n".join(log.read_text(errors="replace")[-2000:] for log in logs))
+    found = [json.loads(log.read_text().splitlines()[-1]) for log in logs]
+    return [one | {"peak_gb": watch.peak_gb} for one, watch in zip(found, watches, strict=True)]
+
+
+def row(name: str, found: dict[str, Any], loop: dict[str, Any]) -> str:
+    """Return a variant's line of the table."""
+    ratio = median(a / b for a, b in zip(found["seconds"], loop["seconds"], strict=True))
+    traffic, moved = found["traffic"], "–"
     if traffic:
         total = traffic["bytes"] + traffic["sent_bytes"]
         moved = f"{total / 1e9:.3g}"
         if traffic["moments_bytes"]:
             moved += f", of them moments {100 * traffic['moments_bytes'] / total:.2f} %"
-    told = f"| {variant}{name} | {median:.2f} | {median / reference:.2f}x "
-    return told + f"| {watch.peak_gb:.2f} | {moved} |", reference
+    told = f"| {name} | {median(found['seconds']):.2f} | {ratio:.2f}x "
+    return told + f"| {found['peak_gb']:.2f} | {moved} |"
 
 
 if __name__ == "__main__":

@@ -1,42 +1,52 @@
-"""L2 norms of arrays that may be large, in float64 and in little memory."""
+"""L2 norms of arrays that may be large: at the speed of reading them, and in little memory."""
 
 import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
-
-from fedcl.tensors import as_tensor
 
 _PIECE = 2**17
 """Values at a time: they stay in a core's cache."""
+_ROW = 256
+"""Values whose squares are summed in float32; sums of rows are float64's."""
+_LEAST = 1e-24
+"""Of a piece's sum of squares: below, a square that float32 cannot hold could be felt."""
 
 
 def norm_of(arrays: Iterable[np.ndarray]) -> float:
-    """Return the L2 norm of arrays together, of which one is in memory at a time."""
+    """Return the L2 norm of arrays together, of which one is in memory at a time.
+
+    Of float32 arrays it is right to 1e-6 of itself, and to 1e-8 unless their values are all alike.
+    """
     return math.sqrt(math.fsum(s for array in arrays for s in squares(array)))
 
 
 def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
     """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
 
-    Sums are float64's, where no square of a float32 overflows or vanishes; a difference is the
-    arrays' own, unless they cannot hold it. The exact sum of what is yielded (`math.fsum`) is the
-    same in whatever order tensors come: a checkpoint keeps another one.
+    No square of a float32 overflows or vanishes; a difference is the arrays' own, unless they
+    cannot hold it. The exact sum of what is yielded (`math.fsum`) is the same in whatever order
+    tensors come: a checkpoint keeps another one.
     """
-    if centre is None:
-        yield from map(_squared, _pieces(array))
-        return
-    for piece, other in zip(_pieces(array), _pieces(centre), strict=True):
-        quick = _squared(piece - other)
-        yield quick if quick < math.inf else _squared(piece.double() - other)
+    values, others = array.reshape(-1), None if centre is None else centre.reshape(-1)
+    for start in range(0, len(values), _PIECE):
+        piece = values[start : start + _PIECE]
+        other = None if others is None else others[start : start + _PIECE]
+        with np.errstate(over="ignore", invalid="ignore"):
+            quick = _quick(piece if other is None else piece - other)
+            found = quick if _LEAST < quick < math.inf else _wide(piece, other)
+        yield found
 
 
-def _pieces(array: np.ndarray) -> tuple[torch.Tensor, ...]:
-    values = as_tensor(array.reshape(-1))
-    return (values,) if len(values) <= _PIECE else torch.split(values, _PIECE)
+def _quick(piece: np.ndarray) -> float:
+    """The sum of squares, in float32 along rows; infinite or zero where float32 cannot tell."""
+    whole = len(piece) // _ROW * _ROW
+    rows = piece[:whole].reshape(-1, _ROW)
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + _wide(piece[whole:], None)
 
 
-def _squared(piece: torch.Tensor) -> float:
-    norm = torch.linalg.vector_norm(piece, dtype=torch.float64).item()
-    return norm * norm
+def _wide(piece: np.ndarray, other: np.ndarray | None) -> float:
+    values = piece.astype(np.float64)
+    if other is not None:
+        values -= other
+    return float(np.square(values).sum())

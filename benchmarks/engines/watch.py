@@ -1,7 +1,8 @@
 """The memory of a process and all its descendants, while it runs.
 
 Proportional set size: a page that n processes share counts 1/n in each, so that the sum is what the
-machine holds. Sampled; Linux only.
+machine holds. Pages of files, the libraries above all, count once, as many as one process maps at
+most: other commands that run at the same time map them too. Sampled; Linux only.
 """
 
 import os
@@ -83,7 +84,7 @@ class Watch:
         while not ended.is_set():
             began = time.perf_counter()
             self._look(root)
-            self.peak_gb = max(self.peak_gb, sum(map(_held_gb, self._ours)))
+            self.peak_gb = max(self.peak_gb, self._held_gb())
             if time.time() - self.started > self._limit_s:
                 self.stopped = f"not finished in {self._limit_s:.0f} s"
             elif _free_gb() < self._keep_free_gb:
@@ -108,6 +109,10 @@ class Watch:
             self._ours |= found
             numbers |= {pid for pid, _ in found}
         self._strangers = parents.keys() - self._ours
+
+    def _held_gb(self) -> float:
+        own, files = zip(*map(_parts_gb, self._ours), strict=True)
+        return sum(own) + max(files)
 
     def _kill(self) -> None:
         alive = _all_processes()
@@ -138,11 +143,14 @@ def _has(pid: int, mark: str) -> bool:
         return False
 
 
-def _held_gb(process: Process) -> float:
+def _parts_gb(process: Process) -> tuple[float, float]:
+    """Return what it holds itself, and what it maps of files."""
+    rollup, status = (Path(f"/proc/{process[0]}/{name}") for name in ("smaps_rollup", "status"))
     try:
-        return _entry_gb(Path(f"/proc/{process[0]}/smaps_rollup"), "Pss:")
+        own = sum(_entry_gb(rollup, name) for name in ("Pss_Anon:", "Pss_Shmem:"))
+        return own, _entry_gb(status, "RssFile:")
     except (OSError, StopIteration):  # it has ended
-        return 0.0
+        return 0.0, 0.0
 
 
 def _free_gb() -> float:
