@@ -138,21 +138,24 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     return seconds
 
 
-def federation(config: Any, turns: Turns) -> list[dict[str, Any]]:
-    """Run it, each round in its turn; return its log."""
+def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, Any]]]:
+    """Run it, each round in its turn; return the rounds' seconds and their log."""
     from fedcl.run_folder import RunFolder
     from fedcl.simulation import simulate
     from server import rounds
 
-    play = rounds.play
+    play, seconds = rounds.play, []
 
     def in_turn(*args: Any) -> Any:
         turns.take()
-        return play(*args)
+        started = time.perf_counter()
+        after = play(*args)
+        seconds.append(time.perf_counter() - started)
+        return after
 
     rounds.play = in_turn
     simulate(config, sites=64, resume=False)
-    return RunFolder(config.output.path).read_log()
+    return seconds, RunFolder(config.output.path).read_log()
 
 
 def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
@@ -163,8 +166,7 @@ def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
     traffic = None
     if workers:
-        log = federation(config, turns)
-        seconds = [record["seconds"] for record in log]
+        seconds, log = federation(config, turns)
         # The first round of stale moments has none to send.
         traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
     else:
