@@ -234,7 +234,8 @@ def in_turn(
     with ThreadPoolExecutor(len(watches)) as pool:
         statuses = list(pool.map(run, watches))
     if any(statuses):
-        sys.exit("\n".join(log.read_text(errors="replace")[-2000:] for log in logs))
+        said = [log.read_text(errors="replace")[-2000:] for log in logs]
+        sys.exit("\n".join(w.stopped or text for w, text in zip(watches, said, strict=True)))
     found = [json.loads(log.read_text().splitlines()[-1]) for log in logs]
     return [one | {"peak_gb": watch.peak_gb} for one, watch in zip(found, watches, strict=True)]
 

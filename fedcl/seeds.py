@@ -6,9 +6,12 @@ Privacy noise never comes from here.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Name = int | str
 
@@ -25,6 +28,8 @@ def numpy_generator(seed: int, *names: Name) -> np.random.Generator:
     return np.random.default_rng(derive(seed, *names))
 
 
-def torch_generator(seed: int, *names: Name) -> torch.Generator:
+def torch_generator(seed: int, *names: Name) -> "torch.Generator":
     """Return a torch generator on the CPU for the draw called `names`."""
+    import torch  # takes two seconds, which a report or a refused command need not wait
+
     return torch.Generator().manual_seed(derive(seed, *names))

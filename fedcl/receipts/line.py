@@ -37,7 +37,7 @@ class ArraySent(Section):
     dtype: str
     bytes: int
     norm: Said | None
-    """L2, of the array as float64, to six digits; of encoded bytes, of the values they stand for;
+    """L2, to six digits; of encoded bytes, of the values they stand for;
     null for masked words, which look like noise."""
 
 

@@ -1,15 +1,18 @@
 """results.json: what a run measured, in one strict, documented shape (docs/results_schema.md)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
 from fedcl.atomic import write_text
 from fedcl.config.section import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, score
+from fedcl.evaluation.challenge_rules import score
 from fedcl.evaluation.intervals import Interval
+
+if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
+    from fedcl.evaluation.challenge import Challenge
 
 SCHEMA = 1
 
@@ -143,7 +146,7 @@ class Results(Section):
     curve: tuple[CurvePoint, ...]
 
 
-def measures(found: Challenge, *, dim: int) -> Measures:
+def measures(found: "Challenge", *, dim: int) -> Measures:
     """Return a challenge's outcome in the shape of results.json."""
     return Measures(
         dim=dim,
