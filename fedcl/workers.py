@@ -17,7 +17,7 @@ from fedcl.config.experiment import Compute
 
 # Never a copy of this process: a fork after torch has started threads can deadlock.
 _METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-_IMPORTED = ["fedcl.simulation", "fedcl.alone"]
+_IMPORTED = ["fedcl.preloaded"]
 
 
 def prepare_workers(compute: Compute) -> None:

@@ -3,6 +3,7 @@
 A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to go on.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
 from fedcl.errors import ConfigError, FedclError
+from fedcl.imports import uncollected
 
 if TYPE_CHECKING:
     from fedcl.outcome import Kind
@@ -328,6 +330,8 @@ def main() -> None:
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
         raise
+    finally:
+        gc.freeze()  # the process ends: nothing is worth looking for
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -342,8 +346,9 @@ def _experiment(
         from fedcl.workers import prepare_workers
 
         prepare_workers(config.compute)  # which import as much, at the same time
-    from fedcl.cli.interrupt import interruptible
-    from fedcl.experiment import beside, run_experiment
+    with uncollected():
+        from fedcl.cli.interrupt import interruptible
+        from fedcl.experiment import beside, run_experiment
 
     config = beside(kind, config)
     try:

@@ -1,0 +1,34 @@
+"""Imports without collections: afterwards they go on, and not over what was imported."""
+
+import gc
+
+import pytest
+
+from fedcl.imports import uncollected
+
+
+@pytest.fixture(autouse=True)
+def unfrozen():
+    yield
+    gc.unfreeze()
+
+
+def test_nothing_is_collected_within_and_everything_after_it_is():
+    class Knot:
+        def __init__(self):
+            self.itself = self
+
+    before = gc.get_freeze_count()
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before
+    gc.collect()
+    Knot()
+    assert gc.collect() > 0
+
+
+def test_a_failed_import_leaves_the_collector_on():
+    with pytest.raises(ModuleNotFoundError), uncollected():
+        import fedcl.nothing_of_this_name  # noqa: F401
+    assert gc.isenabled()
