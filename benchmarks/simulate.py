@@ -1,7 +1,7 @@
 """What `fedcl simulate` adds to a plain PyTorch loop over the same sites and batches.
 
 Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
-volumes), the same network really trained at four sites, and the demonstration's small network
+volumes), the same network really trained at five sites, and the demonstration's small network
 really trained at 64. Each variant runs in a fresh process and takes its rounds in turn with the
 plain loop's, so that a ratio is of neighbours in time; seconds and ratios are medians, and memory
 is the most that the process and its workers held at once.

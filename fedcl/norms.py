@@ -27,7 +27,12 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
     No square of a float32 overflows or vanishes; a difference is the arrays' own, unless they
     cannot hold it. The exact sum of what is yielded (`math.fsum`) is the same in whatever order
     tensors come: a checkpoint keeps another one.
+
+    Raises:
+        ValueError: the two have different shapes; nothing is broadcast.
     """
+    if centre is not None and centre.shape != array.shape:
+        raise ValueError(f"an array of shape {array.shape}, its centre of shape {centre.shape}")
     values, others = array.reshape(-1), None if centre is None else centre.reshape(-1)
     for start in range(0, len(values), _PIECE):
         piece = values[start : start + _PIECE]

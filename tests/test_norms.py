@@ -56,3 +56,9 @@ def test_what_is_not_finite_shows_and_what_is_nothing_is_zero():
 def test_the_order_of_arrays_does_not_count(rng):
     arrays = [rng.standard_normal(n).astype(np.float32) for n in (3, 70_000, 1, 300_000)]
     assert norm_of(arrays) == norm_of(arrays[::-1])
+
+
+@pytest.mark.parametrize("shape", [(1,), (5,), (7,), (3, 2)])
+def test_a_difference_of_different_shapes_is_refused(shape):
+    with pytest.raises(ValueError, match="its centre of shape"):
+        list(squares(np.ones(6, np.float32), np.ones(shape, np.float32)))
