@@ -46,7 +46,7 @@ def convolve(
         arranged = None
     elif _count(grid) * _count(out) <= kernel**3:
         arranged = _dense(x, weight, out, stride=stride, padding=padding)
-    elif widest < LANES and out == grid and grid[-1] * widest <= LANES * kernel:
+    elif stride == 1 and out == grid and widest < LANES and grid[-1] * widest <= LANES * kernel:
         arranged = _folded(x, weight, padding=padding)
     elif kernel == 1 and stride > 1 and padding == 0:
         arranged = F.conv3d(x[:, :, ::stride, ::stride, ::stride].contiguous(), weight)
@@ -86,13 +86,11 @@ def _folded(x: Tensor, weight: Tensor, *, padding: int) -> Tensor:
 def _paired(
     x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int, padding: int
 ) -> Tensor:
-    outputs, kernel = len(weight), weight.shape[-1]
-    pairs = (out[-1] + 1) // 2
-    missing = (2 * pairs - 1) * stride + kernel - padding - x.shape[-1]
-    padded = F.pad(x, [padding, max(missing, 0)])
+    outputs, pairs = len(weight), (out[-1] + 1) // 2
+    if out[-1] % 2:
+        x = F.pad(x, [0, stride])  # so that the last output has a neighbour, left out again below
     both = torch.cat([F.pad(weight, [0, stride]), F.pad(weight, [stride, 0])])
-    steps, zeros = (stride, stride, 2 * stride), (padding, padding, 0)
-    found = F.conv3d(padded, both, stride=steps, padding=zeros)
+    found = F.conv3d(x, both, stride=(stride, stride, 2 * stride), padding=padding)
     # A pair's channels follow each other, so that one copy puts each voxel's channels together.
     found = found.movedim(1, -1).reshape(len(x), *out[:2], 2 * pairs, outputs)
     return found.movedim(-1, 1)[..., : out[-1]]
