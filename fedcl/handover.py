@@ -1,18 +1,24 @@
 """Large bytes handed between processes of one machine through files, not through a pipe.
 
 A pipe moves a model in chunks of 64 kB, through the memory of a queue on each side; a file is
-written once and stays in the system's page cache. A file that has been read is written again by
-whoever needs one next: its pages are there already.
+written once and stays in the system's page cache, where whoever opens it sees it without a copy. A
+file that nobody looks at any more is written again by whoever needs one next: its pages are there
+already.
 """
 
+import mmap
 import shutil
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
 
 _FREE = ".free"
+_ALIGNED = 64
+"""Bytes: every byte string begins at a multiple, as arrays in memory do."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +28,52 @@ class Parcel:
     path: Path
     lengths: tuple[int, ...]
 
-    def take(self) -> list[bytes]:
-        """Return the byte strings, in order."""
-        with self.path.open("rb") as file:
-            return [file.read(length) for length in self.lengths]
+    def look(self) -> list[memoryview]:
+        """Return the byte strings, in order: the file's own pages, not to be written to."""
+        return self._views(self._mapped())
 
-    def discard(self) -> None:
-        """Leave the file to whoever puts something next."""
+    def take(self) -> list[memoryview]:
+        """Return them to the last who looks: when nobody holds any, the file is for the next."""
+        mapped = self._mapped()
+        if isinstance(mapped, mmap.mmap):
+            weakref.finalize(mapped, self._leave).atexit = False
+        else:
+            self._leave()
+        return self._views(mapped)
+
+    def delete(self) -> None:
+        """Take the file away; those who look at it still see it."""
+        self.path.unlink(missing_ok=True)
+
+    def _leave(self) -> None:
         with suppress(FileNotFoundError):
             self.path.rename(self.path.with_suffix(_FREE))
+
+    def _mapped(self) -> mmap.mmap | bytes:
+        with self.path.open("rb") as file:
+            if not any(self.lengths):
+                return b""  # which cannot be mapped
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def _views(self, mapped: mmap.mmap | bytes) -> list[memoryview]:
+        whole = memoryview(mapped)
+        starts = accumulate((_padded(length) for length in self.lengths), initial=0)
+        return [whole[a : a + n] for a, n in zip(starts, self.lengths, strict=False)]
 
 
 def put(folder: Path, parts: Iterable[bytes]) -> Parcel:
     """Write byte strings to a file in `folder` that nobody else reads or writes."""
-    path = _taken(folder, folder / uuid4().hex)
+    path, lengths = _taken(folder, folder / uuid4().hex), []
     with path.open("r+b") as file:
-        lengths = [file.write(part) for part in parts]
+        for part in parts:
+            lengths.append(file.write(part))
+            file.write(bytes(_padded(len(part)) - len(part)))
         file.truncate()
     return Parcel(path, tuple(lengths))
+
+
+def _padded(length: int) -> int:
+    return -(-length // _ALIGNED) * _ALIGNED
 
 
 def _taken(folder: Path, path: Path) -> Path:

@@ -198,17 +198,15 @@ class Crew:
         if self._sent is None or not _identical(records, self._sent[0]):
             # Messages of the round before have all been answered or given up by now.
             if self._sent is not None:
-                self._sent[1].parcel.discard()
+                self._sent[1].parcel.delete()
             self._sent = (records, _pack(message.content, self._scratch))
         packed = replace(self._sent[1], content=_without_arrays(message.content))
         light = Message(packed.content, metadata=message.metadata)
         return self._pool.submit(_answer_packed, light, packed, node, node_config, self._scratch)
 
     def unpack(self, packed: Packed) -> RecordDict:
-        """Return a reply whole, and delete its file."""
-        content = _unpack(packed)
-        packed.parcel.discard()
-        return content
+        """Return a reply whole; its file is free when nobody looks at its arrays any more."""
+        return _unpack(packed, packed.parcel.take())
 
 
 def _identical(some: Sequence[object], others: Sequence[object]) -> bool:
@@ -225,16 +223,15 @@ def _pack(content: RecordDict, scratch: Path) -> Packed:
     return Packed(_without_arrays(content), arrays, parcel)
 
 
-def _unpack(packed: Packed) -> RecordDict:
-    content = RecordDict(dict(packed.content.items()))
-    data = iter(packed.parcel.take())
+def _unpack(packed: Packed, views: Iterable[memoryview]) -> RecordDict:
+    content, rest = RecordDict(dict(packed.content.items())), iter(views)
     for key, described in packed.arrays.items():
-        content[key] = ArrayRecord(
-            {
-                name: Array(dtype, shape, stype, next(data))
-                for name, dtype, shape, stype in described
-            }
-        )
+        record = ArrayRecord()
+        for name, dtype, shape, stype in described:
+            # Flower asks for bytes to begin with, and reads a view as it reads them.
+            record[name] = Array(dtype, shape, stype, b"")
+            record[name].data = next(rest)
+        content[key] = record
     return content
 
 
@@ -245,7 +242,7 @@ def _without_arrays(content: RecordDict) -> RecordDict:
 def _answer_packed(
     message: Message, packed: Packed, node: int, node_config: dict[str, int], scratch: Path
 ) -> Packed:
-    message.content = _unpack(packed)
+    message.content = _unpack(packed, packed.parcel.look())
     return _pack(_answer(message, node, node_config), scratch)
 
 

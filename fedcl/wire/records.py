@@ -56,16 +56,11 @@ def record_of(header: Header, arrays: State, moments: State | None = None) -> Re
 
 def encoded(arrays: State) -> ArrayRecord:
     """Return arrays as they travel."""
-    encoded = {
-        name: Array(
-            dtype=array.dtype.name,
-            shape=array.shape,
-            stype=_RAW,
-            data=_bytes_of(array.astype(_DTYPES[array.dtype.name], copy=False)),
-        )
-        for name, array in arrays.items()
-    }
-    return ArrayRecord(encoded)
+    record = ArrayRecord()
+    for name, array in arrays.items():  # one by one: of a whole dictionary Flower makes copies
+        data = _bytes_of(array.astype(_DTYPES[array.dtype.name], copy=False))
+        record[name] = Array(array.dtype.name, array.shape, _RAW, data)
+    return record
 
 
 def as_sent(arrays: State) -> State:
