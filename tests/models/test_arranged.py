@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.func import vmap
 
@@ -27,6 +27,7 @@ axis = st.integers(1, 9)
     padding=st.integers(0, 2),
     bias=st.booleans(),
 )
+@example(rows=1, channels=(1, 3), grid=(4, 4, 4), kernel=2, stride=2, padding=2, bias=False)
 def test_the_order_does_not_change_the_result(
     rows: int,
     channels: tuple[int, int],
