@@ -19,6 +19,12 @@ from uuid import uuid4
 _FREE = ".free"
 _ALIGNED = 64
 """Bytes: every byte string begins at a multiple, as arrays in memory do."""
+_SMALL = 2**16
+"""Bytes of a file that is rather read: to look at it would take as long."""
+_MOST_LOOKED_AT = 256
+"""A file that is looked at stays open, and a process may have a thousand: further ones are read."""
+
+_looked_at: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
@@ -29,17 +35,17 @@ class Parcel:
     lengths: tuple[int, ...]
 
     def look(self) -> list[memoryview]:
-        """Return the byte strings, in order: the file's own pages, not to be written to."""
-        return self._views(self._mapped())
+        """Return the byte strings, in order; large ones are the file's own pages, read-only."""
+        return self._views(self._whole())
 
     def take(self) -> list[memoryview]:
         """Return them to the last who looks: when nobody holds any, the file is for the next."""
-        mapped = self._mapped()
-        if isinstance(mapped, mmap.mmap):
-            weakref.finalize(mapped, self._leave).atexit = False
+        whole = self._whole()
+        if isinstance(whole, mmap.mmap):
+            weakref.finalize(whole, self._leave).atexit = False
         else:
             self._leave()
-        return self._views(mapped)
+        return self._views(whole)
 
     def delete(self) -> None:
         """Take the file away; those who look at it still see it."""
@@ -49,14 +55,16 @@ class Parcel:
         with suppress(FileNotFoundError):
             self.path.rename(self.path.with_suffix(_FREE))
 
-    def _mapped(self) -> mmap.mmap | bytes:
+    def _whole(self) -> mmap.mmap | bytes:
         with self.path.open("rb") as file:
-            if not any(self.lengths):
-                return b""  # which cannot be mapped
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            if sum(self.lengths) < _SMALL or len(_looked_at) >= _MOST_LOOKED_AT:
+                return file.read()
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        _looked_at.add(mapped)
+        return mapped
 
-    def _views(self, mapped: mmap.mmap | bytes) -> list[memoryview]:
-        whole = memoryview(mapped)
+    def _views(self, content: mmap.mmap | bytes) -> list[memoryview]:
+        whole = memoryview(content)
         starts = accumulate((_padded(length) for length in self.lengths), initial=0)
         return [whole[a : a + n] for a, n in zip(starts, self.lengths, strict=False)]
 
