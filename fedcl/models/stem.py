@@ -28,7 +28,7 @@ class Stem(nn.Module):
         super().__init__()
         self.conv = convolution(channels, width, KERNEL, stride=2, padding=KERNEL // 2)
         self.norm = normalisation(norm, width)
-        self.pool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.pool = nn.MaxPool3d(3, stride=2, padding=1, return_indices=True)
 
     def forward(self, volumes: Volumes) -> Tensor:
         found = self.norm(self.conv(volumes))
@@ -36,7 +36,18 @@ class Stem(nn.Module):
 
     def _pooled(self, volumes: Tensor) -> Tensor:
         if volumes.device.type != "cpu":
-            return self.pool(volumes)
-        # A CPU compares voxels several times faster where their channels lie together.
+            return self.pool(volumes)[0]
+        # A CPU compares voxels several times faster where their channels lie together. Which are
+        # the largest is asked without the pooling's backward pass, which would take them apart
+        # again: the gradient of picking them is the same.
         together = volumes.contiguous(memory_format=torch.channels_last_3d)
-        return self.pool(together).contiguous()
+        with torch.no_grad():
+            _, at = self.pool(together)
+        rows, channels, *grid = at.shape
+        picked = _rows(together).gather(1, _rows(at))
+        return picked.view(rows, *grid, channels).movedim(-1, 1).contiguous()
+
+
+def _rows(volumes: Tensor) -> Tensor:
+    """Return (row, voxel, channel) of (row, channel, x, y, z)."""
+    return volumes.movedim(1, -1).flatten(1, 3)
