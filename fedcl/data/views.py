@@ -165,7 +165,7 @@ def add_noise(volume: Volume, noise: Noise, random: np.random.Generator) -> Volu
     values = torch.randn(
         volume.shape, generator=generator, device=volume.device, dtype=volume.dtype
     )
-    return volume + strength * values
+    return values.mul_(strength).add_(volume)
 
 
 def cut_out(volume: Volume, cutout: Cutout, random: np.random.Generator) -> Volume:
