@@ -33,6 +33,22 @@ def test_arrays_are_read_in_the_order_asked():
     assert list(read_ahead(cohort, [], device=torch.device("cpu"))) == []
 
 
+@pytest.mark.parametrize("small", [True, False], ids=["small", "read ahead"])
+def test_every_float16_is_widened_exactly(small, monkeypatch):
+    """As a cache keeps them; the infinite, the smallest and what is no number among them."""
+    if not small:
+        monkeypatch.setattr("fedcl.data.sampling._SMALL", 0)
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(2, -1)
+    every.flags.writeable = False
+    table = pd.DataFrame({"participant_id": ["a", "b"], "site": "s", "split": "train"})
+    cohort = Cohort("c", table, every.shape[1:], lambda row: every[row], "d")
+    ((_, arrays),) = read_ahead(cohort, [np.array([1, 0])], device=torch.device("cpu"))
+    assert arrays.dtype == torch.float32
+    np.testing.assert_array_equal(arrays.numpy(), every[::-1].astype(np.float32))
+    np.testing.assert_array_equal(cohort.load([1, 0]), every[::-1].astype(np.float32))
+    assert cohort.load([]).shape == (0, 2**15)
+
+
 def test_an_error_while_reading_ahead_reaches_the_caller():
     def read(row):
         raise OSError("gone")
