@@ -39,6 +39,7 @@ from fedcl.report.results import (
     write_results,
 )
 from fedcl.run_folder import RunFolder
+from fedcl.workers import largest_worker_mb
 from sites.memory import SiteMemory
 
 Kind = Literal["simulate", "pooled", "local"]
@@ -331,9 +332,8 @@ def _training_info(kind: Kind, config: Config, network: Network, folder: RunFold
 
 
 def _peak_memory_mb(workers: int) -> float:
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (own + (workers * largest if workers > 1 else 0)) / 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return own + (workers * largest_worker_mb() if workers > 1 else 0)
 
 
 def skipped_sites(cohort: Cohort, config: Config) -> tuple[Skipped, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from pathlib import Path
 
 from fedcl.compute import choose_workers, keep_memory
 from fedcl.config.experiment import Compute
@@ -18,6 +19,8 @@ from fedcl.config.experiment import Compute
 # Never a copy of this process: a fork after torch has started threads can deadlock.
 _METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 _IMPORTED = ["fedcl.preloaded"]
+_PEAKS_MB: list[float] = []
+"""Of the largest worker of each pool that has ended."""
 
 
 def prepare_workers(compute: Compute) -> None:
@@ -49,10 +52,29 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.submit(int)  # where the workers are no copies, the first begins to import
         yield pool
     finally:
-        for process in list((pool._processes or {}).values()):
+        processes = list((pool._processes or {}).values())
+        _PEAKS_MB.append(max((_peak_mb(process.pid) for process in processes), default=0.0))
+        for process in processes:
             process.terminate()
         # Waited for: at the interpreter's exit a thread still closing its pool is a traceback.
         pool.shutdown(cancel_futures=True)
+
+
+def largest_worker_mb() -> float:
+    """Return the peak resident memory of the largest worker so far; 0 without /proc (not Linux).
+
+    A worker is another process's child, so that `getrusage` does not tell.
+    """
+    return max(_PEAKS_MB, default=0.0)
+
+
+def _peak_mb(pid: int | None) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return float(peaks[0]) / 1024 if peaks else 0.0
 
 
 @contextmanager

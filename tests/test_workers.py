@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedcl.handover import fresh_folder, put
-from fedcl.workers import worker_pool
+from fedcl.workers import largest_worker_mb, worker_pool
 
 KILLED = """
 import os, signal, time
@@ -29,6 +29,22 @@ if __name__ == "__main__":
         os.killpg(0, signal.SIGINT) if {interrupted} else os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(600)
 """
+
+
+def held(mb: int) -> int:
+    return len(np.ones(mb * 2**20, dtype=np.uint8))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as on Linux")
+def test_the_largest_workers_memory_is_known_when_its_pool_has_ended():
+    before = largest_worker_mb()
+    with worker_pool(2) as pool:
+        assert largest_worker_mb() == before
+        assert list(pool.map(held, [1, 900])) == [2**20, 900 * 2**20]
+    assert 900 < largest_worker_mb() < 900 + 700
+    with worker_pool(1) as pool:
+        pool.submit(held, 1).result()
+    assert largest_worker_mb() > 900
 
 
 def alive(pid: int) -> bool:
