@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from resource import RLIMIT_FSIZE, setrlimit
 
 import pytest
 import yaml
@@ -29,7 +30,7 @@ L1 = "{loss: l1, weight: 0.1, variant: published, temperature: 1, kernel: {kind:
 L1 += "covariates: [age]}}"
 
 
-def fedcl(*arguments, cwd=None):
+def fedcl(*arguments, cwd=None, before=None):
     return subprocess.run(
         [sys.executable, "-m", "fedcl", *map(str, arguments)],
         capture_output=True,
@@ -37,6 +38,7 @@ def fedcl(*arguments, cwd=None):
         cwd=cwd,
         timeout=240,
         check=False,
+        preexec_fn=before,
     )
 
 
@@ -88,6 +90,17 @@ def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, 
     second = read_results(folder.results)
     assert second.evaluation == first.evaluation
     assert second.curve == first.curve
+
+
+def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(experiment, tmp_path):
+    """No file may be larger than 4 kB; a checkpoint is."""
+    full = fedcl("simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096)))
+    assert full.returncode == 2
+    assert "File too large; what was kept so far is whole. Go on with --resume" in full.stderr
+    assert "Traceback" not in full.stderr
+    resumed = fedcl("simulate", experiment, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert read_results(RunFolder(tmp_path / "runs" / "tiny").results).training.rounds == 2
 
 
 def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
@@ -149,6 +162,11 @@ def test_a_pooled_run_debiases_and_adds_terms_from_the_command_line(experiment, 
             ["pooled", "EXPERIMENT", "--set", "objective.kernel.covariates=[agee]"],
             2,
             "compares 'agee', which is not a column",
+        ),
+        (
+            ["simulate", "EXPERIMENT", "--set", "output.path=tiny.yaml/run"],
+            2,
+            "tiny.yaml/run: Not a directory; what was kept so far is whole",
         ),
         (["report", "none"], 2, "none/results.json: no results yet"),
         (["evaluate", "none"], 2, "none/results.json: no results yet"),

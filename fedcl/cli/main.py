@@ -16,7 +16,7 @@ from fedcl import __version__
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
-from fedcl.errors import ConfigError, FedclError
+from fedcl.errors import ConfigError, FedclError, RunError
 from fedcl.imports import uncollected
 
 if TYPE_CHECKING:
@@ -366,6 +366,14 @@ def _experiment(
         again = words.replace(" --restart", "") + ("" if resume else " --resume")
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {again}")
         raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise RunError(
+            f"{error.filename or config.output.path}: {error.strerror}; what was kept so far is "
+            "whole. Go on with --resume once this place can be written, or choose another "
+            "output.path"
+        ) from error
     _show(results, folder)
 
 
