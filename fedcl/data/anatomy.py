@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
 
 from fedcl.seeds import numpy_generator
+from fedcl.threads import in_threads
 
 Grid = tuple[int, int, int]
 
@@ -147,10 +148,11 @@ def load_template(grid: Grid) -> Template:
     # Half a voxel of smoothing stands for averaging over the voxel; the template has 1 mm voxels.
     width = np.maximum(spacing_mm / 2 - 0.5, 0)
     at = millimetres - origin_mm[per_axis]
-    grey, fluid = (
-        map_coordinates(gaussian_filter(share, width), at, order=1).astype(np.float32)
-        for share in (grey, fluid)
-    )
+
+    def on_grid(share: np.ndarray) -> np.ndarray:
+        return map_coordinates(gaussian_filter(share, width), at, order=1).astype(np.float32)
+
+    grey, fluid = in_threads(on_grid, (grey, fluid))
     x, y, z = millimetres
     ageing = sum(
         excess * np.exp(-((abs(x) - i) ** 2 + (y - j) ** 2 + (z - k) ** 2) / (2 * radius**2))
