@@ -43,22 +43,22 @@ def convolve(
     out = tuple((size + 2 * padding - kernel) // stride + 1 for size in grid)
     widest = max(inputs, outputs)
     if min(out) < 1:
-        arranged = None
-    elif _count(grid) * _count(out) <= kernel**3:
+        return F.conv3d(x, weight, bias, stride, padding)  # which says what is wrong
+    if _count(grid) * _count(out) <= kernel**3:
         arranged = _dense(x, weight, out, stride=stride, padding=padding)
     elif stride == 1 and out == grid and widest < LANES and grid[-1] * widest <= LANES * kernel:
         arranged = _folded(x, weight, padding=padding)
     elif kernel == 1 and stride > 1 and padding == 0:
         arranged = F.conv3d(x[:, :, ::stride, ::stride, ::stride].contiguous(), weight)
     else:
+        around = (padding, padding, padding)
         if padding and stride > 1 and grid[0] <= kernel:
             # Where the kernel is as long as the first axis, oneDNN 3.12 (PyTorch 2.13) computes the
             # weights' gradient from memory that it never wrote, or crashes: not from these zeros.
-            x, padding = F.pad(x, [padding] * 6), 0
-        paired = inputs == 1 and 2 * outputs <= LANES
-        arranged = _paired(x, weight, out, stride=stride, padding=padding) if paired else None
-    if arranged is None:
-        return F.conv3d(x, weight, bias, stride, padding)
+            x, around = F.pad(x, [0, 0, 0, 0, padding, padding]), (0, padding, padding)
+        if inputs > 1 or 2 * outputs > LANES:
+            return F.conv3d(x, weight, bias, stride, around)
+        arranged = _paired(x, weight, out, stride=stride, padding=around)
     return arranged if bias is None else arranged + bias.view(-1, 1, 1, 1)
 
 
@@ -84,7 +84,7 @@ def _folded(x: Tensor, weight: Tensor, *, padding: int) -> Tensor:
 
 
 def _paired(
-    x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int, padding: int
+    x: Tensor, weight: Tensor, out: tuple[int, ...], *, stride: int, padding: tuple[int, ...]
 ) -> Tensor:
     outputs, pairs = len(weight), (out[-1] + 1) // 2
     if out[-1] % 2:
