@@ -49,12 +49,19 @@ OnStep = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Found:
-    """What an evaluation gives: the challenge on both kinds of features, and embeddings to draw."""
+    """What an evaluation gives: the challenge on both kinds of features.
+
+    Attributes:
+        representation, embedding: What the probes measure on each.
+        dims: How many features each has.
+        features: Everybody's, of both kinds; None where each site has an encoder of its own, since
+            they share no space.
+    """
 
     representation: Challenge
     embedding: Challenge
     dims: tuple[int, int]
-    embeddings: np.ndarray | None
+    features: tuple[np.ndarray, np.ndarray] | None
 
 
 def evaluate_run(
@@ -85,8 +92,8 @@ def evaluate_run(
     place(network, choose_device(config.compute))
     curve: tuple[CurvePoint, ...] = ()
     found = evaluate(kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1)
-    if kind != "local":
-        curve = _curve(network, config, cohort, folder)
+    if found.features is not None:
+        curve = _curve(network, config, cohort, folder, last=found.features[0])
     on_step("Evaluating", 1, 3)
     if page:
         write_json(folder.path / "figures.json", figures(found, cohort, config))
@@ -160,7 +167,7 @@ def evaluate(
         )
         for one in both
     ]
-    return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both[1])
+    return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both)
 
 
 def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
@@ -183,7 +190,6 @@ def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: Ru
     settings = {"bootstrap": config.evaluation.bootstrap, "seed": config.seed}
     representation, embedding = (own_site(sites, **settings) for sites in everyone)
     dims = [sites[0].train.features.shape[1] for sites in everyone]
-    # The sites' encoders share no space, so there is nothing to map.
     return Found(representation, embedding, (dims[0], dims[1]), None)
 
 
@@ -235,8 +241,9 @@ def encoded_alike(
 
 
 def _curve(
-    network: Network, config: Config, cohort: Cohort, folder: RunFolder
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder, *, last: np.ndarray
 ) -> tuple[CurvePoint, ...]:
+    """Return a point for each round; `last` are everybody's representations after the last one."""
     every = config.evaluation.every_rounds
     points = []
     kept = set(folder.checkpoints())
@@ -246,7 +253,9 @@ def _curve(
         wanted = every is not None and (number % every == 0 or number == max(kept))
         norms_stay = config.federation.rule.kind == "fedbn" and number != max(kept)
         if wanted and number in kept and not norms_stay:
-            found, _ = features(network, config, cohort, folder, number)
+            found = last
+            if number != max(kept):
+                found, _ = features(network, config, cohort, folder, number)
             internal, external = age_errors(
                 *(split_of(cohort, found, split, config) for split in SPLITS)
             )
@@ -275,9 +284,9 @@ def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -
 
 def figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
     """Return what the report draws: no ids, in the order of sites."""
-    drawn = found.embeddings
+    drawn = found.features
     return {
-        "map": None if drawn is None else embedding_map(drawn, cohort, config.seed),
+        "map": None if drawn is None else embedding_map(drawn[1], cohort, config.seed),
         "predictions": {
             name: {"true": np.round(true, 2).tolist(), "predicted": np.round(p, 2).tolist()}
             for name, (true, p) in found.representation.predictions.items()
