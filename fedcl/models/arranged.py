@@ -4,10 +4,13 @@ oneDNN computes 16 channels at a time, whether there are as many or not, and tak
 a convolution of a single voxel than to compute it. Four orders help a narrow encoder on a small
 grid; what they add up is the same, up to rounding:
 
-- dense: where the kernel covers the grid, one matrix from all voxels to all voxels;
+- dense: where the kernel covers the grid, or the two are small, one matrix from all voxels to all
+  voxels;
 - folded: the last axis becomes channels, and the kernel a band matrix along it;
 - paired: two neighbouring outputs along the last axis are channels of one wider kernel;
 - picked: a kernel of one voxel is given only the voxels that it reads.
+
+With eight to fifteen input channels the zeros around the first axis are written down.
 """
 
 from functools import lru_cache
@@ -18,6 +21,9 @@ from torch import Tensor
 
 LANES = 16
 """Channels that oneDNN computes at a time, in float32 with AVX-512."""
+
+FEW_PRODUCTS = 2**21
+"""That lay a kernel out as a matrix from all voxels to all voxels: it then is the faster way."""
 
 
 def convolve(
@@ -41,20 +47,31 @@ def convolve(
     outputs, inputs, kernel = weight.shape[:3]
     grid = tuple(x.shape[2:])
     out = tuple((size + 2 * padding - kernel) // stride + 1 for size in grid)
-    widest = max(inputs, outputs)
     if min(out) < 1:
         return F.conv3d(x, weight, bias, stride, padding)  # which says what is wrong
-    if _count(grid) * _count(out) <= kernel**3:
+    widest, narrowest = max(inputs, outputs), min(inputs, outputs)
+    pairs_of_voxels = _count(grid) * _count(out)
+    products = kernel**3 * inputs * outputs * pairs_of_voxels
+    if pairs_of_voxels <= kernel**3 or (kernel > 1 and products <= FEW_PRODUCTS):
         arranged = _dense(x, weight, out, stride=stride, padding=padding)
-    elif stride == 1 and out == grid and widest < LANES and grid[-1] * widest <= LANES * kernel:
+    elif (
+        stride == 1
+        and out == grid
+        and widest < LANES
+        and (narrowest < LANES // 2 or kernel > 3)
+        and grid[-1] * widest <= LANES * kernel
+    ):
         arranged = _folded(x, weight, padding=padding)
     elif kernel == 1 and stride > 1 and padding == 0:
         arranged = F.conv3d(x[:, :, ::stride, ::stride, ::stride].contiguous(), weight)
     else:
         around = (padding, padding, padding)
-        if padding and stride > 1 and grid[0] <= kernel:
-            # Where the kernel is as long as the first axis, oneDNN 3.12 (PyTorch 2.13) computes the
-            # weights' gradient from memory that it never wrote, or crashes: not from these zeros.
+        slow = stride == 1 and LANES // 2 <= inputs < LANES
+        wrong = stride > 1 and grid[0] <= kernel
+        if padding and (slow or wrong):
+            # oneDNN 3.12 (PyTorch 2.13) takes 1.4 times as long to think of these zeros as to read
+            # them; and where the kernel is as long as the first axis, it computes the weights'
+            # gradient from memory that it never wrote, or crashes.
             x, around = F.pad(x, [0, 0, 0, 0, padding, padding]), (0, padding, padding)
         if inputs > 1 or 2 * outputs > LANES:
             return F.conv3d(x, weight, bias, stride, around)
