@@ -3,6 +3,7 @@
 A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to go on.
 """
 
+import errno
 import gc
 import os
 import sys
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # Nothing contacts the outside: Flower reads these when it is imported, after this module.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Where the system names no file."""
 
 app = typer.Typer(
     name="fedcl",
@@ -367,11 +371,11 @@ def _experiment(
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {again}")
         raise
     except OSError as error:
-        if error.errno is None:
-            raise
+        if error.filename is None and error.errno not in _NO_ROOM:
+            raise  # of no file: a connection, say
         raise RunError(
             f"{error.filename or config.output.path}: {error.strerror}; what was kept so far is "
-            "whole. Go on with --resume once this place can be written, or choose another "
+            "whole. Go on with --resume once this place can be used, or choose another "
             "output.path"
         ) from error
     _show(results, folder)
