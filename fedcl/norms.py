@@ -9,6 +9,8 @@ _PIECE = 2**17
 """Values at a time: they stay in a core's cache."""
 _ROW = 256
 """Values whose squares are summed in float32; sums of rows are float64's."""
+_FEW = 4096
+"""Values that are squared in float64 sooner than they are cut into rows."""
 _LEAST = 1e-24
 """Of a piece's sum of squares: below, a square that float32 cannot hold could be felt."""
 
@@ -37,21 +39,23 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
     for start in range(0, len(values), _PIECE):
         piece = values[start : start + _PIECE]
         other = None if others is None else others[start : start + _PIECE]
-        with np.errstate(over="ignore", invalid="ignore"):
-            quick = _quick(piece if other is None else piece - other)
-            found = quick if _LEAST < quick < math.inf else _wide(piece, other)
-        yield found
+        if len(piece) > _FEW:
+            with np.errstate(over="ignore", invalid="ignore"):
+                quick = _summed(piece if other is None else piece - other)
+            if _LEAST < quick < math.inf:  # else float32 cannot tell
+                yield quick
+                continue
+        wide = piece.astype(np.float64)
+        if other is not None:
+            with np.errstate(invalid="ignore"):
+                wide -= other
+        yield _summed(wide)
 
 
-def _quick(piece: np.ndarray) -> float:
-    """The sum of squares, in float32 along rows; infinite or zero where float32 cannot tell."""
-    whole = len(piece) // _ROW * _ROW
-    rows = piece[:whole].reshape(-1, _ROW)
-    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + _wide(piece[whole:], None)
-
-
-def _wide(piece: np.ndarray, other: np.ndarray | None) -> float:
-    values = piece.astype(np.float64)
-    if other is not None:
-        values -= other
-    return float(np.square(values).sum())
+def _summed(values: np.ndarray) -> float:
+    """The sum of squares, in the values' own type along rows."""
+    if len(values) <= _FEW:
+        return float(values.dot(values))
+    whole = len(values) // _ROW * _ROW
+    rows = values[:whole].reshape(-1, _ROW)
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + _summed(values[whole:])

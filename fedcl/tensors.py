@@ -1,6 +1,7 @@
-"""NumPy arrays as tensors over the same memory."""
+"""NumPy arrays as tensors over the same memory, and their types by name."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,3 +17,9 @@ def as_tensor(array: np.ndarray) -> Tensor:
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     as_tensor(np.frombuffer(bytes(1), np.uint8))
+
+
+@cache
+def type_name(dtype: np.dtype) -> str:
+    """Return the name of a type, as in "float32", which NumPy puts together anew each time."""
+    return dtype.name

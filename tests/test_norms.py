@@ -28,6 +28,16 @@ def test_it_is_that_of_exact_sums(seed, size):
     assert norm_of([array, other]) == pytest.approx(truth(np.append(array, other)), rel=1e-8)
 
 
+@settings(max_examples=50)
+@given(seed=st.integers(0, 10_000), size=st.floats(-30, 30), count=st.integers(1, 9000))
+def test_so_it_is_of_arrays_of_any_length(seed, size, count):
+    rng = np.random.default_rng(seed)
+    array, other = (rng.standard_normal((2, count)) * 10**size).astype(np.float32)
+    assert norm_of([array]) == pytest.approx(truth(array), rel=1e-7)
+    moved = math.sqrt(math.fsum(squares(array, other)))
+    assert moved == pytest.approx(truth(array - other), rel=1e-6)
+
+
 @settings(max_examples=20)
 @given(value=st.floats(2**-100, 2**100, width=32))
 def test_values_that_are_all_alike_round_alike_and_stay_within_the_bound(value):
@@ -42,13 +52,15 @@ def test_one_value_may_be_all_of_it(large, small):
     assert norm_of([array]) == pytest.approx(truth(array), rel=1e-6)
 
 
-def test_what_is_not_finite_shows_and_what_is_nothing_is_zero():
-    array = np.ones(MANY, np.float32)
-    assert norm_of([np.zeros(MANY, np.float32)]) == 0
+@pytest.mark.parametrize("many", [3, MANY])
+def test_what_is_not_finite_shows_and_what_is_nothing_is_zero(many):
+    array = np.ones(many, np.float32)
+    assert norm_of([np.zeros(many, np.float32)]) == 0
     assert norm_of([]) == norm_of([np.empty(0, np.float32)]) == 0
     for odd in (math.inf, -math.inf):
         array[-1] = odd
         assert norm_of([array]) == math.inf
+        assert math.isnan(math.fsum(squares(array, array)))
     array[-1] = math.nan
     assert math.isnan(norm_of([array]))
 

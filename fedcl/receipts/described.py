@@ -24,6 +24,7 @@ from fedcl.release import (
 )
 from fedcl.release_header import release_header
 from fedcl.secure_sum.protocol import MaskedInput
+from fedcl.tensors import type_name
 
 
 def describe(
@@ -81,7 +82,7 @@ def describe(
             ArraySent(
                 name=name,
                 shape=array.shape,
-                dtype=array.dtype.name,
+                dtype=type_name(array.dtype),
                 bytes=array.nbytes,
                 norm=None if masked else _norm(_stands_for(array, release)),
             )

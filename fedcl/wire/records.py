@@ -10,6 +10,7 @@ from fedcl.header import Header, WireError, header_bytes
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.release import State
+from fedcl.tensors import type_name
 
 HEADER = "fedcl"
 MOMENT_ARRAYS = "moments"
@@ -58,8 +59,9 @@ def encoded(arrays: State) -> ArrayRecord:
     """Return arrays as they travel."""
     record = ArrayRecord()
     for name, array in arrays.items():  # one by one: of a whole dictionary Flower makes copies
-        data = _bytes_of(array.astype(_DTYPES[array.dtype.name], copy=False))
-        record[name] = Array(array.dtype.name, array.shape, _RAW, data)
+        dtype = type_name(array.dtype)
+        data = _bytes_of(array.astype(_DTYPES[dtype], copy=False))
+        record[name] = Array(dtype, array.shape, _RAW, data)
     return record
 
 
