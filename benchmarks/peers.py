@@ -28,7 +28,7 @@ LOG = 4000
 """Characters of an engine's own words that are shown where it fails."""
 SAME = 1e-3
 """Two engines did the same where their weights differ by less, as a share of how far they moved:
-fedcl and pfl alike are 2e-4 from the loop, which sums in float32."""
+fedcl and pfl alike are up to 4e-4 from the loop, which sums in float32."""
 
 
 @dataclass(frozen=True)
