@@ -26,9 +26,9 @@ def norm_of(arrays: Iterable[np.ndarray]) -> float:
 def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
     """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
 
-    No square of a float32 overflows or vanishes; a difference is the arrays' own, unless they
-    cannot hold it. The exact sum of what is yielded (`math.fsum`) is the same in whatever order
-    tensors come: a checkpoint keeps another one.
+    No square of a float32 overflows or vanishes. A difference is rounded to float32 where the
+    arrays are long and can hold it, and is float64's otherwise. The exact sum of what is yielded
+    (`math.fsum`) is the same in whatever order tensors come: a checkpoint keeps another one.
 
     Raises:
         ValueError: the two have different shapes; nothing is broadcast.
@@ -53,7 +53,7 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
 
 
 def _summed(values: np.ndarray) -> float:
-    """The sum of squares, in the values' own type along rows."""
+    """The sum of squares, in the values' own type along rows, of which few values make one."""
     if len(values) <= _FEW:
         return float(values.dot(values))
     whole = len(values) // _ROW * _ROW
