@@ -30,9 +30,9 @@ from fedcl.audit.inversion import invert
 from fedcl.audit.membership import Membership, likelihood_ratios, membership
 from fedcl.audit.scores import trained_on
 from fedcl.config.experiment import Config
+from fedcl.config.loading import parse
+from fedcl.config.moments import PrivateMoments
 from fedcl.config.objective import Objective
-from fedcl.config.private_moments import PrivateMoments
-from fedcl.config.text import parse
 from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
@@ -45,9 +45,9 @@ from fedcl.optimizer import build_optimizer
 from fedcl.privacy.accounting import calibrate
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import private_round
+from fedcl.privacy.site_level import noisy_mean
 from fedcl.secure_sum.fixed_point import FixedPoint
 from fedcl.seeds import numpy_generator
-from server.private_sum import noisy_mean
 
 CLAIMS, DELTA = (1.0, 2.0, 4.0), 1e-5
 OTHERS, FEATURES = 7, 6

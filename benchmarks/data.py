@@ -23,9 +23,9 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
 
-from fedcl.compute import choose_device, place
+from fedcl.compute.device import choose_device, place
 from fedcl.config.data import Columns, NiftiData, Splits
-from fedcl.config.text import load
+from fedcl.config.loading import load
 from fedcl.data import sampling
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort

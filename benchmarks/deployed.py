@@ -20,7 +20,7 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from fedcl.run_folder import RunFolder  # noqa: E402  # after the path
+from fedcl.run_folder.folder import RunFolder  # noqa: E402  # after the path
 from tests.builders import with_values  # noqa: E402
 from tests.deployment.lab import Lab  # noqa: E402
 
@@ -31,7 +31,7 @@ weight(torch.ones(1, 2)).sum().backward()
 optimizer.step()
 """
 _LOCAL = """
-import sites.app, torch
+import fedcl.sites.app, torch
 from fedcl.config.federation import Adam, Decay, Local
 from fedcl.optimizer import build_optimizer
 adam = Adam(kind="adam", learning_rate=0.1, weight_decay=0)
@@ -44,7 +44,7 @@ STARTS = {
     "torch": "import torch",
     "torch, and a step of its Adam": "import torch"
     + _STEP.format(optimizer="torch.optim.Adam(weight.parameters())"),
-    "a site's app": "import sites.app",
+    "a site's app": "import fedcl.sites.app",
     "a site's app, and a step of its Adam": _LOCAL
     + _STEP.format(optimizer="build_optimizer(weight, local, round_number=1)"),
 }

@@ -75,7 +75,7 @@ ARMS["participant_central + FairKL"] = {
 
 def experiment(arm: str, epsilon: float | None, data: Path, seed: int, place: Path):
     """Return the experiment of an arm at an epsilon; None: the same without noise."""
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
 
     tree = yaml.safe_load((CONFIGS / "freesurfer_table.yaml").read_text())
     participants = pd.read_csv(data / "participants.tsv", sep="\t")
@@ -165,13 +165,12 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
     """Train, probe and attack one arm; a result that is there already is read."""
     from fedcl.audit.membership import membership
     from fedcl.audit.scores import trained_on
-    from fedcl.data.cohort import INTERNAL_TEST
+    from fedcl.data.cohort import INTERNAL_TEST, training_rows
     from fedcl.data.open import open_experiment
+    from fedcl.experiment.representations import features
+    from fedcl.experiment.simulation import simulate
     from fedcl.models.network import build_network
-    from fedcl.outcome import features
-    from fedcl.pooled import training_rows
-    from fedcl.run_folder import RunFolder
-    from fedcl.simulation import simulate
+    from fedcl.run_folder.folder import RunFolder
 
     place = out / "".join(c if c.isalnum() else "-" for c in f"{arm}-{epsilon or 'inf'}-{seed}")
     if (place / "found.json").exists():

@@ -23,7 +23,7 @@ import yaml
 from engines.watch import Watch
 from simulate import HERE, TASKS, Task, experiment
 
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
 
 SMALL = {"demo, 58 sites, trained": TASKS["demo, 58 sites, trained"]}
 FULL = {"33 M parameters, 58 sites, 121 x 145 x 121": Task(64, (121, 145, 121), 0.03, 3, 1)}

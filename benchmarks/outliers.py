@@ -64,7 +64,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def experiment(name: str, out: Path, data: dict[str, Path | None]):
     """Return a recipe's experiment; None where its data are not given."""
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
 
     file, changes = RECIPES[name]
     tree = yaml.safe_load((CONFIGS / file).read_text())
@@ -91,9 +91,9 @@ def experiment(name: str, out: Path, data: dict[str, Path | None]):
 def changes_of(config) -> tuple[float, list[list[float]]]:
     """Run a recipe; return the norm of the first weights, and each round's changes."""
     from fedcl.data.open import open_experiment
+    from fedcl.experiment.simulation import simulate
     from fedcl.models.network import build_network
-    from fedcl.run_folder import RunFolder
-    from fedcl.simulation import simulate
+    from fedcl.run_folder.folder import RunFolder
 
     cohort = open_experiment(config)
     simulate(config, sites=len(cohort.sites), resume=True)

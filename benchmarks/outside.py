@@ -73,7 +73,12 @@ def main() -> None:
             sys.exit("tried to reach the outside: " + "; ".join(outside))
         # Without these, nothing was watched.
         names = {who for who, _ in reached}
-        assert {"sites.guard", "server.gateway", "flower-supernode", "flower-superexec"} <= names
+        assert {
+            "fedcl.sites.guard",
+            "fedcl.server.gateway",
+            "flower-supernode",
+            "flower-superexec",
+        } <= names
 
 
 def alone() -> None:

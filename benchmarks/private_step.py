@@ -25,9 +25,9 @@ import pandas as pd
 import torch
 import yaml
 
-from fedcl.compute import choose_device, place
+from fedcl.compute.device import choose_device, place
 from fedcl.config.experiment import Config
-from fedcl.config.text import parse
+from fedcl.config.loading import parse
 from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network

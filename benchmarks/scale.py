@@ -66,9 +66,9 @@ def experiment(folder: Path, rounds: int) -> str:
 
 def measure(folder: Path, sites: int, rounds: int) -> dict[str, float]:
     """Run the federation here; return seconds a site and round, and megabytes."""
-    from fedcl.config.text import parse
-    from fedcl.run_folder import RunFolder
-    from fedcl.simulation import simulate
+    from fedcl.config.loading import parse
+    from fedcl.experiment.simulation import simulate
+    from fedcl.run_folder.folder import RunFolder
 
     config = parse(experiment(folder, rounds), source="benchmark")
     started = time.perf_counter()

@@ -38,9 +38,9 @@ def write_cohort(folder: Path, seed: int) -> None:
     """Write an OpenBHB-shaped folder: every site holds the same people of 20 to 80 years."""
     import pandas as pd
 
-    from fedcl.data.anatomy import draw_anatomy, load_template, region_volumes
-    from fedcl.data.phantom import COLUMNS
-    from fedcl.data.scanner import draw_scanner, scan
+    from fedcl.data.phantom.anatomy import draw_anatomy, load_template, region_volumes
+    from fedcl.data.phantom.cohort import COLUMNS
+    from fedcl.data.phantom.scanner import draw_scanner, scan
     from fedcl.seeds import derive, numpy_generator
 
     if (folder / "participants.tsv").exists():
@@ -110,13 +110,13 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
 
 def run_arm(out: Path, arm: str, seed: int) -> dict:
     """Train and probe one arm; a result that is there already is read."""
-    from fedcl import pooled
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
     from fedcl.data.open import open_experiment
+    from fedcl.experiment import pooled
+    from fedcl.experiment.evaluate import evaluate
+    from fedcl.experiment.simulation import simulate
     from fedcl.models.network import build_network
-    from fedcl.outcome import evaluate
-    from fedcl.run_folder import RunFolder
-    from fedcl.simulation import simulate
+    from fedcl.run_folder.folder import RunFolder
 
     who, name, weight = arms()[arm]
     place = out / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
@@ -146,7 +146,7 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
     cohort, folder = open_experiment(config), RunFolder(place)
     folder.resume(config)
     if who == "pooled":
-        rows = pooled.training_rows(cohort, config)
+        rows = training_rows(cohort, config)
         pooled.train_rounds(config, cohort, rows, folder, name="pooled")
     else:
         simulate(config, sites=len(cohort.sites), resume=True)

@@ -101,14 +101,14 @@ def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str
 
 def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     """What any researcher would write: no messages, no checks, no checkpoints."""
-    from fedcl.compute import use_threads
+    from fedcl.compute.device import use_threads
     from fedcl.data.cohort import TRAIN
     from fedcl.data.open import open_experiment
     from fedcl.local_round import local_round
     from fedcl.models.network import build_network
     from fedcl.models.travelling import read_state, travelling, write_state
     from fedcl.optimizer import build_optimizer
-    from server.rules import weighted_mean
+    from fedcl.server.rules import weighted_mean
 
     use_threads(config.compute)
     cohort = open_experiment(config)
@@ -140,9 +140,9 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
 
 def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, Any]]]:
     """Run it, each round in its turn; return the rounds' seconds and their log."""
-    from fedcl.run_folder import RunFolder
-    from fedcl.simulation import simulate
-    from server import rounds
+    from fedcl.experiment.simulation import simulate
+    from fedcl.run_folder.folder import RunFolder
+    from fedcl.server import round_loop as rounds
 
     play, seconds = rounds.play, []
 
@@ -160,7 +160,7 @@ def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, A
 
 def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
     """Run a variant in this process."""
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
 
     workers, moments = VARIANTS[variant]
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")

@@ -21,9 +21,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedcl.compute import place
-from fedcl.config.text import load
-from fedcl.local_round import autocast
+from fedcl.compute.device import autocast, place
+from fedcl.config.loading import load
 from fedcl.models.network import Network, build_network
 from fedcl.objective import objective
 from fedcl.optimizer import build_optimizer

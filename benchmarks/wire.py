@@ -26,7 +26,7 @@ MEASURES = {
 
 def experiment(options: argparse.Namespace, codec: str, seed: int) -> Any:
     """Return the federation of one row and one seed."""
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
 
     tree = yaml.safe_load((CONFIGS / "freesurfer_table.yaml").read_text())
     if options.freesurfer is None:
@@ -54,8 +54,8 @@ def experiment(options: argparse.Namespace, codec: str, seed: int) -> Any:
 
 def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, float]:
     """Run or go on with one federation; return its measures and its bytes a round."""
-    from fedcl.experiment import run_experiment
-    from fedcl.run_folder import RunFolder
+    from fedcl.experiment.run import run_experiment
+    from fedcl.run_folder.folder import RunFolder
 
     config = experiment(options, codec, seed)
     results, path = run_experiment(
@@ -114,7 +114,7 @@ def table(options: argparse.Namespace) -> None:
 def encoder(options: argparse.Namespace) -> None:
     """Print what the 33-million ResNet-18 takes after some training at one site."""
     from fedcl.compression.state import decode_state, encode_change, encode_state
-    from fedcl.config.text import parse
+    from fedcl.config.loading import parse
     from fedcl.data.cohort import TRAIN
     from fedcl.data.open import open_experiment
     from fedcl.local_round import local_round

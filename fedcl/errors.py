@@ -41,3 +41,15 @@ class RoundError(FedclError):
     """A round that cannot be completed: too few sites, no valid update."""
 
     exit_code = 3
+
+
+class SecureSumError(RoundError):
+    """A secure sum that may not go on: too few sites; something altered, repeated, too large."""
+
+
+class WireError(FedclError):
+    """A message that is not one of fedcl's, or not whole."""
+
+
+class CodecError(FedclError):
+    """Bytes of a tensor that cannot be encoded or decoded."""

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedcl.config.experiment import Compute, Config
+from fedcl.compute.device import autocast
+from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
+from fedcl.messages.releases import TermSum
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.snapshot import Snapshot
 from fedcl.objective import objective
-from fedcl.release import TermSum
 from fedcl.seeds import derive, numpy_generator
 
 
@@ -137,12 +138,6 @@ def local_round(
         terms={name: TermSum.of(*term.tolist()) for name, term in sums.items()},
         seconds=time.perf_counter() - started,
     )
-
-
-def autocast(compute: Compute, device: torch.device) -> torch.autocast:
-    """bfloat16 where it is configured for this kind of device."""
-    precision = compute.precision if device.type == "cuda" else compute.cpu_precision
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:

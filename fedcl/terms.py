@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedcl.config.moments import Prototypes
 from fedcl.config.objective import (
     REGRESSION,
     ConditionalMeans,
@@ -20,7 +21,6 @@ from fedcl.config.objective import (
     Objective,
     Term,
 )
-from fedcl.config.prototypes import Prototypes
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.conditional_means import conditional_means, conditional_means_of_others
 from fedcl.debiasing.coral import coral

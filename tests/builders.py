@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from fedcl.config.experiment import Config
-from fedcl.config.text import parse
+from fedcl.config.loading import parse
 from fedcl.secure_sum.identity import make_identity, pin
 
 SIZES = {"north": 5, "south": 8, "12": 13}

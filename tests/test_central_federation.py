@@ -8,10 +8,12 @@ import torch
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from fedcl.config.text import resolved
+from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, PrivacyError, RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import GradientShare, Refusal
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling
@@ -19,18 +21,16 @@ from fedcl.optimizer import build_optimizer
 from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.central_step import gradient_share
 from fedcl.privacy.clipping import trainable, trainable_names
-from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import longest_share
-from fedcl.release import GradientShare, Refusal
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.privacy.step_batch import Drawn
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
+from fedcl.sites.gradient import share_gradient
+from fedcl.sites.site import open_site
 from fedcl.wire.orders import Instruction, decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
-from sites.gradient import share_gradient
-from sites.site import open_site
 from tests.builders import central_private_tree, config_of, with_values, write_table
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 from tests.test_private_federation import TRAINING, evaluated, ledger_of

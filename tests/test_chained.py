@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.chained import Chain
 from fedcl.errors import PrivacyError
+from fedcl.files.hash_chain import Chain
 
 LINES = 5
 
@@ -230,7 +230,7 @@ def test_a_kill_at_the_very_first_line_leaves_nothing_or_the_line(tmp_path):
 KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
-from fedcl.chained import Chain
+from fedcl.files.hash_chain import Chain
 
 chain = Chain(Path(sys.argv[1]), name="record", lines="receipts", durable=False)
 done = Path(sys.argv[2])

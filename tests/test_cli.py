@@ -12,8 +12,8 @@ from resource import RLIMIT_FSIZE, setrlimit
 import pytest
 import yaml
 
-from fedcl.report.results import read_results
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.results_file import read_results
 from tests.builders import (
     private_tree,
     secure_tree,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcl.config.text import digest, load, parse, resolved
+from fedcl.config.loading import digest, load, parse, resolved
 from fedcl.errors import ConfigError
 from tests.builders import config_of, table_tree, with_values
 

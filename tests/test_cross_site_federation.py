@@ -11,17 +11,17 @@ from flwr.clientapp import ClientApp
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import MomentShare, Refusal, Update
 from fedcl.models.network import build_network
 from fedcl.models.travelling import write_state
 from fedcl.moments.grid import node_count
+from fedcl.moments.of_a_site import site_moments
 from fedcl.moments.sums import NodeSums
-from fedcl.release import MomentShare, Refusal, Update
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
-from fedcl.site_moments import site_moments
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
 from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, write_table
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 
@@ -45,15 +45,15 @@ def moments_tree(tree, moments, **changes):
 
 def seen(monkeypatch):
     """Collect what every local round is given, by (round, site)."""
-    import sites.training
+    import fedcl.sites.training
 
-    snapshots, real = {}, sites.training.local_round
+    snapshots, real = {}, fedcl.sites.training.local_round
 
     def local_round(*args, round_number, site, snapshot, **kwargs):
         snapshots[round_number, site] = snapshot
         return real(*args, round_number=round_number, site=site, snapshot=snapshot, **kwargs)
 
-    monkeypatch.setattr("sites.training.local_round", local_round)
+    monkeypatch.setattr("fedcl.sites.training.local_round", local_round)
     return snapshots
 
 
@@ -164,15 +164,15 @@ def test_a_round_in_stretches_is_the_same_round(tree, rule):
 
 
 def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatch):
-    import sites.training
+    import fedcl.sites.training
 
-    stretches, real = {}, sites.training.local_round
+    stretches, real = {}, fedcl.sites.training.local_round
 
     def local_round(network, *args, site, epochs, snapshot, **kwargs):
         stretches.setdefault(site, []).append((epochs, snapshot))
         return real(network, *args, site=site, epochs=epochs, snapshot=snapshot, **kwargs)
 
-    monkeypatch.setattr("sites.training.local_round", local_round)
+    monkeypatch.setattr("fedcl.sites.training.local_round", local_round)
     wide = {"kind": "spaced", "covariate": "age", "first": 15, "last": 85, "spacing": 70}
     moments = {**REFRESHED, "grid": [wide]}  # nobody at a node of too few
     tree = moments_tree(tree, moments, local__epochs=5, federation__rounds=1)
@@ -193,16 +193,16 @@ def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatc
 
 
 def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
-    import sites.training
+    import fedcl.sites.training
 
-    real = sites.training.local_round
+    real = fedcl.sites.training.local_round
 
     def local_round(*args, site, epochs, **kwargs):
         if site == "12" and epochs.start == 2:
             raise RuntimeError("out of memory at a path of the site")
         return real(*args, site=site, epochs=epochs, **kwargs)
 
-    monkeypatch.setattr("sites.training.local_round", local_round)
+    monkeypatch.setattr("fedcl.sites.training.local_round", local_round)
     config = config_of(moments_tree(tree, REFRESHED, local__epochs=5, federation__rounds=1))
     simulate(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
-from fedcl.config.text import resolved
-from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST
+from fedcl.config.loading import resolved
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.evaluation.error_sums import Cell, ErrorSums, Recognised
@@ -18,17 +18,17 @@ from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
+from fedcl.experiment.representations import features
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Refusal
 from fedcl.models.network import build_network
-from fedcl.outcome import features
-from fedcl.pooled import training_rows
-from fedcl.release import EvaluationErrors, EvaluationSums, Refusal
-from fedcl.report.from_sums import evaluation_table, read_evaluation
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.report.table import evaluation_table
+from fedcl.run_folder.evaluation_file import read_evaluation
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import EVALUATION_SUMS, Instruction, encode_instruction
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
 from tests.builders import (
     add_scans,
     config_of,

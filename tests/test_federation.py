@@ -13,22 +13,21 @@ import yaml
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from fedcl.data.cohort import TRAIN
+from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.experiment import run_experiment
+from fedcl.experiment.run import run_experiment
+from fedcl.experiment.simulation import InProcessGrid, simulate
 from fedcl.local_round import local_round
+from fedcl.messages.releases import Update
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer
-from fedcl.pooled import feature_sums, training_rows
-from fedcl.release import Update
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
+from fedcl.sites.memory import SiteMemory
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
-from sites.memory import SiteMemory
 from tests.builders import config_of, table_tree, volume_tree, with_values, write_table
 
 SITES = 4  # north, south, 12 and far, which has external test participants only
@@ -247,7 +246,7 @@ def test_a_site_that_fails_leaves_only_a_category_and_keeps_the_details(tree, mo
     def fail(*_args, **_kwargs):
         raise RuntimeError("north00 has a broken scan in /secret/path")
 
-    monkeypatch.setattr("sites.training.local_round", fail)
+    monkeypatch.setattr("fedcl.sites.training.local_round", fail)
     config = config_of(tree)
     with pytest.raises(RoundError) as caught:
         simulate(config, sites=SITES, resume=False)
@@ -329,8 +328,8 @@ def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
 
 _RUN = """
 import sys, yaml
-from fedcl.config.text import parse
-from fedcl.simulation import simulate
+from fedcl.config.loading import parse
+from fedcl.experiment.simulation import simulate
 if __name__ == "__main__":
     simulate(parse(open(sys.argv[1]).read(), source="t"), sites=4, resume=True)
 """

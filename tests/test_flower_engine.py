@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
+from fedcl.experiment.simulation import simulate
+from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, table_tree, with_values, write_table
 
 ROOT = Path(__file__).parents[1]

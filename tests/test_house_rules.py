@@ -51,7 +51,7 @@ def test_library_code_neither_prints_nor_pickles(path):
 
 def test_flowers_private_names_stay_where_a_test_watches_them():
     """tests/deployment/test_flower_contract.py and the simulation's own tests say what changed."""
-    watched = {"fedcl/simulation.py", "sites/guard.py", "sites/place.py"}
+    watched = {"fedcl/experiment/simulation.py", "fedcl/sites/guard.py", "fedcl/sites/context.py"}
     for path in SOURCES:
         if path.relative_to(ROOT).as_posix() not in watched:
             assert "flwr.supercore" not in path.read_text(encoding="utf-8"), path
@@ -75,9 +75,14 @@ def test_the_bundle_for_hospitals_holds_code_and_configurations_only(tmp_path):
     names = zipfile.ZipFile(bundles[0]).namelist()
     for bundle in bundles:
         bundle.unlink()
-    assert {"sites/app.py", "server/app.py", "fedcl/data/cohort.py", "configs/demo.yaml"} <= set(
-        names
-    )
+    assert {
+        "fedcl/sites/app.py",
+        "fedcl/server/app.py",
+        "sites/app.py",
+        "server/app.py",
+        "fedcl/data/cohort.py",
+        "configs/demo.yaml",
+    } <= set(names)
     allowed = re.compile(
         r"((fedcl|sites|server)/.*\.py|configs/[^/]*\.yaml|pyproject\.toml|\.info/.*)"
     )

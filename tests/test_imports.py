@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from fedcl.imports import uncollected
+from fedcl.compute.fast_imports import uncollected
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedcl.norms import norm_of, squares
+from fedcl.arrays.norms import norm_of, squares
 
 MANY = 2 * 2**17 + 777
 

@@ -8,14 +8,14 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedcl.errors import PrivacyError, RoundError
-from fedcl.release import Refusal
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import Refusal
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.exchange import ask
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import TRAIN, Instruction, encode_instruction
 from fedcl.wire.releases import encode_release
-from server.exchange import ask
-from server.rounds import run
-from sites.app import app as site_app
 from tests.builders import (
     MOMENTS,
     central_private_tree,
@@ -33,8 +33,8 @@ TRAINING = ("12", "north", "south")
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.now.EVERY_S", 0.0)
-    monkeypatch.setattr("server.now.SHARE", math.inf)
+    monkeypatch.setattr("fedcl.server.progress_file.EVERY_S", 0.0)
+    monkeypatch.setattr("fedcl.server.progress_file.SHARE", math.inf)
     write_table(tmp_path / "data")
     return table_tree(tmp_path)
 
@@ -135,7 +135,7 @@ def test_a_site_that_never_answers_is_left_out_in_the_end(tree):
 
 def test_early_replies_are_told_at_once_and_waiting_is_told_too(monkeypatch):
     """A network on which nothing comes at first, then all in reverse."""
-    monkeypatch.setattr("server.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("fedcl.server.exchange.time.sleep", lambda _: None)
 
     class Slow(InProcessGrid):
         nothing = 3
@@ -177,7 +177,7 @@ def test_a_run_that_stops_says_why_and_forgets_it_when_it_goes_on(tree, monkeypa
     config = config_of(with_values(tree, federation__quorum=1.0))
     folder = RunFolder(config.output.path)
     with monkeypatch.context() as broken:
-        broken.setattr("sites.training.local_round", _fail)
+        broken.setattr("fedcl.sites.training.local_round", _fail)
         with pytest.raises(RoundError) as caught:
             simulate(config, sites=SITES, resume=False)
     stopped = json.loads(folder.stopped.read_text())

@@ -73,7 +73,7 @@ def test_a_memory_of_another_encoder_is_refused():
 
 STEPS = """
 import sys
-import sites.app
+import fedcl.sites.app
 from tests import test_optimizer as here
 for kind in (here.ADAM, here.MOMENTUM):
     network = here.torch.nn.Linear(3, 2)

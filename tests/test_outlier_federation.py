@@ -5,12 +5,12 @@ import pytest
 from flwr.app import Message
 
 from fedcl.errors import ConfigError, RoundError
-from fedcl.release import Refusal
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import Refusal
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import encode_release
-from server.rounds import run
 from tests.builders import (
     MOMENTS,
     central_private_tree,

@@ -3,8 +3,8 @@
 import pytest
 
 from fedcl.errors import RunError
-from fedcl.experiment import run_experiment
-from fedcl.run_folder import RunFolder
+from fedcl.experiment.run import run_experiment
+from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, table_tree, with_values, write_table
 
 

@@ -9,14 +9,14 @@ from safetensors import safe_open
 
 from fedcl.config.experiment import Config
 from fedcl.errors import ConfigError, PrivacyError, RoundError
-from fedcl.experiment import run_experiment
+from fedcl.experiment.run import run_experiment
+from fedcl.experiment.simulation import simulate
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.privacy.ledger import SITES as SITES_LEDGER
 from fedcl.privacy.ledger import Charge, Ledger
 from fedcl.privacy.plan import plan
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
-from sites.memory import SiteMemory
+from fedcl.run_folder.folder import RunFolder
+from fedcl.sites.memory import SiteMemory
 from tests.builders import config_of, private_tree, site_private_tree, with_values, write_table
 from tests.test_federation import RULES, SITES, another_folder, assert_identical, final_weights
 
@@ -133,7 +133,7 @@ def test_a_spent_budget_stops_the_site_before_it_opens_a_scan(tree, monkeypatch)
         )
     spent = max(ledger_of(config, site).epsilon(delta=1e-5) for site in TRAINING)
     poor = config_of(with_values(tree, privacy__budget=spent))
-    monkeypatch.setattr("sites.training.private_round", None)  # nobody gets so far
+    monkeypatch.setattr("fedcl.sites.training.private_round", None)  # nobody gets so far
     with pytest.raises(RoundError, match="its privacy ledger allows no further round"):
         simulate(poor, sites=SITES, resume=False)
     log = (RunFolder(poor.output.path).site_path("south") / "failures.log").read_text()

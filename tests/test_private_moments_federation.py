@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from fedcl.config.text import resolved
+from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError, RunError
-from fedcl.experiment import run_experiment
+from fedcl.experiment.run import run_experiment
+from fedcl.experiment.simulation import simulate
+from fedcl.messages.releases import PrivateMomentShare
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling
 from fedcl.moments.grid import node_shares
 from fedcl.moments.private import private_sums
 from fedcl.privacy.accounting import NoisySums
-from fedcl.release import PrivateMomentShare
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
+from fedcl.run_folder.folder import RunFolder
+from fedcl.sites.private_moments import share_private_moments
+from fedcl.sites.site import open_site
+from fedcl.sites.training import train
 from fedcl.wire.orders import Instruction
-from sites.private_moments import share_private_moments
-from sites.site import open_site
-from sites.training import train
 from tests.builders import (
     FAIRKL,
     MOMENTS,

@@ -9,21 +9,21 @@ import pytest
 from flwr.clientapp import ClientApp
 
 from fedcl.errors import RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import REFUSALS, Refusal
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import Ledger
-from fedcl.receipts.kept import Receipts, receipts_at
-from fedcl.release import REFUSALS, Refusal
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.receipts.log import Receipts, receipts_at
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
+from fedcl.sites.context import Deployed
+from fedcl.sites.memory import SiteMemory
+from fedcl.sites.receipts import receipt_of
+from fedcl.sites.site import open_site
 from fedcl.wire.orders import Instruction, SumQuestion
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
-from sites.memory import SiteMemory
-from sites.place import Deployed
-from sites.receipts import receipt_of
-from sites.site import open_site
 from tests.builders import (
     PRIVATE_MOMENTS,
     central_private_tree,
@@ -192,7 +192,7 @@ def test_a_round_that_was_paid_and_then_failed_tells_what_it_cost(cohort, monkey
     def fails(*_, **__):
         raise RuntimeError("north00 has a broken scan")
 
-    monkeypatch.setattr("sites.training.private_round", fails)
+    monkeypatch.setattr("fedcl.sites.training.private_round", fails)
     config = config_of(with_values(private_tree(cohort), federation__rounds=1))
     left = {}
     with pytest.raises(RoundError, match="the training failed: site north, south"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcl.errors import RunError
-from fedcl.run_folder import Checkpoint, RunFolder
+from fedcl.run_folder.folder import Checkpoint, RunFolder
 from tests.builders import config_of, table_tree, with_values
 
 

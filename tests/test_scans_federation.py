@@ -6,15 +6,15 @@ import pytest
 from fedcl import local_round
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
-from fedcl.experiment import run_experiment
+from fedcl.experiment.run import run_experiment
+from fedcl.experiment.simulation import simulate
 from fedcl.models.network import build_network
+from fedcl.moments.of_a_site import site_moments
 from fedcl.optimizer import build_optimizer
 from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.ledger import Ledger
-from fedcl.report.results import read_results
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
-from fedcl.site_moments import site_moments
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.results_file import read_results
 from tests.builders import (
     MOMENTS,
     add_scans,

@@ -10,13 +10,15 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedcl.config.text import fingerprint, resolved
+from fedcl.config.loading import fingerprint, resolved
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.messages.releases import Introduction, Refusal, SumOffer, Update
+from fedcl.messages.summed_arrays import moment_arrays, plan_of, update_arrays
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names
-from fedcl.release import Introduction, Refusal, SumOffer, Update
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
 from fedcl.secure_sum.identity import load_identity, make_identity, pin, read_identities
 from fedcl.secure_sum.protocol import (
     AllKeys,
@@ -26,8 +28,8 @@ from fedcl.secure_sum.protocol import (
     Survivors,
     SurvivorSignature,
 )
-from fedcl.simulation import InProcessGrid, simulate
-from fedcl.summed import moment_arrays, plan_of, update_arrays
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import (
     Instruction,
     Invitation,
@@ -37,8 +39,6 @@ from fedcl.wire.orders import (
 )
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
 from tests.builders import (
     FAIRKL,
     MOMENTS,
@@ -196,7 +196,7 @@ def test_no_release_holds_a_sites_own_vector(tree, monkeypatch):
         vectors[update.site] = update_arrays(update, weighting)
         return vectors[update.site]
 
-    monkeypatch.setattr("fedcl.summed.update_arrays", seen)
+    monkeypatch.setattr("fedcl.messages.summed_arrays.update_arrays", seen)
     federation(config, lambda release, _: left.append(release) or release)
     assert {type(release) for release in left} == {Introduction, *EXCHANGES}
     masked = {release.site: release.words for release in left if isinstance(release, MaskedInput)}
@@ -439,7 +439,7 @@ def test_a_value_that_does_not_fit_the_grid_keeps_its_site_out(tree, monkeypatch
             arrays = {name: array * np.nan for name, array in arrays.items()}
         return arrays
 
-    monkeypatch.setattr("fedcl.summed.update_arrays", spoiled)
+    monkeypatch.setattr("fedcl.messages.summed_arrays.update_arrays", spoiled)
     config = config_of(tree)
     (record,) = federation(config, lambda release, _: release)
     assert record["sites"]["south"]["rejected"].startswith("it does not go on")
@@ -452,7 +452,7 @@ def test_moments_that_cannot_be_are_found_in_the_sum(tree, monkeypatch):
     def spoiled(sums):
         return {name: 50 * array for name, array in moment_arrays(sums).items()}
 
-    monkeypatch.setattr("fedcl.summed.moment_arrays", spoiled)
+    monkeypatch.setattr("fedcl.messages.summed_arrays.moment_arrays", spoiled)
     config = config_of(with_values(with_moments(tree, MOMENTS), federation__rounds=1))
     with pytest.raises(RoundError, match="the sum over sites 12, north, south holds moments"):
         federation(config, lambda release, _: release)
@@ -509,7 +509,7 @@ def test_a_site_refuses_an_invitation_before_it_trains(tree, invitation, why, mo
     def never(*_args, **_kwargs):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("sites.training.local_round", never)
+    monkeypatch.setattr("fedcl.sites.training.local_round", never)
     site = Site(config_of(tree))
     assert isinstance(site.train(invitation), Refusal)
     assert why in site.log().read_text()

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import PrivateMoments
 from fedcl.errors import RoundError
-from fedcl.release import GradientShare, PrivateMomentShare, Refusal, Update
-from fedcl.run_folder import RunFolder
+from fedcl.experiment.simulation import simulate
+from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Update
+from fedcl.run_folder.folder import RunFolder
 from fedcl.secure_sum.protocol import MaskedInput
-from fedcl.simulation import simulate
 from tests.builders import (
     FAIRKL,
     PRIVATE_MOMENTS,

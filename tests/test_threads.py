@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from fedcl.compute.threads import in_threads
 from fedcl.data.open import prepare
-from fedcl.threads import in_threads
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])

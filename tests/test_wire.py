@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, RecordDict
 
-from fedcl.header import WireError
+from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.errors import WireError
+from fedcl.messages.releases import Introduction, MomentShare, Refusal, TermSum, Update
 from fedcl.moments.shared import Shared
 from fedcl.moments.sums import NodeSums, shapes_of
-from fedcl.receipts.described import describe
-from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, TermSum, Update
+from fedcl.receipts.describe import describe
 from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
 from fedcl.wire.records import fresh_copy, moments_bytes, payload_bytes
 from fedcl.wire.releases import decode_release, encode_release

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedcl.errors import WireError
 from fedcl.evaluation.error_sums import Cell, ErrorSums, Recognised
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, fit_probes
-from fedcl.header import WireError
-from fedcl.receipts.described import describe
-from fedcl.release import EvaluationErrors, EvaluationSums
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums
+from fedcl.receipts.describe import describe
 from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
 from fedcl.wire.records import encoded
 from fedcl.wire.releases import decode_release, encode_release

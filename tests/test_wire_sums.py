@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fedcl.header import WireError
-from fedcl.receipts.described import describe
-from fedcl.release import SumOffer
+from fedcl.errors import WireError
+from fedcl.messages.releases import SumOffer
+from fedcl.receipts.describe import describe
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
     AllKeys,

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcl.handover import fresh_folder, put
-from fedcl.workers import largest_worker_mb, worker_pool
+from fedcl.compute.shared_files import fresh_folder, put
+from fedcl.compute.workers import largest_worker_mb, worker_pool
 
 KILLED = """
 import os, signal, time
-from fedcl.workers import worker_pool
+from fedcl.compute.workers import worker_pool
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs this may ignore it
@@ -37,7 +37,7 @@ def held(mb: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as on Linux")
 def test_the_largest_workers_memory_is_known_when_its_pool_has_ended(monkeypatch):
-    monkeypatch.setattr("fedcl.workers._PEAKS_MB", [])
+    monkeypatch.setattr("fedcl.compute.workers._PEAKS_MB", [])
     with worker_pool(1) as pool:
         pool.submit(held, 1).result()
         assert largest_worker_mb() == 0

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from engines.outcome import Clock, hand_back, options
-from fedcl.config.text import load
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
+from fedcl.config.loading import load
+from fedcl.experiment.simulation import simulate
+from fedcl.run_folder.folder import RunFolder
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from simulate import TASKS, experiment
 from engines.age_network import AgeNetwork
 from engines.task import Settings, Task, Weights
 from fedcl.config.experiment import Config
-from fedcl.config.text import parse, resolved
+from fedcl.config.loading import parse, resolved
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.data.open import open_experiment
-from fedcl.data.phantom import site_facts
+from fedcl.data.phantom.cohort import site_facts
 from fedcl.data.sampling import shuffled_batches
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names

@@ -25,8 +25,8 @@ def bundle(scene: Scene) -> Told:
     run.follow()
     run.finish()
     return Told(
-        "`fedcl run` with a fedcl whose sites/app.py has one more comment; then with the approved "
-        "one",
+        "`fedcl run` with a fedcl whose fedcl/sites/app.py has one more comment; then with the "
+        "approved one",
         run,
         site=f"failures.log: {site}",
         message=message,

@@ -6,7 +6,7 @@ import time
 
 from faulty.scene import Scene, command, quote, until
 from faulty.told import Told
-from fedcl.release import REFUSALS
+from fedcl.messages.releases import REFUSALS
 
 
 def _killed(scene: Scene, name: str) -> Told:

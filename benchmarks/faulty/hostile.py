@@ -30,7 +30,7 @@ def _lying(scene: Scene, value: str) -> Iterator[None]:
     files = [file for file in apps.rglob("app.py") if file.parent.name == "sites"]
     before = {file: file.read_text() for file in files}
     if not files or any(text.count(_AFTER) != 1 for text in before.values()):
-        raise UnexpectedError(f"{apps}: sites/app.py is not as this benchmark knows it")
+        raise UnexpectedError(f"{apps}: fedcl/sites/app.py is not as this benchmark knows it")
     try:
         for file, text in before.items():
             lie = _LIE.format(number=_ROUND, value=value)

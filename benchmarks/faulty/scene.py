@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from faulty.wires import LOOPBACK, Cable, Tap
 from fedcl.deployment.supervisor import read_status
 from fedcl.privacy.ledger import Ledger
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
 from tests.builders import private_tree, with_values
 from tests.deployment.lab import Lab, free_ports
 

@@ -7,8 +7,8 @@ gradients delta x^T and delta, whose ratio is the input x, exactly.
 
 import numpy as np
 
+from fedcl.arrays.tensors import State
 from fedcl.models.network import Network
-from fedcl.release import State
 
 
 def invert(network: Network, received: State, sent: State) -> np.ndarray:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedcl.audited import audit_run
+from fedcl.audit.audit_file import audit_table
+from fedcl.audit.run import audit_run
 from fedcl.cli.progress import steps
 from fedcl.errors import PrivacyError
-from fedcl.report.audit import audit_table
 
 
 def run_audit(path: Path, console: Console, *, runs: int) -> None:

@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcl import __version__
-from fedcl.atomic import write_json
 from fedcl.cli.progress import steps
 from fedcl.config.site import load_site
-from fedcl.data.card import Bands, SiteCard
+from fedcl.data.check.card import Bands, SiteCard
+from fedcl.data.check.site_check import SiteCheck, check_site
 from fedcl.data.cohort import SPLITS
-from fedcl.data.site_check import SiteCheck, check_site
 from fedcl.errors import DataError
+from fedcl.files.atomic import write_json
 
 CARD = "card.json"
 _READING = (

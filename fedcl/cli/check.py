@@ -12,11 +12,11 @@ from fedcl.cli.card import run_site_check
 from fedcl.cli.progress import steps
 from fedcl.config.data import Data
 from fedcl.config.experiment import Config
+from fedcl.config.loading import load
 from fedcl.config.site import is_site
-from fedcl.config.text import load
+from fedcl.data.check.preflight import SiteSummary, preflight
+from fedcl.data.check.recognise import recognise
 from fedcl.data.open import cache_folder
-from fedcl.data.preflight import SiteSummary, preflight
-from fedcl.data.recognise import recognise
 from fedcl.errors import ConfigError, DataError
 
 _MIN_PARTICIPANTS = 3

@@ -87,7 +87,7 @@ def approve(
     import typer
 
     from fedcl.config.harmonise import require_whole_cohort
-    from fedcl.config.text import fingerprint, load, resolved
+    from fedcl.config.loading import fingerprint, load, resolved
 
     home = Home.of(settings)
     config = load(experiment, overrides)
@@ -217,7 +217,7 @@ def _detach(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "fedcl", *again],
+            [sys.executable, "-P", "-m", "fedcl", *again],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedcl.cli.progress import steps
-from fedcl.config.text import load
+from fedcl.config.loading import load
 from fedcl.errors import ConfigError
 
 

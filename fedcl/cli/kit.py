@@ -65,7 +65,7 @@ def request(
     ] = None,
 ) -> None:
     """At a site: make its own key, its folder and its request; the same again keeps the key."""
-    from fedcl.data.recognise import recognise
+    from fedcl.data.check.recognise import recognise
     from fedcl.kit.joining import prepare_request
 
     found = None if data is None else recognise(data.absolute(), one_site=True)

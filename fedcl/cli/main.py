@@ -17,12 +17,12 @@ from fedcl import __version__
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
+from fedcl.compute.fast_imports import uncollected
 from fedcl.errors import ConfigError, FedclError, RunError
-from fedcl.imports import uncollected
 
 if TYPE_CHECKING:
-    from fedcl.outcome import Kind
-    from fedcl.report.results import Results
+    from fedcl.experiment.evaluate import Kind
+    from fedcl.run_folder.results_file import Results
 
 # Nothing contacts the outside: Flower reads these when it is imported, after this module.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -78,7 +78,7 @@ def local(
 def evaluate(run: RunPath) -> None:
     """Evaluate a run's last checkpoint again, and write its results and report."""
     from fedcl.cli.progress import steps
-    from fedcl.experiment import evaluate_again
+    from fedcl.experiment.run import evaluate_again
 
     with steps(console) as bars:
         results = evaluate_again(run, bars.at)
@@ -89,7 +89,7 @@ def evaluate(run: RunPath) -> None:
 def report(run: RunPath) -> None:
     """Write a run's report.html again from its results."""
     from fedcl.report.page import write_report
-    from fedcl.run_folder import RunFolder
+    from fedcl.run_folder.folder import RunFolder
 
     console.print(f"Report: {write_report(RunFolder(run))}")
 
@@ -110,8 +110,8 @@ def audit(
 @app.command()
 def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...")]) -> None:
     """Print the results of several runs side by side."""
-    from fedcl.report.results import read_results
     from fedcl.report.table import comparison_table
+    from fedcl.run_folder.results_file import read_results
 
     console.print(comparison_table([read_results(run / "results.json") for run in runs]))
 
@@ -176,7 +176,7 @@ def phantom(
 ) -> None:
     """Write the embedded cohort, or some of its 64 sites: an OpenBHB-shaped folder."""
     from fedcl.cli.progress import steps
-    from fedcl.data.phantom import write_phantom
+    from fedcl.data.phantom.cohort import write_phantom
     from fedcl.errors import DataError
 
     if folder.exists():
@@ -265,7 +265,7 @@ def run(
 ) -> None:
     """Train between institutions; the same command follows a run, or goes on with it."""
     from fedcl.cli import run as deployed
-    from fedcl.config.text import load
+    from fedcl.config.loading import load
 
     experiment = load(config, set_ or [])
     if stop:
@@ -305,7 +305,7 @@ def stop(folder: Place) -> None:
 @app.command("flower-config")
 def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
     """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
-    from fedcl.config.text import absolute, fingerprint, load, resolved
+    from fedcl.config.loading import absolute, fingerprint, load, resolved
 
     text = resolved(absolute(load(config, set_ or [])))
     print(f'# Node of a site that takes part in nothing else: config-sha256="{fingerprint(text)}"')
@@ -343,16 +343,16 @@ def _experiment(
     kind: "Kind", path: Path, overrides: list[str] | None, resume: bool, restart: bool
 ) -> None:
     from fedcl.cli.progress import steps
-    from fedcl.config.text import load
+    from fedcl.config.loading import load
 
     config = load(path, overrides or [])  # before the slow imports: a typo is told at once
     if kind != "pooled":
-        from fedcl.workers import prepare_workers
+        from fedcl.compute.workers import prepare_workers
 
         prepare_workers(config.compute)  # which import as much, at the same time
     with uncollected():
         from fedcl.cli.interrupt import interruptible
-        from fedcl.experiment import beside, run_experiment
+        from fedcl.experiment.run import beside, run_experiment
 
     config = beside(kind, config)
     try:
@@ -382,8 +382,8 @@ def _experiment(
 
 
 def _show(results: "Results", folder: Path) -> None:
-    from fedcl.report.from_sums import evaluation_table, read_evaluation
-    from fedcl.report.table import result_table
+    from fedcl.report.table import evaluation_table, result_table
+    from fedcl.run_folder.evaluation_file import read_evaluation
 
     console.print(result_table(results))
     evaluated = read_evaluation(folder / "evaluation.json")

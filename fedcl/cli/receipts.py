@@ -20,7 +20,7 @@ Where = Annotated[
 @app.command()
 def verify(path: Where) -> None:
     """Check that no receipt was altered, moved or lost; the exit code is 4 where one was."""
-    from fedcl.receipts.kept import receipts_at
+    from fedcl.receipts.log import receipts_at
 
     problems = []
     for one in receipts_at(path):
@@ -40,7 +40,7 @@ def show(
     ] = None,
 ) -> None:
     """Print what left each site, a table for each experiment."""
-    from fedcl.receipts.kept import receipts_at
+    from fedcl.receipts.log import receipts_at
     from fedcl.report.receipt_table import receipt_tables
 
     found = [one.look() for one in receipts_at(path)]
@@ -57,7 +57,7 @@ def show(
 @app.command()
 def page(path: Where) -> None:
     """Write receipts.html beside each record: one page to read or to print."""
-    from fedcl.receipts.kept import receipts_at
+    from fedcl.receipts.log import receipts_at
     from fedcl.report.receipts import write_page
 
     problems = []

@@ -10,12 +10,13 @@ from rich.table import Table
 from fedcl.cli.interrupt import interruptible
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
-from fedcl.config.text import fingerprint, resolved
+from fedcl.config.loading import fingerprint, resolved
 from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
 from fedcl.errors import ConfigError, RunError
-from fedcl.labels import site_order
-from fedcl.report.from_sums import evaluation_table, read_evaluation
-from fedcl.run_folder import RunFolder
+from fedcl.report.table import evaluation_table
+from fedcl.run_folder.evaluation_file import read_evaluation
+from fedcl.run_folder.folder import RunFolder
+from fedcl.site_labels import site_order
 
 _PATIENCE = Patience(tries=5, wait_s=10.0)
 

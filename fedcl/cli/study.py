@@ -14,13 +14,13 @@ from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import steps
 from fedcl.config.study import Study
 from fedcl.errors import ConfigError
-from fedcl.labels import nearest_label
+from fedcl.site_labels import nearest_label
 from fedcl.study.arms import load_study
 from fedcl.study.metrics import METRICS
 
 if TYPE_CHECKING:
-    from fedcl.outcome import OnStep
-    from fedcl.study.trials import Trial
+    from fedcl.experiment.evaluate import OnStep
+    from fedcl.study.plan import Trial
 
 INCOMPLETE = 3
 
@@ -42,7 +42,7 @@ def study(
     for name in asked.metrics:
         if name not in METRICS:
             raise ConfigError(f"{path}: metrics: no {name!r}{nearest_label(name, list(METRICS))}")
-    from fedcl.study.trials import trials
+    from fedcl.study.plan import trials
 
     try:
         with interruptible() as interrupt, steps(console) as bars:
@@ -89,8 +89,8 @@ def _missing(runs: Sequence["Trial"]) -> list["Trial"]:
 
 
 def _run(asked: Study, missing: Sequence["Trial"], console: Console, on_step: "OnStep") -> None:
-    from fedcl.report.words import duration
-    from fedcl.study.crew import choose_jobs, run_all
+    from fedcl.report.number_text import duration
+    from fedcl.study.runner import choose_jobs, run_all
 
     if not missing:
         return
@@ -117,8 +117,8 @@ def _run(asked: Study, missing: Sequence["Trial"], console: Console, on_step: "O
 
 def _show(asked: Study, runs: Sequence["Trial"], console: Console) -> bool:
     """Write the page and print the table; return whether every run is there."""
-    from fedcl.report.study import write_study
-    from fedcl.report.study_table import study_table
+    from fedcl.study.page import write_study
+    from fedcl.study.page_table import study_table
 
     results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
     wide = console if console.is_terminal else Console(width=_WIDTH)

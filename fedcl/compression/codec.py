@@ -11,8 +11,8 @@ import numpy as np
 
 from fedcl.compression.bfloat16 import from_bfloat16, to_bfloat16
 from fedcl.compression.int8 import BLOCK, LARGEST_SCALE, blocks_of, dequantise, quantise
-from fedcl.config.compression import Codec
-from fedcl.errors import FedclError
+from fedcl.config.federation import Codec
+from fedcl.errors import CodecError
 
 LARGEST = 1e38
 """The largest magnitude that is encoded."""
@@ -20,10 +20,6 @@ _STORED, _DEFLATED = 0, 1
 """The first byte: whether the rest is as it is, or in Huffman's code."""
 _NO_HEADER = -zlib.MAX_WBITS
 _MOST_MEMORY = 9
-
-
-class CodecError(FedclError):
-    """An array that cannot be encoded, or bytes that are not an encoded array."""
 
 
 def encode(values: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedcl.compression.codec import CodecError, decode, encode
-from fedcl.config.compression import Codec
-from fedcl.release import State
+from fedcl.arrays.tensors import State
+from fedcl.compression.codec import decode, encode
+from fedcl.config.federation import Codec
+from fedcl.errors import CodecError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

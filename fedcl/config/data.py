@@ -8,6 +8,16 @@ from pydantic import Field
 from fedcl.config.section import Count, NonNegative, Positive, Probability, Section
 
 
+class Sample(Section):
+    """Which sites and participants are trained on; the others are left out, tests stay."""
+
+    sites: Count | tuple[str, ...] | None = None
+    """How many training sites to draw, or their labels; null: all. The internal test holds
+    participants of these sites only, the external test is the same for any number."""
+    participants: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of each site's training participants; null: all. A larger share holds a smaller one."""
+
+
 class Columns(Section):
     """Names of the columns in the participants table."""
 

@@ -5,12 +5,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fedcl.config.combinations import (
+    require_compression_applies,
+    require_evaluation_keeps_promises,
+    require_privacy_is_true,
+    require_sums_suffice,
+)
 from fedcl.config.data import (
     ROI_MODALITIES,
     Data,
     NiftiData,
     OpenBHBData,
     PhantomData,
+    Sample,
     TableData,
 )
 from fedcl.config.evaluation import Evaluation
@@ -19,13 +26,6 @@ from fedcl.config.harmonise import Combat
 from fedcl.config.network import Encoder, Projector, require_recompute_applies
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
-from fedcl.config.promises import (
-    require_compression_applies,
-    require_evaluation_keeps_promises,
-    require_privacy_is_true,
-    require_sums_suffice,
-)
-from fedcl.config.sample import Sample
 from fedcl.config.section import Count, Section
 from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views

@@ -1,11 +1,31 @@
 """What a site does in one round, and how the rounds add up."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fedcl.config.compression import Compression
 from fedcl.config.section import Count, NonNegative, Positive, Probability, Section
+
+Codec = Literal["none", "bfloat16", "int8"]
+"""none: float32, bit for bit; bfloat16: 8 significant bits; int8: multiples of the largest value of
+a block over 127. What is rounded is entropy coded besides."""
+
+
+class Compression(Section):
+    """How kernels and matrices travel; biases, gains and statistics always do bit for bit."""
+
+    weights: Codec
+    """From the server to the sites."""
+    updates: Codec
+    """From the sites to the server: the change of the weights. What its rounding loses is kept at
+    the site and added to its next change."""
+
+    @model_validator(mode="after")
+    def _something(self) -> "Compression":
+        if self.weights == self.updates == "none":
+            raise ValueError("weights and updates are both none; write compression: null instead")
+        return self
 
 
 class Adam(Section):
@@ -129,3 +149,15 @@ class Federation(Section):
     weights themselves, is left out of the round; null: none is."""
     compression: Compression | None = None
     """How the weights travel in fewer bytes; null: in float32, bit for bit."""
+
+
+def site_weight(participants: int, weighting: str) -> float:
+    """Return a site's weight: its participants, 1, or their square root."""
+    match weighting:
+        case "participants":
+            return float(participants)
+        case "sqrt":
+            return math.sqrt(participants)
+        case "uniform":
+            return 1.0
+    raise ValueError(f"unknown weighting {weighting!r}")

@@ -4,8 +4,30 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedcl.config.section import Count, Section
-from fedcl.config.spaced import Spaced
+from fedcl.config.section import Count, Positive, Section
+
+
+class Spaced(Section):
+    """first, first + spacing, ..., last."""
+
+    first: float
+    last: float
+    spacing: Positive
+
+    @property
+    def count(self) -> int:
+        """How many points there are."""
+        return round((self.last - self.first) / self.spacing) + 1
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "Spaced":
+        steps = (self.last - self.first) / self.spacing
+        if steps < 1 or abs(steps - round(steps)) > 1e-9:
+            raise ValueError(
+                f"from {self.first:g} to {self.last:g} is not a whole number of steps of "
+                f"{self.spacing:g}"
+            )
+        return self
 
 
 class SpacedAxis(Spaced):
@@ -69,3 +91,49 @@ class Moments(Section):
                 "refresh_epochs: moments one round stale are not refreshed; fresh: true"
             )
         return self
+
+
+class Prototypes(Spaced):
+    """Unit vectors on a smooth curve, at ages in years; nobody's data is in them."""
+
+    bandwidth: Positive
+    """Years over which the curve forgets: prototypes a years apart have similarity
+    exp(-a^2 / (2 bandwidth^2)), up to the dimension's resolution."""
+    multiplicity: Positive
+    """How many participants each prototype stands for in a denominator."""
+
+
+class PrivateMoments(Section):
+    """Means along age, each large site's distance from them, and one covariance for all.
+
+    Released with noise of their own, which the ledgers pay for beside the training's.
+    """
+
+    grid: Annotated[tuple[Axis, ...], Field(min_length=1)]
+    """One axis for each covariate of the kernels. Few nodes: each has its share of the
+    participants, and all of the noise."""
+    residual_norm: Positive
+    """The most that an embedding may differ from its age's mean; what is beyond is cut. At most 2,
+    the distance of opposite unit vectors."""
+    noise_multiplier: Positive
+    """SD of a release's noise over the most that one participant moves it."""
+    every_rounds: Count
+    """A release before so many rounds; in between the last one stays."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    """How much of what is used comes from releases before: an exponential mean, which costs
+    nothing."""
+    min_count: Annotated[float, Field(ge=1)]
+    """Fewest participants at a node, as released, for it to be used."""
+    min_participants: Count
+    """Fewest training participants of a site for its own mean to be released; the noise drowns
+    that of a smaller one, and FairKL then leaves it alone."""
+    participants: Count | None
+    """How many the nodes stand for in a denominator; null: as many as are counted."""
+
+    def releases(self, rounds: int) -> int:
+        """Return how many releases so many rounds have."""
+        return -(-rounds // self.every_rounds)
+
+    def released_in(self, round_number: int) -> bool:
+        """Return whether a round, which counts from 1, begins with a release."""
+        return (round_number - 1) % self.every_rounds == 0

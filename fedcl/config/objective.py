@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fedcl.config.kernels import Kernel, compared_by, is_binary
-from fedcl.config.moments import Moments
-from fedcl.config.private_moments import PrivateMoments
-from fedcl.config.prototypes import Prototypes
+from fedcl.config.moments import Moments, PrivateMoments, Prototypes
 from fedcl.config.section import NonNegative, Positive, Section
 from fedcl.errors import ConfigError
 

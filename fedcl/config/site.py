@@ -10,8 +10,8 @@ import yaml
 from pydantic import Field
 
 from fedcl.config.data import NiftiData, OpenBHBData, TableData
+from fedcl.config.loading import validated
 from fedcl.config.section import Count, Positive, Section
-from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 
 Releasable = Literal[

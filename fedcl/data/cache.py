@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedcl.atomic import write_file, write_text
+from fedcl.files.atomic import write_file, write_text
 
 
 class VolumeCache:

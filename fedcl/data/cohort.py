@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedcl.labels import site_order
+from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.config.experiment import Config
+from fedcl.site_labels import site_order
 
 TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
 
@@ -164,3 +166,17 @@ def manifest_digest(table: pd.DataFrame, sources: Sequence[str]) -> str:
     described = described.rename(columns={"scan": "participant_id"})
     text = described.to_csv(index=False) + "\n".join(sources)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def training_rows(cohort: Cohort, config: Config) -> Rows:
+    """Return the training participants' scans at every site large enough to take part."""
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    return np.concatenate([cohort.rows(split=TRAIN, site=site) for site in sites])
+
+
+def feature_sums(cohort: Cohort, rows: Rows) -> FeatureSums:
+    """Return the sums that standardise a ROI table; a participant's scans share one weight."""
+    features = cohort.load(rows).astype(np.float64)
+    weights = cohort.shares(rows)[:, None]
+    total, squares = (weights * features).sum(axis=0), (weights * features**2).sum(axis=0)
+    return FeatureSums(cohort.participants(rows), total, squares)

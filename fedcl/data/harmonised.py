@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from fedcl.config.harmonise import Combat, SplineAge
+from fedcl.data.adjustment_cache import kept
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, Rows
-from fedcl.data.kept_adjustments import kept
 from fedcl.errors import DataError
 from fedcl.harmonisation.adjustment import (
     Adjustment,

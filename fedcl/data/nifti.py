@@ -16,8 +16,8 @@ from fedcl.config.data import NiftiData, SimulatedScanners
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import read_table, tidy
+from fedcl.data.phantom.scanner import draw_scanner, scan
 from fedcl.data.problems import Problems
-from fedcl.data.scanner import draw_scanner, scan
 from fedcl.data.scans import ENTITIES
 from fedcl.data.splits import draw_splits
 from fedcl.data.volumes import check_finite, read_nifti, scale, to_spacing

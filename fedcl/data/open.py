@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort, held_in_memory
+from fedcl.data.covariates import with_known
 from fedcl.data.harmonised import harmonised
-from fedcl.data.known import with_known
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
-from fedcl.data.phantom import settings_of, write_phantom
+from fedcl.data.phantom.cohort import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.sample import sampled
 from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
-from fedcl.threads import in_threads
 
 OnProgress = Callable[[int, int], None]
 """Called with (done, total)."""

@@ -15,7 +15,7 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.problems import Problems
 from fedcl.data.scans import described, scan_names
 from fedcl.errors import DataError
-from fedcl.labels import site_order
+from fedcl.site_labels import site_order
 
 OLDEST_YEARS = 120.0
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}

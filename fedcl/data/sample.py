@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from fedcl.config.sample import Sample
+from fedcl.config.data import Sample
 from fedcl.data.cohort import EXTERNAL_TEST, TRAIN, Cohort
 from fedcl.errors import DataError
-from fedcl.labels import nearest_label
 from fedcl.seeds import derive
+from fedcl.site_labels import nearest_label
 
 
 def sampled(

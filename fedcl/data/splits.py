@@ -10,8 +10,8 @@ import pandas as pd
 from fedcl.config.data import Splits
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN, Cohort, manifest_digest
 from fedcl.errors import DataError
-from fedcl.labels import site_order
 from fedcl.seeds import derive
+from fedcl.site_labels import site_order
 
 
 def resplit(cohort: Cohort, splits: Splits | None, *, seed: int, one_site: bool) -> Cohort:

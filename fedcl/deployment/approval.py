@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fedcl.atomic import write_file, write_secret, write_text
-from fedcl.config.text import fingerprint
+from fedcl.config.loading import fingerprint
 from fedcl.deployment.bundle import digest
 from fedcl.errors import ConfigError
+from fedcl.files.atomic import write_file, write_secret, write_text
 
 _SIGNER = "fpk_site"
 """What the site's signature is called between this folder and its node."""

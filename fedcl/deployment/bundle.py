@@ -11,29 +11,27 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from fedcl import __version__
+import fedcl
 from fedcl.deployment.flower import environment, flower
 from fedcl.errors import RunError
 
-PACKAGES = ("fedcl", "sites", "server")
 _LONGEST_S = 120
 _DESCRIPTION = f"""\
 [project]
 name = "fedcl"
-version = "{__version__}"
+version = "{fedcl.__version__}"
 description = "Train a brain-MRI encoder across hospitals without moving a scan"
 license = "Apache-2.0"
 
 [tool.flwr.app]
 publisher = "fedcl"
-fab-include = ["fedcl/**/*.py", "sites/**/*.py", "server/**/*.py"]
+fab-include = ["fedcl/**/*.py"]
 
 [tool.flwr.app.components]
-clientapp = "sites.app:app"
-serverapp = "server.app:app"
+clientapp = "fedcl.sites.app:app"
+serverapp = "fedcl.server.app:app"
 
 [tool.flwr.app.config]
 config = ""
@@ -50,13 +48,8 @@ def stage(folder: Path) -> Path:
     """
     app = folder / "fedcl"
     app.mkdir(parents=True)
-    for name in PACKAGES:
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
-            raise RunError(f"the package {name} is not installed; install fedcl whole")
-        shutil.copytree(
-            Path(spec.origin).parent, app / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
+    source = Path(fedcl.__file__).parent
+    shutil.copytree(source, app / "fedcl", ignore=shutil.ignore_patterns("__pycache__"))
     (app / "pyproject.toml").write_text(_DESCRIPTION, encoding="utf-8")
     return app
 

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedcl.atomic import write_json
+from fedcl.files.atomic import write_json
 
 CONNECTION = "connection.json"
 

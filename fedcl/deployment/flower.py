@@ -29,5 +29,6 @@ def environment(home: Path) -> dict[str, str]:
         # Flower looks its own commands up on the path.
         "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # a user's server.py or types.py beside it is never imported
         "NO_PROXY": f"{LOOPBACK},localhost",
     }

@@ -10,7 +10,6 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedcl.atomic import write_secret
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.bundle import install
 from fedcl.deployment.flower import LOOPBACK, environment, flower
@@ -18,6 +17,7 @@ from fedcl.deployment.home import Home
 from fedcl.deployment.supervisor import Service
 from fedcl.deployment.tls import write_loopback_certificate
 from fedcl.errors import ConfigError
+from fedcl.files.atomic import write_secret
 from fedcl.kit.certificate_problem import site_certificate_problem
 from fedcl.kit.node_key import load_node_key
 
@@ -63,9 +63,10 @@ def services(home: Home, settings: Path) -> list[Service]:
     around = environment(flower_home)
     install(approvals.bundles(), flower_home)
     guard_port, node_port = _free_ports(2)
+    python = (sys.executable, "-P", "-m")
     guard = Service(
         "guard",
-        [sys.executable, "-m", "sites.guard", str(settings.absolute()), str(guard_port)],
+        [*python, "fedcl.sites.guard", str(settings.absolute()), str(guard_port)],
         around,
         home.files.path,
     )

@@ -2,9 +2,9 @@
 
 import sys
 
-from fedcl.atomic import write_text
 from fedcl.deployment.flower import LOOPBACK, environment, flower
 from fedcl.deployment.supervisor import Service
+from fedcl.files.atomic import write_text
 from fedcl.kit.federation import FederationSettings
 from fedcl.kit.folders import ServerFolder
 
@@ -50,6 +50,9 @@ def services(files: ServerFolder, federation: FederationSettings) -> list[Servic
         files.path,
     )
     gateway = Service(
-        "gateway", [sys.executable, "-m", "server.gateway", str(files.path)], around, files.path
+        "gateway",
+        [sys.executable, "-P", "-m", "fedcl.server.gateway", str(files.path)],
+        around,
+        files.path,
     )
     return [superlink, executor, gateway]

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fedcl
-from fedcl.atomic import write_json, write_tensors, write_text
 from fedcl.config.experiment import Config
-from fedcl.config.text import digest, resolved
+from fedcl.config.loading import resolved
 from fedcl.deployment.bundle import stage
 from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.serve import CONNECTION
 from fedcl.deployment.supervisor import is_running
 from fedcl.errors import FedclError, RoundError, RunError
+from fedcl.files.atomic import write_json, write_text
 from fedcl.privacy.statement import promise
-from fedcl.report.from_sums import is_measured
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.encoder_file import write_encoder
+from fedcl.run_folder.evaluation_file import is_measured
+from fedcl.run_folder.folder import RunFolder
 
 _LOOK_S = 0.5
 _LOG_S = 10.0
@@ -180,7 +180,8 @@ def run_to_the_end(
         why = _why_stopped(folder)
         if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
             if _rounds(folder) >= config.federation.rounds:
-                write_encoder(folder, config)  # it is trained, though nobody measured it
+                # It is trained, though nobody measured it.
+                write_encoder(folder, config, privacy=promise(config))
             raise why or RunError(
                 f"{folder.path}: the run ended early {tries} times in a row; "
                 f"{_guessed(federation, folder)}"
@@ -190,22 +191,8 @@ def run_to_the_end(
         told = str(why or _guessed(federation, folder))
         say(f"The run stopped {since}: {told.rstrip('.')}. Again in {patience.wait_s:g} s.")
         time.sleep(patience.wait_s)
-    write_encoder(folder, config)
+    write_encoder(folder, config, privacy=promise(config))
     return folder
-
-
-def write_encoder(folder: RunFolder, config: Config) -> None:
-    """Write the weights to hand over, with what is promised about those they were trained on."""
-    checkpoint = folder.load()
-    assert checkpoint is not None
-    metadata = {
-        "name": config.name,
-        "round": str(checkpoint.round),
-        "fedcl_version": fedcl.__version__,
-        "config_digest": digest(config),
-        "privacy": promise(config),
-    }
-    write_tensors(folder.model, checkpoint.weights, metadata=metadata)
 
 
 def number_of(folder: RunFolder) -> int | None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fedcl.atomic import write_json
 from fedcl.errors import RunError
+from fedcl.files.atomic import write_json
 
 MARK = "FEDCL_SUPERVISED_BY"
 _LOOK_S = 0.25

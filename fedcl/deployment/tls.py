@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from fedcl.atomic import write_secret, write_text
 from fedcl.deployment.flower import LOOPBACK
+from fedcl.files.atomic import write_secret, write_text
 
 _DAYS = 365
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedcl.evaluation.hiding import Key, Kind, cells_to_hide
-from fedcl.labels import site_order
+from fedcl.site_labels import site_order
 
 UNKNOWN = "unknown"
 """Label of those whose sex or field strength is not known; without them the rest would follow."""

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from fedcl.compute.device import autocast
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
-from fedcl.local_round import autocast
 from fedcl.models.network import Network
 
 _BATCH = 64

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fedcl.atomic import write_text
 from fedcl.errors import RunError
+from fedcl.files.atomic import write_text
 from fedcl.kit.federation import load_federation
 from fedcl.kit.folders import server_folder
 from fedcl.kit.registry import Approved, Registry, Revoked, SiteEntry

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fedcl.atomic import write_secret, write_text
 from fedcl.errors import ConfigError
+from fedcl.files.atomic import write_secret, write_text
 from fedcl.kit.authority import Pair
 from fedcl.kit.document import read_text
 from fedcl.kit.folders import ServerFolder

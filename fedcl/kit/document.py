@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
+from fedcl.config.loading import validated
 from fedcl.config.section import Section
-from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 
 LARGEST_BYTES = 65536

@@ -18,8 +18,8 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from fedcl.config.loading import validated
 from fedcl.config.section import Section
-from fedcl.config.text import validated
 from fedcl.errors import ConfigError
 from fedcl.kit.document import kind_of, read_text
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedcl.errors import RunError
-from fedcl.labels import file_stem
+from fedcl.site_labels import file_stem
 
 
 @dataclass(frozen=True)

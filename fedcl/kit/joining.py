@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedcl.atomic import write_secret, write_text
 from fedcl.config.data import Data
 from fedcl.config.site import load_site
 from fedcl.errors import ConfigError
+from fedcl.files.atomic import write_secret, write_text
 from fedcl.kit.certificate_files import load_authority_certificate
 from fedcl.kit.fingerprint import certificate_fingerprint, key_fingerprint
 from fedcl.kit.folders import SiteFolder
@@ -27,7 +27,7 @@ from fedcl.kit.node_key import load_node_key, make_node_key, public_line
 from fedcl.kit.request import Request, make_request, request_text
 from fedcl.kit.site_template import site_template
 from fedcl.kit.units import write_site_units
-from fedcl.labels import file_stem
+from fedcl.site_labels import file_stem
 
 
 @dataclass(frozen=True)

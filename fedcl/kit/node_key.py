@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from fedcl.atomic import write_secret
 from fedcl.errors import ConfigError
+from fedcl.files.atomic import write_secret
 from fedcl.kit.private_file import read_private
 
 

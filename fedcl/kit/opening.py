@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedcl.atomic import write_folder, write_secret, write_text
 from fedcl.errors import ConfigError, RunError
+from fedcl.files.atomic import write_folder, write_secret, write_text
 from fedcl.kit.authority import Pair, make_authority, make_server_certificate
 from fedcl.kit.certificate_files import load_authority, write_pair
 from fedcl.kit.document import read_text
@@ -16,7 +16,7 @@ from fedcl.kit.folders import ServerFolder, server_folder
 from fedcl.kit.invitation import invitation_text, make_invitation
 from fedcl.kit.registry import Invited, Registry, SiteEntry
 from fedcl.kit.units import write_server_units
-from fedcl.labels import nearest_label
+from fedcl.site_labels import nearest_label
 
 _SECRET_BYTES = 48
 

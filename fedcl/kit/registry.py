@@ -14,9 +14,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
 
-from fedcl.atomic import sync, write_secret
 from fedcl.config.section import Section
 from fedcl.errors import RunError
+from fedcl.files.atomic import sync, write_secret
 from fedcl.kit.federation import Label
 from fedcl.kit.node_key import parse_public_line, sent_public_key
 from fedcl.kit.private_file import require_private

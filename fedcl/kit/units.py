@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fedcl.atomic import write_text
-from fedcl.labels import file_stem
+from fedcl.files.atomic import write_text
+from fedcl.site_labels import file_stem
 
 _TEMPLATES = Environment(
     loader=PackageLoader("fedcl.kit", "templates"),
@@ -68,7 +68,7 @@ def _write(
         _TEMPLATES.get_template("fedcl.service.j2").render(
             unit=unit,
             description=description,
-            command=f"{sys.executable} -m fedcl {words}",
+            command=f"{sys.executable} -P -m fedcl {words}",
             folder=folder,
             user=getpass.getuser(),
             site=site,

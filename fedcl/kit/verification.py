@@ -13,7 +13,7 @@ from fedcl.kit.folders import ServerFolder
 from fedcl.kit.invitation import CLOCKS_AGREE
 from fedcl.kit.registry import Approved, Invited, SiteEntry
 from fedcl.kit.request import Request, key_problem, made_with
-from fedcl.labels import nearest_label
+from fedcl.site_labels import nearest_label
 
 _AGAIN = "invite the site again (`fedcl kit invite`), and there: `fedcl kit request`"
 

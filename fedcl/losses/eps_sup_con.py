@@ -11,8 +11,7 @@ import torch
 
 from fedcl.losses.log_sums import log_sum
 from fedcl.losses.pairs import Pairs
-from fedcl.losses.released import BASE_TEMPERATURE
-from fedcl.losses.terms import AnchorLoss
+from fedcl.losses.terms import BASE_TEMPERATURE, AnchorLoss
 from fedcl.shapes import PairMask, PairWeights
 
 _INSIDE_LOG = 1e-6

@@ -9,8 +9,7 @@ import torch
 
 from fedcl.losses.log_sums import log_sum, log_sum_without_each
 from fedcl.losses.pairs import Pairs
-from fedcl.losses.released import BASE_TEMPERATURE
-from fedcl.losses.terms import AnchorLoss
+from fedcl.losses.terms import BASE_TEMPERATURE, AnchorLoss
 
 
 def l_exp(pairs: Pairs) -> AnchorLoss:

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import torch
 
 from fedcl.config.kernels import Kernel
-from fedcl.config.prototypes import Prototypes
+from fedcl.config.moments import Prototypes
 from fedcl.losses.kernels import Known, positiveness
 from fedcl.losses.pairs import Pairs, own_views
 from fedcl.shapes import PerNode, Rows, ViewEmbeddings

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from fedcl.shapes import AnchorMask, PerAnchor, Scalar
 
+BASE_TEMPERATURE = 0.07
+
 
 @dataclass(frozen=True)
 class AnchorLoss:

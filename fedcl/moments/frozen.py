@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedcl.config.kernels import Kernel
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import PrivateMoments
 from fedcl.debiasing.groups import BiasGroups, Group
 from fedcl.losses.kernels import Known, positiveness
 from fedcl.losses.nodes import Nodes

@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from fedcl.config.moments import ClassAxis, Moments, SpacedAxis
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import ClassAxis, Moments, PrivateMoments, SpacedAxis
 from fedcl.losses.kernels import Known
 from fedcl.shapes import NodeShares, PerNode, PerParticipant
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import PrivateMoments
 
 SENSITIVITY = 2.0
 """L2 norm of the largest contribution: sqrt(|p|^2 + |p|^2 |z|^2 + |r|^2 / rho^2 + |r|^4 / rho^4)

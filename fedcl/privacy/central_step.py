@@ -4,16 +4,16 @@ The sum over the sites has at least the noise of the plan as long as federation.
 are in it. Nobody is told a sum without noise: a site adds its share before the sum leaves.
 """
 
+from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.models.network import Network
 from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable_names
-from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import central_plan, noise_of_share
-from fedcl.release import State
+from fedcl.privacy.step_batch import Drawn
 
 
 def gradient_share(

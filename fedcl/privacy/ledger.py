@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedcl.chained import Chain, Entry
 from fedcl.errors import PrivacyError
-from fedcl.labels import file_stem
+from fedcl.files.hash_chain import Chain, Entry
 from fedcl.privacy.accounting import NoisySums, epsilon, within
+from fedcl.site_labels import file_stem
 
 SITES = "sites"
 """The name of the server's ledger, whose units are whole sites."""

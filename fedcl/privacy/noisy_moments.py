@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import PrivateMoments
 from fedcl.moments.private import SENSITIVITY, PrivateSums
 from fedcl.privacy.entropy import Entropy
 

@@ -16,9 +16,9 @@ from fedcl.local_round import Trained
 from fedcl.models.network import Network
 from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable
-from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import plan
+from fedcl.privacy.step_batch import Drawn
 
 
 def private_round(

@@ -2,14 +2,14 @@
 
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
+from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
 from fedcl.moments.private import SENSITIVITY
 from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
 from fedcl.receipts.line import Noise
-from fedcl.summed import GRADIENTS, PRIVATE_MOMENTS, UPDATE
 
 
 def noise_of(config: Config, purpose: str, participants: int) -> Noise | None:
-    """Return the noise in what a site says for a purpose (`fedcl.summed`); None without any.
+    """Return the noise in what a site says for a purpose (`summed_arrays`); None without any.
 
     Args:
         config: The experiment.

@@ -7,8 +7,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from fedcl.report.results import CurvePoint, SiteRow
 from fedcl.report.svg import COLOURS, GRID, INK, MUTED, SURFACE, marker, round_axis, svg
+from fedcl.run_folder.results_file import CurvePoint, SiteRow
 
 LABELS = {"internal": "sites seen in training", "external": "unseen sites"}
 

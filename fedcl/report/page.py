@@ -6,15 +6,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fedcl.atomic import write_text
 from fedcl.errors import RunError
-from fedcl.labels import site_order
+from fedcl.files.atomic import write_text
 from fedcl.report import figures
-from fedcl.report.from_sums import RoundMeasured, read_evaluation
-from fedcl.report.results import Measured, Measures, Results, read_results
+from fedcl.report.number_text import count, number, percent
 from fedcl.report.template import rendered
-from fedcl.report.words import count, number, percent
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.evaluation_file import RoundMeasured, read_evaluation
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.results_file import Measured, Measures, Results, read_results
+from fedcl.site_labels import site_order
 
 KINDS = {
     "simulate": "federation simulated on one machine",

@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from fedcl.report.number_text import byte_size
 from fedcl.report.svg import COLOURS, marker, round_axis, svg
-from fedcl.report.words import byte_size
 
 _MANY_ROUNDS = 150
 _SIZE = (4.9, 2.7)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedcl.receipts.line import Noise, Receipt, Spent
-from fedcl.report.words import NOTHING, byte_size, count
+from fedcl.report.number_text import NOTHING, byte_size, count
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fedcl.receipts.kept import Kept
+from fedcl.receipts.log import Kept
+from fedcl.report.number_text import moment
 from fedcl.report.receipt_rows import Row, experiment_of, rows_of
-from fedcl.report.words import moment
 
 
 def receipt_tables(kept: Kept, round_number: int | None = None) -> Iterator[Table]:

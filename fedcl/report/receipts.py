@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fedcl.atomic import write_text
 from fedcl.errors import RunError
-from fedcl.receipts.kept import Kept
+from fedcl.files.atomic import write_text
 from fedcl.receipts.line import Receipt
+from fedcl.receipts.log import Kept
 from fedcl.report import receipt_figures
 from fedcl.report.receipt_rows import epsilon_words, experiment_of, rows_of
 from fedcl.report.template import rendered

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from fedcl.report.results import Measured, Measures, Results
+from fedcl.run_folder.evaluation_file import RoundMeasured
+from fedcl.run_folder.results_file import Measured, Measures, Results
 
 _KINDS = ("representation", "embedding")
 
@@ -87,3 +88,30 @@ def _value(measured: Measured | None, form: str) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
+
+
+def evaluation_table(measured: RoundMeasured) -> Table:
+    """Return what a round's evaluation found: a row per measure."""
+    title = f"evaluated from sums after round {measured.round}"
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("")
+    for kind in measured.measures:
+        table.add_column(kind, justify="right")
+    table.add_column("guessing", justify="right")
+    for label, name, form in (
+        ("MAE, years", "mae_internal", "{:.2f}"),
+        ("MAE unseen, years", "mae_external", "{:.2f}"),
+        ("site accuracy", "site_balanced_accuracy", "{:.1%}"),
+        ("challenge score", "challenge_score", "{:.2f}"),
+    ):
+        values = [getattr(one, name) for one in measured.measures.values()]
+        told = ["-" if value is None else form.format(value) for value in values]
+        chances = {one.site_chance for one in measured.measures.values()}
+        guess = form.format(max(chances)) if name == "site_balanced_accuracy" and chances else ""
+        table.add_row(label, *told, guess)
+    left_out = f"Groups of fewer than {measured.min_cell} participants are left out at the sites"
+    some = any(one.groups for one in measured.measures.values())
+    table.caption = measured.problem or (
+        f"Lower is better. {left_out}." if some else f"{left_out}: here all of them."
+    )
+    return table

@@ -4,8 +4,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fedcl.report.number_text import NOTHING, byte_size, count, duration, moment, number, percent
 from fedcl.report.svg import COLOURS
-from fedcl.report.words import NOTHING, byte_size, count, duration, moment, number, percent
 
 
 def rendered(name: str, **values: Any) -> str:

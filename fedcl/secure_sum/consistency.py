@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.keys import require_signature
 from fedcl.secure_sum.plan import Plan
 from fedcl.secure_sum.protocol import Survivors, SurvivorSignature, UnmaskRequest

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 
 Words = np.ndarray
 """A vector of unsigned little-endian words; one per value."""

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from fedcl.atomic import write_secret, write_text
 from fedcl.errors import ConfigError
-from fedcl.labels import file_stem
+from fedcl.files.atomic import write_secret, write_text
 from fedcl.secure_sum.keys import KEY_BYTES
+from fedcl.site_labels import file_stem
 
 
 def key_path(folder: Path, site: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.fixed_point import FixedPoint, Words
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.answers import admitted, by_site
-from fedcl.secure_sum.errors import SecureSumError
 from fedcl.secure_sum.fixed_point import Words
 from fedcl.secure_sum.keys import commitment, public_of
 from fedcl.secure_sum.masks import add_pair_mask, add_self_mask

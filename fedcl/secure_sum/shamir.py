@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 
 PRIME = 2**521 - 1
 SECRET_BYTES = 32

@@ -10,10 +10,9 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.consistency import require_agreement, sign
-from fedcl.secure_sum.errors import SecureSumError
 from fedcl.secure_sum.fixed_point import Words
-from fedcl.secure_sum.kept import Kept
 from fedcl.secure_sum.keys import advertise, fresh_secret, trusted_keys
 from fedcl.secure_sum.masks import add_pair_mask, add_self_mask
 from fedcl.secure_sum.plan import Plan
@@ -28,6 +27,7 @@ from fedcl.secure_sum.protocol import (
     SurvivorSignature,
     UnmaskRequest,
 )
+from fedcl.secure_sum.round_secrets import Kept
 from fedcl.secure_sum.sealing import SharePair, seal, unseal
 from fedcl.secure_sum.shamir import split
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import yaml
 
 from fedcl.config.experiment import Config
+from fedcl.config.loading import key_and_value, read_tree, validated
 from fedcl.config.study import Arm, Changes, Study
-from fedcl.config.text import key_and_value, read_tree, validated
 from fedcl.errors import ConfigError
-from fedcl.labels import nearest_label
+from fedcl.site_labels import nearest_label
 
 Kind = Literal["simulate", "pooled", "local"]
 

@@ -9,26 +9,29 @@ from pathlib import Path
 import fedcl
 
 _ROOT = Path(fedcl.__file__).parent.parent
-_PACKAGES = ("fedcl", "sites", "server")
-_MEASURING = (
+MEASURING = (
     "fedcl/evaluation",
     "fedcl/audit",
-    "fedcl/audited.py",
-    "fedcl/outcome.py",
+    "fedcl/experiment/evaluate.py",
+    "fedcl/experiment/representations.py",
     "fedcl/study/measure.py",
-    "fedcl/study/people.py",
+    "fedcl/study/participants.py",
 )
 # What neither trains nor measures: commands, pages, deployment between institutions.
-_NEITHER = (
+NEITHER = (
     "fedcl/cli",
     "fedcl/report",
     "fedcl/study",
+    "fedcl/tracking",
     "fedcl/kit",
     "fedcl/deployment",
     "fedcl/receipts",
+    "fedcl/run_folder/results_file.py",
+    "fedcl/run_folder/evaluation_file.py",
+    "fedcl/run_folder/encoder_file.py",
     "fedcl/__main__.py",
-    "server/gateway.py",
-    "server/registrar.py",
+    "fedcl/server/gateway.py",
+    "fedcl/server/registrar.py",
 )
 _LIBRARIES = ("torch", "numpy", "scikit-learn", "monai", "opacus", "flwr")
 
@@ -36,13 +39,13 @@ _LIBRARIES = ("torch", "numpy", "scikit-learn", "monai", "opacus", "flwr")
 @lru_cache
 def training_code() -> str:
     """Return the hash of what may change trained weights, 16 digits."""
-    return _digest(lambda name: not _under(name, _MEASURING) and not _under(name, _NEITHER))
+    return _digest(lambda name: not _under(name, MEASURING) and not _under(name, NEITHER))
 
 
 @lru_cache
 def measuring_code() -> str:
     """Return the hash of what may change what is measured of trained weights, 16 digits."""
-    return _digest(lambda name: _under(name, _MEASURING))
+    return _digest(lambda name: _under(name, MEASURING))
 
 
 def _digest(wanted: Callable[[str], bool]) -> str:
@@ -55,9 +58,8 @@ def _digest(wanted: Callable[[str], bool]) -> str:
 
 
 def _sources() -> Iterator[Path]:
-    for package in _PACKAGES:
-        for kind in ("*.py", "*.tsv"):
-            yield from sorted((_ROOT / package).rglob(kind))
+    for kind in ("*.py", "*.tsv"):
+        yield from sorted((_ROOT / "fedcl").rglob(kind))
 
 
 def _under(name: str, places: tuple[str, ...]) -> bool:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from fedcl.atomic import write_json
-from fedcl.audited import audit_run
-from fedcl.compute import choose_device, place
+from fedcl.audit.run import audit_run
+from fedcl.compute.device import choose_device, place
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import open_experiment
@@ -15,11 +14,13 @@ from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
 from fedcl.evaluation.variance import site_variance
+from fedcl.experiment.evaluate import Kind, embedding_map, evaluate
+from fedcl.experiment.representations import features, split_of
+from fedcl.files.atomic import write_json
 from fedcl.models.network import build_network
-from fedcl.outcome import Kind, embedding_map, evaluate, features, split_of
-from fedcl.report.results import Measures, read_results
+from fedcl.run_folder.results_file import Measures, read_results
 from fedcl.study.code import measuring_code
-from fedcl.study.measured import (
+from fedcl.study.measured_file import (
     Asked,
     Attacked,
     Bias,
@@ -30,7 +31,7 @@ from fedcl.study.measured import (
     Sums,
     TestSplit,
 )
-from fedcl.study.people import people_by_site, people_of
+from fedcl.study.participants import people_by_site, people_of
 from fedcl.study.store import Entry
 
 _TESTS: dict[TestSplit, str] = {"internal": INTERNAL_TEST, "external": EXTERNAL_TEST}

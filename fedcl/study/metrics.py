@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedcl.study.measured import Bias, Measured, OnFeatures, Spread
+from fedcl.study.measured_file import Bias, Measured, OnFeatures, Spread
 
 Value = Callable[[Measured, OnFeatures], float | None]
 

@@ -10,16 +10,16 @@ import numpy as np
 import yaml
 
 import fedcl
-from fedcl.atomic import write_text
+from fedcl.config.loading import resolved
 from fedcl.config.section import Section
 from fedcl.config.study import Features, Study
-from fedcl.config.text import resolved
+from fedcl.files.atomic import write_text
 from fedcl.study.arms import spelled
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured import CellRow, Measured, OnFeatures
+from fedcl.study.measured_file import CellRow, Measured, OnFeatures
 from fedcl.study.metrics import METRICS
+from fedcl.study.plan import Trial
 from fedcl.study.statistics import Estimate, difference, estimate
-from fedcl.study.trials import Trial
 
 FEATURES: tuple[Features, ...] = ("representation", "embedding")
 

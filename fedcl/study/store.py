@@ -16,10 +16,10 @@ from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import RunError
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
 from fedcl.study.arms import Kind
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured import Asked, Measured, read_measured
+from fedcl.study.measured_file import Asked, Measured, read_measured
 
 # Neither what is trained nor how: where it goes, what is measured of it, how many work at it.
 _NOT_IDENTITY = ("name", "output", "evaluation")

@@ -3,11 +3,13 @@
 import numpy as np
 from flwr.app import ConfigRecord
 
+from fedcl.arrays.tensors import State
+from fedcl.errors import WireError
 from fedcl.evaluation.error_sums import CELL_OF, ErrorSums, Recognised
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes
-from fedcl.header import WireError, get, get_list
-from fedcl.release import EvaluationErrors, EvaluationSums, State
+from fedcl.messages.headers import get, get_list
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 
 
 def probe_arrays(probes: dict[str, SumProbes]) -> State:

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, RecordDict
 
+from fedcl.arrays.tensors import State
 from fedcl.compression.state import encode_state
-from fedcl.config.compression import Codec
-from fedcl.config.text import text_digest
+from fedcl.config.federation import Codec
+from fedcl.config.loading import text_digest
+from fedcl.errors import WireError
 from fedcl.evaluation.summed_probes import SumProbes
-from fedcl.header import Header, WireError, get, get_list
+from fedcl.messages.headers import Header, get, get_list
+from fedcl.messages.secure_sum import Relayed, read_relayed, relayed_header
 from fedcl.moments.frozen import ReleasedMoments
 from fedcl.moments.shared import Shared
-from fedcl.release import State
-from fedcl.sum_messages import Relayed, read_relayed, relayed_header
 from fedcl.wire.evaluation import probe_arrays, read_probes
 from fedcl.wire.records import (
     HEADER,

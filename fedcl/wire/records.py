@@ -5,12 +5,12 @@ from typing import get_args
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedcl.config.compression import Codec
-from fedcl.header import Header, WireError, header_bytes
+from fedcl.arrays.tensors import State, type_name
+from fedcl.config.federation import Codec
+from fedcl.errors import WireError
+from fedcl.messages.headers import Header, header_bytes
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
-from fedcl.release import State
-from fedcl.tensors import type_name
 
 HEADER = "fedcl"
 MOMENT_ARRAYS = "moments"

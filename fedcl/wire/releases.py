@@ -2,10 +2,11 @@
 
 from flwr.app import ConfigRecord, RecordDict
 
-from fedcl.header import WireError, get, get_list
-from fedcl.moments.sums import NodeSums
-from fedcl.release import (
-    FeatureSums,
+from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.errors import WireError
+from fedcl.messages.headers import get, get_list
+from fedcl.messages.release_headers import release_header
+from fedcl.messages.releases import (
     GradientShare,
     Introduction,
     MomentShare,
@@ -17,8 +18,8 @@ from fedcl.release import (
     arrays_of,
     moments_of,
 )
-from fedcl.release_header import release_header
-from fedcl.sum_messages import read_answer
+from fedcl.messages.secure_sum import read_answer
+from fedcl.moments.sums import NodeSums
 from fedcl.wire.evaluation import read_evaluation
 from fedcl.wire.records import (
     MOMENT_ARRAYS,

@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fedcl.audit import participant
-from fedcl.audited import audit_run
+from fedcl.audit.audit_file import Audit
+from fedcl.audit.run import audit_run
 from fedcl.cli.main import app
 from fedcl.errors import PrivacyError, RunError
-from fedcl.experiment import beside, run_experiment
+from fedcl.experiment.run import beside, run_experiment
 from fedcl.privacy.accounting import NoisySums, epsilon
-from fedcl.report.audit import Audit
 from tests.builders import (
     FAIRKL,
     PRIVATE_MOMENTS,

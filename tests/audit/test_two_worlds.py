@@ -20,10 +20,10 @@ from fedcl.data.cohort import Cohort
 from fedcl.moments.frozen import frozen_moments
 from fedcl.privacy.accounting import NoisySums, calibrate, epsilon
 from fedcl.privacy.clipping import trainable
-from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import plan, private_round
-from server.private_sum import noisy_mean
+from fedcl.privacy.site_level import noisy_mean
+from fedcl.privacy.step_batch import Drawn
 from tests.audit.naive import FEATURES, naive_losses, tiny_network
 from tests.builders import (
     FAIRKL,

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedcl.compression.bfloat16 import from_bfloat16, to_bfloat16
-from fedcl.compression.codec import CodecError, decode, encode, values_in
+from fedcl.compression.codec import decode, encode, values_in
 from fedcl.compression.int8 import BLOCK, SMALLEST_SCALE, blocks_of, dequantise, quantise
+from fedcl.errors import CodecError
 
 CODECS = ("bfloat16", "int8")
 numbers = st.floats(-(2.0**125), 2.0**125, width=32) | st.floats(-1, 1, width=32)

@@ -17,28 +17,27 @@ from flwr.clientapp import ClientApp
 
 from fedcl.compression.codec import decode, encode
 from fedcl.compression.state import decode_state, encode_change, encode_state
-from fedcl.data.cohort import TRAIN
+from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
 from fedcl.local_round import local_round
+from fedcl.messages.releases import Update
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer
-from fedcl.pooled import feature_sums, training_rows
 from fedcl.privacy.ledger import SITES as ALL_SITES
 from fedcl.privacy.ledger import Ledger
-from fedcl.receipts.kept import receipts_at
-from fedcl.release import Update
-from fedcl.report.from_sums import read_evaluation
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import InProcessGrid, simulate
+from fedcl.receipts.log import receipts_at
+from fedcl.run_folder.evaluation_file import read_evaluation
+from fedcl.run_folder.folder import RunFolder
+from fedcl.server.round_loop import run
+from fedcl.sites.app import app as site_app
+from fedcl.sites.memory import SiteMemory
 from fedcl.wire.orders import TRAIN as TRAIN_MESSAGE
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
-from server.rounds import run
-from sites.app import app as site_app
-from sites.memory import SiteMemory
 from tests.builders import (
     MOMENTS,
     central_private_tree,
@@ -481,7 +480,7 @@ def test_a_training_that_diverged_costs_its_round_and_not_the_residual(tree, mon
             next(network.encoder.parameters()).data.fill_(np.nan)
         return trained
 
-    monkeypatch.setattr("sites.training.local_round", diverges)
+    monkeypatch.setattr("fedcl.sites.training.local_round", diverges)
     config = config_of(with_values(tree, federation__rounds=2))
     simulate(config, sites=SITES, resume=True)
     log = RunFolder(config.output.path).read_log()
@@ -570,7 +569,7 @@ def test_the_sum_of_decoded_changes_is_that_of_the_true_ones_over_a_whole_run(tr
         kept.update(rest)
         return sent, rest
 
-    monkeypatch.setattr("sites.training.encode_change", noted)
+    monkeypatch.setattr("fedcl.sites.training.encode_change", noted)
     # One site alone trains.
     config = config_of(
         with_values(tree, federation__rounds=8, federation__min_sites=1, local__min_participants=9)

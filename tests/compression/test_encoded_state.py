@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fedcl.compression.codec import CodecError
 from fedcl.compression.state import add_change, decode_state, encode_change, encode_state
+from fedcl.errors import CodecError
 
 CODECS = ("bfloat16", "int8")
 SHAPES = {"kernel": (5, 2, 3, 3, 3), "matrix": (13, 8), "bias": (13,), "count": ()}

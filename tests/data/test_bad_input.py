@@ -10,8 +10,8 @@ from rich.console import Console
 
 from fedcl.cli.check import run_check
 from fedcl.config.data import Columns, TableData
+from fedcl.data.check.preflight import preflight
 from fedcl.data.open import open_cohort
-from fedcl.data.preflight import preflight
 from fedcl.errors import DataError
 from tests.builders import table_tree, write_table
 from tests.data.test_readers import IDS, nifti, openbhb, openbhb_table, volume, write_npy

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from fedcl.data.bands import band, bands_of_groups, bands_of_values
+from fedcl.data.check.bands import band, bands_of_groups, bands_of_values
 
 
 def tables(cells: int, total: int):

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedcl.data.cohort import training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import DataError
-from fedcl.pooled import train_rounds, training_rows
-from fedcl.run_folder import RunFolder
+from fedcl.experiment.pooled import train_rounds
+from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, table_tree, with_values, write_table
 
 AGE = {"kind": "gaussian", "covariates": ["age"], "bandwidths": [5]}

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fedcl.config.data import Columns, SimulatedScanners, Splits
-from fedcl.config.text import parse
+from fedcl.config.loading import parse
 from fedcl.data.open import open_cohort, open_experiment, prepare
 from fedcl.errors import ConfigError, DataError
 from tests.builders import FEATURES, table_tree, write_table

@@ -17,7 +17,8 @@ import pytest
 
 from fedcl.config.data import PhantomData
 from fedcl.data import open as module
-from fedcl.data.anatomy import (
+from fedcl.data.open import open_cohort
+from fedcl.data.phantom.anatomy import (
     FLUID,
     GREY,
     REGIONS,
@@ -26,8 +27,7 @@ from fedcl.data.anatomy import (
     load_template,
     region_volumes,
 )
-from fedcl.data.open import open_cohort
-from fedcl.data.phantom import draw_participants, site_facts, write_phantom
+from fedcl.data.phantom.cohort import draw_participants, site_facts, write_phantom
 from fedcl.errors import DataError
 
 GRID = (12, 14, 13)

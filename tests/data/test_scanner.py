@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedcl.data.scanner import BIAS_TERMS, HIGHEST, Scanner, bias_field, draw_scanner, scan
+from fedcl.data.phantom.scanner import BIAS_TERMS, HIGHEST, Scanner, bias_field, draw_scanner, scan
 
 NEUTRAL = Scanner(
     label="1",

@@ -7,10 +7,10 @@ import pytest
 
 from fedcl.config.data import Columns, NiftiData, OpenBHBData, Splits, TableData
 from fedcl.config.kernels import RepresentationKernel
+from fedcl.data.check.preflight import preflight
 from fedcl.data.cohort import TRAIN
-from fedcl.data.known import with_known
+from fedcl.data.covariates import with_known
 from fedcl.data.open import open_cohort
-from fedcl.data.preflight import preflight
 from fedcl.errors import DataError
 from tests.builders import add_scans, write_table
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from fedcl.cli.check import run_check
 from fedcl.config.site import load_site
-from fedcl.data.phantom import write_phantom
-from fedcl.data.site_check import check_site
+from fedcl.data.check.site_check import check_site
+from fedcl.data.phantom.cohort import write_phantom
 from fedcl.errors import ConfigError
 from tests.builders import add_scans, write_table
 from tests.data.test_scans import rewrite, with_cell

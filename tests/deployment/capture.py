@@ -61,8 +61,8 @@ from fedcl.deployment.relay import (
     PUSH_OBJECT,
 )
 from fedcl.kit.folders import SiteFolder
-from fedcl.receipts.kept import Receipts
 from fedcl.receipts.line import Receipt
+from fedcl.receipts.log import Receipts
 from fedcl.wire.releases import decode_release
 from tests.deployment.tap import Line, Sent
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from fedcl.report.from_sums import read_evaluation
-from fedcl.run_folder import RunFolder
-from fedcl.simulation import simulate
+from fedcl.experiment.simulation import simulate
+from fedcl.run_folder.evaluation_file import read_evaluation
+from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, with_values
 from tests.deployment.capture import Captured
 from tests.deployment.lab import Lab, own_rows

@@ -1,6 +1,6 @@
 """What the deployment relies on in Flower beyond its public names. A failure here means that Flower
-has changed: read the line in question of sites/guard.py, fedcl/deployment or server/gateway.py
-before the bounds of `flwr` in pyproject.toml are moved.
+has changed: read the line in question of fedcl/sites/guard.py, fedcl/deployment or
+fedcl/server/gateway.py before the bounds of `flwr` in pyproject.toml are moved.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.relay import CALLS, FLEET
-from fedcl.release import REFUSALS, Refusal
-from fedcl.simulation import InProcessGrid
+from fedcl.experiment.simulation import InProcessGrid
+from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.server import gateway
+from fedcl.sites.guard import SAFE_WORDS
 from fedcl.wire.releases import encode_release
-from server import gateway
-from sites.guard import SAFE_WORDS
 
 REGISTERING = {"register-node", "unregister-node"}
 

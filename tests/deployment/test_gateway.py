@@ -15,7 +15,7 @@ from fedcl.deployment.relay import (
 )
 from fedcl.kit.admission import revoke
 from fedcl.kit.registry import Registry
-from server.gateway import OnlyApproved
+from fedcl.server.gateway import OnlyApproved
 from tests.kit.opened import approved, opened, requested
 
 

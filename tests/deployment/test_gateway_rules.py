@@ -15,7 +15,7 @@ from fedcl.deployment.relay import (
     Call,
     RefusedError,
 )
-from server.gateway import OnlyApproved
+from fedcl.server.gateway import OnlyApproved
 
 KEY = b"the key of north"
 HEADERS = {"flwr-public-key": b64encode(KEY).decode()}

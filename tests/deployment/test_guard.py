@@ -29,12 +29,12 @@ from fedcl.deployment.relay import (
     Call,
     RefusedError,
 )
-from fedcl.receipts.kept import Receipts
-from fedcl.release import REFUSALS, Introduction, Refusal
+from fedcl.messages.releases import REFUSALS, Introduction, Refusal
+from fedcl.receipts.log import Receipts
+from fedcl.sites.fleet_calls import REQUESTS
+from fedcl.sites.guard import OnlyReceipted
+from fedcl.sites.receipts import receipt_of
 from fedcl.wire.releases import encode_release
-from sites.calls import REQUESTS
-from sites.guard import OnlyReceipted
-from sites.receipts import receipt_of
 from tests.deployment.homes import home_at
 
 NODE = Node(node_id=77)

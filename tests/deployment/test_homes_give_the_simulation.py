@@ -9,16 +9,16 @@ import pytest
 import yaml
 from flwr.app import Context, RecordDict
 
-from fedcl.config.text import parse, resolved
+from fedcl.config.loading import parse, resolved
 from fedcl.deployment.approval import Approvals
 from fedcl.errors import RoundError
+from fedcl.experiment.simulation import InProcessGrid, simulate
 from fedcl.kit.folders import SiteFolder
-from fedcl.report.from_sums import read_evaluation
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.evaluation_file import read_evaluation
+from fedcl.run_folder.folder import RunFolder
 from fedcl.secure_sum.identity import key_path
-from fedcl.simulation import InProcessGrid, simulate
-from server.app import app as server_app
-from sites.app import app as site_app
+from fedcl.server.app import app as server_app
+from fedcl.sites.app import app as site_app
 from tests.builders import (
     MOMENTS,
     PRIVATE_MOMENTS,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fedcl.kit.folders import ServerFolder
-from server.registrar import Registrar
+from fedcl.server.registrar import Registrar
 
 
 class Flower:

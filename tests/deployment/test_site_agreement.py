@@ -9,14 +9,14 @@ import yaml
 from flwr.supercore.fab import Fab
 from flwr.supernode.start_client_internal import _verify_fab
 
+from fedcl.config.loading import resolved
 from fedcl.config.site import Limits, PrivacyFloor
-from fedcl.config.text import resolved
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.limits import releases_of, require_within
 from fedcl.errors import ConfigError, LimitError
-from fedcl.release import Introduction, Refusal, Update
+from fedcl.messages.releases import Introduction, Refusal, Update
 from fedcl.secure_sum.protocol import MaskedInput
-from sites.local import (
+from fedcl.sites.agreement import (
     agreed,
     begin_round,
     require_enough,
@@ -24,7 +24,7 @@ from sites.local import (
     require_releasable,
     settled,
 )
-from sites.site import open_home
+from fedcl.sites.site import open_home
 from tests.builders import (
     MOMENTS,
     PRIVATE_MOMENTS,

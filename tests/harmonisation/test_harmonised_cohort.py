@@ -14,13 +14,13 @@ from sklearn.linear_model import RidgeCV
 from fedcl.cli.deploy import approve
 from fedcl.cli.run import run
 from fedcl.config.harmonise import Combat
-from fedcl.config.text import resolved
+from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.harmonised import harmonised
 from fedcl.data.open import open_experiment
 from fedcl.deployment.approval import Approvals
 from fedcl.errors import ConfigError, DataError
-from fedcl.experiment import run_experiment
+from fedcl.experiment.run import run_experiment
 from tests.builders import add_scans, config_of, private_tree, table_tree, volume_tree, write_table
 from tests.deployment.homes import home_at
 from tests.harmonisation.scanned import Scanned, fitted

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fedcl.config.experiment import Config
-from fedcl.config.text import load
+from fedcl.config.loading import load
 from fedcl.errors import ConfigError
 from fedcl.models.network import build_network
 from fedcl.models.projector import Projector

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedcl.compute.device import autocast
 from fedcl.config.experiment import Compute
-from fedcl.config.text import load
+from fedcl.config.loading import load
 from fedcl.errors import ConfigError
-from fedcl.local_round import autocast
 from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import tiny_densenet
 from fedcl.models.network import build_network

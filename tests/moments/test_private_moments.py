@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config.private_moments import PrivateMoments
+from fedcl.config.moments import PrivateMoments
 from fedcl.moments.frozen import ReleasedMoments, frozen_groups, frozen_moments
 from fedcl.moments.grid import node_shares, nodes_known
 from fedcl.moments.private import (

@@ -11,8 +11,8 @@ from fedcl.data.cohort import Cohort
 from fedcl.objective import participant_losses
 from fedcl.privacy import private_round as rounds
 from fedcl.privacy.clipping import clipped_sums, trainable
-from fedcl.privacy.drawn import Drawn
 from fedcl.privacy.entropy import Entropy
+from fedcl.privacy.step_batch import Drawn
 from tests.builders import config_of, private_tree
 from tests.privacy.made import small_network
 

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.messages.releases import Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
 from fedcl.moments.sums import NodeSums
-from fedcl.receipts.described import describe
-from fedcl.receipts.kept import Receipts
+from fedcl.receipts.describe import describe
 from fedcl.receipts.line import Noise, Spent
-from fedcl.release import FeatureSums, Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
+from fedcl.receipts.log import Receipts
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
     MaskedInput,

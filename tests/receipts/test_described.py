@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fedcl.receipts.described import describe
+from fedcl.messages.releases import Refusal, Update
+from fedcl.receipts.describe import describe
 from fedcl.receipts.line import Receipt
-from fedcl.release import Refusal, Update
 from fedcl.secure_sum.protocol import MaskedInput
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import encode_release

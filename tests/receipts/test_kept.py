@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from fedcl.chained import Chain
 from fedcl.errors import ReceiptError, RunError
-from fedcl.receipts.described import describe
-from fedcl.receipts.kept import Receipts, put_aside_damaged, receipts_at
+from fedcl.files.hash_chain import Chain
+from fedcl.receipts.describe import describe
+from fedcl.receipts.log import Receipts, put_aside_damaged, receipts_at
 from tests.receipts.made import REFUSAL, SHA256, record, update
 
 

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from fedcl.errors import RunError
-from fedcl.receipts.described import describe
+from fedcl.messages.releases import GradientShare, Introduction
+from fedcl.receipts.describe import describe
 from fedcl.receipts.line import Noise
-from fedcl.release import GradientShare, Introduction
 from fedcl.report.receipt_rows import rows_of
 from fedcl.report.receipt_table import receipt_tables
 from fedcl.report.receipts import KINDS, write_page

@@ -1,6 +1,6 @@
 """Results of runs that never were: three training sites, one unseen."""
 
-from fedcl.report.results import (
+from fedcl.run_folder.results_file import (
     CohortInfo,
     CurvePoint,
     Evaluation,

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from fedcl.cli.run import run as run_between_institutions
 from fedcl.errors import ConfigError, RunError
-from fedcl.experiment import evaluate_again, run_experiment
-from fedcl.report.mlflow_run import MlflowRun, flattened
-from fedcl.run_folder import RunFolder
+from fedcl.experiment.run import evaluate_again, run_experiment
+from fedcl.run_folder.folder import RunFolder
+from fedcl.tracking.mlflow import MlflowRun, flattened
 from tests.builders import config_of, table_tree, with_values, write_table
 
 INSTALLED = importlib.util.find_spec("mlflow") is not None
@@ -110,7 +110,7 @@ def test_a_stopped_run_is_told_from_a_finished_one(tree, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedcl.experiment.evaluate_run", interrupted)
+        patch.setattr("fedcl.experiment.run.evaluate_run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(tracked(tree, uri), "pooled")
     client, (run,) = runs(uri)

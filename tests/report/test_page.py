@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcl.atomic import write_json, write_text
 from fedcl.errors import RunError
-from fedcl.report.from_sums import RoundMeasured, add_round
+from fedcl.files.atomic import write_json, write_text
+from fedcl.report.number_text import byte_size, duration, number, percent
 from fedcl.report.page import verdict, write_report
-from fedcl.report.results import Evaluation, Measures, Results, write_results
 from fedcl.report.svg import COLOURS
-from fedcl.report.words import byte_size, duration, number, percent
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.evaluation_file import RoundMeasured, add_round
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.results_file import Evaluation, Measures, Results, write_results
 from tests.reading import Page
 from tests.report.made import measured, results
 

@@ -11,8 +11,8 @@ from fedcl.config.section import Section
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, SiteError
 from fedcl.evaluation.intervals import Interval
-from fedcl.experiment import run_experiment
-from fedcl.report.results import Results, measures, read_results, write_results
+from fedcl.experiment.run import run_experiment
+from fedcl.run_folder.results_file import Results, measures, read_results, write_results
 from tests.builders import config_of, table_tree, write_table
 from tests.report.made import results
 

@@ -5,8 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from fedcl.report.results import Evaluation
 from fedcl.report.table import comparison_table, result_table
+from fedcl.run_folder.results_file import Evaluation
 from tests.report.made import measured, results
 
 

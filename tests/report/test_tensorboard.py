@@ -10,12 +10,13 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from fedcl.errors import ConfigError, RunError
-from fedcl.experiment import evaluate_again, run_experiment
-from fedcl.report import tensorboard, tracking
-from fedcl.report.results import read_results
-from fedcl.report.scalars import read_records, round_scalars
-from fedcl.report.tracking import Tracking
-from fedcl.run_folder import RunFolder
+from fedcl.experiment.run import evaluate_again, run_experiment
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.results_file import read_results
+from fedcl.tracking import follow as tracking
+from fedcl.tracking import tensorboard
+from fedcl.tracking.follow import Tracking
+from fedcl.tracking.scalars import read_records, round_scalars
 from tests.builders import SIZES, config_of, table_tree, with_values, write_table
 from tests.report.made import results
 
@@ -109,9 +110,9 @@ def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
 
         simulate(config, on_reply=look, **options)
 
-    from fedcl.experiment import simulate
+    from fedcl.experiment.run import simulate
 
-    monkeypatch.setattr("fedcl.experiment.simulate", simulate_and_look)
+    monkeypatch.setattr("fedcl.experiment.run.simulate", simulate_and_look)
     train(with_values(tree, federation__rounds=3))
     assert [rounds for number, rounds in seen if number == 3] == [{1, 2}] * 3
     assert [rounds for number, rounds in seen if number == 2] == [{1}] * 3
@@ -182,7 +183,7 @@ def test_writing_says_nothing_and_warns_of_nothing(tmp_path):
     program = (
         "import sys, warnings; warnings.simplefilter('error')\n"
         "from pathlib import Path\n"
-        "from fedcl.report.tensorboard import Board\n"
+        "from fedcl.tracking.tensorboard import Board\n"
         "board = Board(Path(sys.argv[1])); nan = float('nan')\n"
         "board.write({'loss': 1.5, 'terms/a': nan}, step=1, wall_time=5.0)\n"
         "board.close(finished=True)\n"
@@ -195,7 +196,7 @@ def test_writing_says_nothing_and_warns_of_nothing(tmp_path):
 def test_neither_the_command_line_nor_a_site_imports_it():
     """TensorBoard takes time to import, and a hospital has no use for it."""
     program = (
-        "import sys, sites.app, fedcl.experiment, fedcl.report.tensorboard\n"
+        "import sys, fedcl.sites.app, fedcl.experiment.run, fedcl.tracking.tensorboard\n"
         "print([m for m in sys.modules if m.split('.')[0] in ('tensorboard', 'mlflow')])"
     )
     done = subprocess.run(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.server import add_masked, open_sum, relay_keys, relay_shares, relay_signatures
 from tests.secure_sum.game import altered, plan_of, swapped
 

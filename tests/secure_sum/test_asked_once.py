@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.protocol import Survivors, UnmaskRequest
 from fedcl.secure_sum.site import SiteRound
 from tests.secure_sum.game import IDENTITIES, PINNED, SITES, plan_of

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.protocol import Survivors, UnmaskRequest
 from tests.secure_sum.game import IDENTITIES, SITES, plan_of
 

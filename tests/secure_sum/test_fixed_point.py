@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.fixed_point import FixedPoint
 
 GRIDS = st.sampled_from(

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedcl.errors import FedclError
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import FedclError, SecureSumError
 from fedcl.secure_sum.keys import agree, fresh_secret, public_of
 from fedcl.secure_sum.sealing import SharePair, seal, unseal
 from fedcl.secure_sum.shamir import Share

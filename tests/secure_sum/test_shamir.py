@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import SecureSumError
 from fedcl.secure_sum.shamir import PRIME, SHARE_BYTES, Share, recover, split
 
 

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.errors import RoundError
-from fedcl.secure_sum.errors import SecureSumError
+from fedcl.errors import RoundError, SecureSumError
 from fedcl.secure_sum.plan import Plan
 from tests.secure_sum.game import SITES, Game, assert_sum, inputs_of, plan_of
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from fedcl.server.progress_file import EVERY_S, SHARE, Now
+from fedcl.server.round_record import SILENT, RoundRecord
 from fedcl.wire.orders import GRADIENT, INTRODUCE, MOMENTS, SUM, TRAIN
-from server.now import EVERY_S, SHARE, Now
-from server.record import SILENT, RoundRecord
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def file(tmp_path):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr("server.now.EVERY_S", 0.0)
-    monkeypatch.setattr("server.now.SHARE", math.inf)
+    monkeypatch.setattr("fedcl.server.progress_file.EVERY_S", 0.0)
+    monkeypatch.setattr("fedcl.server.progress_file.SHARE", math.inf)
 
 
 @pytest.fixture
 def never(monkeypatch):
-    monkeypatch.setattr("server.now.EVERY_S", 3600.0)
+    monkeypatch.setattr("fedcl.server.progress_file.EVERY_S", 3600.0)
 
 
 def read(file):
@@ -110,9 +110,11 @@ def test_who_is_asked_no_more_stays_left_out(file, often):
 
 def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("server.now.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fedcl.server.progress_file.time.monotonic", lambda: clock[0])
     written = []
-    monkeypatch.setattr("server.now.write_text", lambda _, state: written.append(state))
+    monkeypatch.setattr(
+        "fedcl.server.progress_file.write_text", lambda _, state: written.append(state)
+    )
     now = Now(file, 1)
     now.ask(TRAIN, [str(site) for site in range(1000)])
     for site in range(1000):
@@ -127,14 +129,14 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
 
 def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch):
     clock, cost = [0.0], 3.0
-    monkeypatch.setattr("server.now.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fedcl.server.progress_file.time.monotonic", lambda: clock[0])
     written = []
 
     def slowly(_, state):
         clock[0] += cost
         written.append(state)
 
-    monkeypatch.setattr("server.now.write_text", slowly)
+    monkeypatch.setattr("fedcl.server.progress_file.write_text", slowly)
     now = Now(file, 1)
     for site in range(10_000):
         clock[0] += 0.1
@@ -145,7 +147,7 @@ def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch
 
 def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("server.now.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("fedcl.server.progress_file.time.monotonic", lambda: clock[0])
     now = Now(file, 1)
     now.ask(TRAIN, ["a"])
     clock[0] += EVERY_S / 2

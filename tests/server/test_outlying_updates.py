@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.norms import norm_of
-from server.outliers import Usual, change_of, outlier_problem, usual_change
+from fedcl.arrays.norms import norm_of
+from fedcl.server.outliers import Usual, change_of, outlier_problem, usual_change
 
 TRAINABLE = frozenset({"a.weight", "b", "elsewhere"})
 

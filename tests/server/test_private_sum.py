@@ -12,7 +12,8 @@ from fedcl.errors import ConfigError, PrivacyError
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Ledger
-from server.private_sum import noise_multiplier, noisy_mean, pay_for_round
+from fedcl.privacy.site_level import noise_multiplier, noisy_mean
+from fedcl.server.private_sum import pay_for_round
 from tests.builders import config_of, site_private_tree, with_values
 
 CLIP, COUNT = 0.5, 4

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fedcl.release import FeatureSums, Introduction, Refusal, TermSum, Update
+from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.messages.releases import Introduction, Refusal, TermSum, Update
+from fedcl.server.reply_checks import Answer, introduction_problem, update_problem
 from fedcl.wire.orders import Instruction
-from server.replies import Answer, introduction_problem, update_problem
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
 ORDER = Instruction(4, "", SENT)

@@ -9,9 +9,8 @@ from flwr.serverapp import strategy as flower
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.config.federation import FedAdam, FedAvgM
-from fedcl.weighting import site_weight
-from server import rules
+from fedcl.config.federation import FedAdam, FedAvgM, site_weight
+from fedcl.server import rules
 
 SIZES = (5, 8, 13)
 

@@ -25,7 +25,7 @@ from fedcl.deployment.relay import (
     PUSH_MESSAGES,
     Call,
 )
-from sites.guard import OnlyReceipted
+from fedcl.sites.guard import OnlyReceipted
 from tests.builders import table_tree
 
 HEADERS = {"flwr-signature": "of the call under way"}

@@ -5,7 +5,7 @@ import pytest
 
 from fedcl.errors import RunError
 from fedcl.moments.sums import NodeSums
-from sites.memory import SiteMemory, Versions
+from fedcl.sites.memory import SiteMemory, Versions
 
 
 def tensors(value):

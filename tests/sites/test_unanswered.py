@@ -4,7 +4,7 @@ import pytest
 from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata
 
-from sites.unanswered import MOST_TIMES, Unanswered
+from fedcl.sites.open_messages import MOST_TIMES, Unanswered
 
 NOTHING = PullMessagesResponse().SerializeToString()
 

@@ -6,9 +6,18 @@ import yaml
 
 from fedcl.config.study import Study
 from fedcl.study.arms import Spelled, load_study, spelled
-from fedcl.study.measured import Asked, Attacked, Bias, CellRow, Measured, OnFeatures, Spread, Sums
+from fedcl.study.measured_file import (
+    Asked,
+    Attacked,
+    Bias,
+    CellRow,
+    Measured,
+    OnFeatures,
+    Spread,
+    Sums,
+)
+from fedcl.study.plan import Trial
 from fedcl.study.store import Entry
-from fedcl.study.trials import Trial
 from tests.builders import config_of, table_tree
 
 ASKED = Asked(smallest_cell=2, attack_runs=None, map=False)

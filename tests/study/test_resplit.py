@@ -5,7 +5,7 @@ import pytest
 from fedcl.config.data import OpenBHBData, PhantomData, Splits
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN
 from fedcl.data.open import open_cohort
-from fedcl.data.phantom import write_phantom
+from fedcl.data.phantom.cohort import write_phantom
 from fedcl.errors import DataError
 
 SITES = ("1", "4", "10", "17", "59")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedcl.config.sample import Sample
-from fedcl.config.text import resolved
+from fedcl.config.data import Sample
+from fedcl.config.loading import resolved
 from fedcl.errors import ConfigError
 from fedcl.study.arms import Spelled, experiment, load_study, put, spelled, then
 from fedcl.study.metrics import METRICS

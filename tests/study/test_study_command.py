@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fedcl.cli.study import INCOMPLETE
-from fedcl.run_folder import RunFolder
+from fedcl.run_folder.folder import RunFolder
 from fedcl.study.metrics import METRICS
 from fedcl.study.results import StudyResults
 from tests.builders import write_table

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from fedcl.study import crew
+from fedcl.study import runner as crew
 from fedcl.study.arms import spelled
-from fedcl.study.crew import choose_jobs, run_all
+from fedcl.study.runner import choose_jobs, run_all
 from tests.study.small import small_study, trial
 
 

@@ -8,14 +8,14 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST
 from fedcl.data.open import open_experiment
 from fedcl.evaluation.mlp_probe import fit_site_mlp
 from fedcl.evaluation.probes import balanced_accuracy, fit_age
+from fedcl.experiment.representations import features, split_of
 from fedcl.models.network import build_network
-from fedcl.outcome import features, split_of
-from fedcl.report.results import read_results
-from fedcl.study.measured import Asked
+from fedcl.run_folder.results_file import read_results
+from fedcl.study.measured_file import Asked
 from fedcl.study.metrics import METRICS
-from fedcl.study.people import people_by_site, people_of
+from fedcl.study.participants import people_by_site, people_of
+from fedcl.study.run_trial import run_trial
 from fedcl.study.store import Entry
-from fedcl.study.trial import run_trial
 from tests.builders import config_of, table_tree, with_values, write_table
 
 KINDS = ("simulate", "pooled", "local")
@@ -151,7 +151,7 @@ def test_measuring_again_trains_nothing_and_tells_more(tmp_path, monkeypatch):
     def trained(*_arguments, **_more):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("fedcl.study.trial.run_experiment", trained)
+    monkeypatch.setattr("fedcl.study.run_trial.run_experiment", trained)
     more = asked.model_copy(update={"map": True})
     assert entry.found(more) is None
     _, _, after = run(tmp_path, "pooled", tree, asked=more)

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fedcl.atomic import write_json
-from fedcl.report.study import write_study
+from fedcl.files.atomic import write_json
 from fedcl.report.svg import svg
 from fedcl.study.arms import spelled
-from fedcl.study.measured import Asked, CellRow
-from fedcl.study.trial import Failure, keep_failure
+from fedcl.study.measured_file import Asked, CellRow
+from fedcl.study.page import write_study
+from fedcl.study.run_trial import Failure, keep_failure
 from tests.study.small import found_of, measured, small_study, trial
 
 EVIL = "<img src=x onerror=alert(1)> \"'`&amp; $x_1$ ${y} {{ 7 }}"

@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from fedcl.report.study_rows import main_rows, verdict
 from fedcl.study.arms import spelled
-from fedcl.study.measured import CellRow
+from fedcl.study.measured_file import CellRow
 from fedcl.study.metrics import METRICS
+from fedcl.study.page_rows import main_rows, verdict
 from fedcl.study.results import FEATURES, StudyResults, results_of, write_tables
+from fedcl.study.run_trial import Failure, keep_failure
 from fedcl.study.statistics import difference, estimate
 from fedcl.study.store import Entry
-from fedcl.study.trial import Failure, keep_failure
 from tests.study.small import found_of, measured, small_study, trial
 
 VALUES = {

@@ -9,9 +9,9 @@ import pytest
 from fedcl.errors import RunError
 from fedcl.study import store
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured import Asked, read_measured
+from fedcl.study.measured_file import Asked, read_measured
+from fedcl.study.run_trial import Failure, keep_failure, run_trial
 from fedcl.study.store import Entry, key_of
-from fedcl.study.trial import Failure, keep_failure, run_trial
 from tests.builders import config_of, private_tree, table_tree, with_values
 from tests.study.small import ASKED, measured
 
@@ -140,8 +140,8 @@ def code_in(monkeypatch, tmp_path, changed, text):
     ("changed", "trains", "measures"),
     [
         ("fedcl/losses/one.py", True, False),
-        ("sites/site.py", True, False),
-        ("server/rounds.py", True, False),
+        ("fedcl/sites/site.py", True, False),
+        ("fedcl/server/round_loop.py", True, False),
         ("fedcl/data/sites.tsv", True, False),
         ("fedcl/evaluation/one.py", False, True),
         ("fedcl/study/measure.py", False, True),
@@ -300,7 +300,7 @@ def test_a_mistake_is_kept_without_a_traceback_and_a_fault_with_one(tmp_path, tr
     def broken(*_arguments, **_more):
         raise ZeroDivisionError("of the program")
 
-    monkeypatch.setattr("fedcl.study.trial.run_experiment", broken)
+    monkeypatch.setattr("fedcl.study.run_trial.run_experiment", broken)
     failure = run_trial("pooled", config, entry, ASKED)
     assert failure.message == "ZeroDivisionError: of the program"
     assert "Traceback" in failure.details

@@ -7,7 +7,7 @@ from fedcl.config.study import CrossValidation
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, FedclError
-from fedcl.study.trials import _folds, trials
+from fedcl.study.plan import _folds, trials
 from tests.builders import add_scans, write_table
 from tests.study.small import small_study
 

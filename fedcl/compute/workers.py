@@ -1,0 +1,103 @@
+"""Worker processes that leave Ctrl-C to their parent and never outlive it.
+
+Where the system can fork, one process imports what the workers need and every worker is a copy of
+it: they begin at once, and share the memory of what was imported.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from pathlib import Path
+
+from fedcl.compute.device import choose_workers, keep_memory
+from fedcl.config.experiment import Compute
+
+# Never a copy of this process: a fork after torch has started threads can deadlock.
+_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+_IMPORTED = ["fedcl.experiment.worker_imports"]
+_PEAKS_MB: list[float] = []
+"""Of the largest worker of each pool that has ended."""
+
+
+def prepare_workers(compute: Compute) -> None:
+    """Begin to import what the workers of an experiment need, in a process beside this one.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if choose_workers(compute) > 1:
+        _begin_server()
+
+
+def _begin_server() -> None:
+    if _METHOD == "forkserver":
+        get_context(_METHOD).set_forkserver_preload(_IMPORTED)
+        with _interrupts_ignored():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of fresh processes; on leaving, work in flight is dropped."""
+    _begin_server()
+    pool = ProcessPoolExecutor(
+        max_workers=workers, mp_context=get_context(_METHOD), initializer=_begin
+    )
+    try:
+        with _interrupts_ignored():
+            pool.submit(int)  # where the workers are no copies, the first begins to import
+        yield pool
+    finally:
+        processes = list((pool._processes or {}).values())
+        _PEAKS_MB.append(max((_peak_mb(process.pid) for process in processes), default=0.0))
+        for process in processes:
+            process.terminate()
+        # Waited for: at the interpreter's exit a thread still closing its pool is a traceback.
+        pool.shutdown(cancel_futures=True)
+
+
+def largest_worker_mb() -> float:
+    """Return the peak resident memory of the largest worker so far; 0 without /proc (not Linux).
+
+    A worker is another process's child, so that `getrusage` does not tell.
+    """
+    return max(_PEAKS_MB, default=0.0)
+
+
+def _peak_mb(pid: int | None) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return float(peaks[0]) / 1024 if peaks else 0.0
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes begin that leave Ctrl-C alone: at a terminal it reaches the whole group."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it receives interrupts
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,116 @@
+"""Look at a data set before anything is trained on it: every problem, and a table per site."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedcl.compute.threads import in_threads
+from fedcl.config.data import Data
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
+from fedcl.data.open import survey
+from fedcl.data.problems import Problems
+from fedcl.errors import DataError
+
+
+@dataclass(frozen=True)
+class SiteSummary:
+    """One site at a glance.
+
+    Attributes:
+        site: Its label.
+        scans: Of all its participants.
+        train: Training participants.
+        internal: Internal test participants.
+        external: External test participants.
+        ages: Smallest, median and largest age in years.
+        female: Share of women among those whose sex is known; None if nobody's is.
+        trains: Whether it has enough training participants to take part.
+    """
+
+    site: str
+    scans: int
+    train: int
+    internal: int
+    external: int
+    ages: tuple[float, float, float]
+    female: float | None
+    trains: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found; `problems` is empty where training can start."""
+
+    cohort: Cohort | None
+    sites: tuple[SiteSummary, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def preflight(
+    data: Data,
+    *,
+    seed: int,
+    cache: Path,
+    min_participants: int,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Preflight:
+    """Open a cohort, read every scan's array, and say all that is wrong.
+
+    Volumes that pass are preprocessed into the cache on the way.
+    """
+    problems = Problems()
+    cohort = None
+    try:
+        cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+    except DataError as error:
+        problems.found += [line for line in str(error).splitlines() if line not in problems.found]
+    if cohort is None:
+        return Preflight(None, (), tuple(problems.found), tuple(problems.notes))
+
+    def read(row: int) -> str | None:
+        try:
+            cohort.read(row)
+        except DataError as error:
+            return str(error)
+        except FileNotFoundError:
+            return None  # already reported, with the other absent scans
+        return None
+
+    for message in in_threads(read, range(len(cohort)), on_progress=on_progress):
+        if message is not None:
+            problems.add(message)
+
+    sites = tuple(_summary(cohort, site, min_participants) for site in cohort.sites)
+    for one in sites:
+        if 0 < one.train < min_participants:
+            problems.notes.append(
+                f"site {one.site}: {one.train} training participants, fewer than "
+                f"{min_participants} (local.min_participants): evaluated, not trained on"
+            )
+    if sum(one.trains for one in sites) < 2:
+        problems.add(
+            f"{cohort.name}: fewer than two sites have {min_participants} training participants; "
+            "lower local.min_participants or add participants"
+        )
+    return Preflight(cohort, sites, tuple(problems.found), tuple(problems.notes))
+
+
+def _summary(cohort: Cohort, site: str, min_participants: int) -> SiteSummary:
+    rows = cohort.rows(site=site)
+    ages = cohort.ages(rows)
+    sexes = cohort.table.iloc[rows][["participant_id", "sex"]]
+    known = sexes[sexes["sex"] != ""].drop_duplicates()["sex"]
+    sizes = {s: cohort.participants(cohort.rows(split=s, site=site)) for s in SPLITS}
+    return SiteSummary(
+        site=site,
+        scans=len(rows),
+        train=sizes[TRAIN],
+        internal=sizes[INTERNAL_TEST],
+        external=sizes[EXTERNAL_TEST],
+        ages=(float(ages.min()), float(np.median(ages)), float(ages.max())),
+        female=float((known == "female").mean()) if len(known) else None,
+        trains=sizes[TRAIN] >= min_participants,
+    )

@@ -1,0 +1,249 @@
+"""The embedded cohort: a folder shaped like OpenBHB, whose 64 sites and participants are invented.
+
+Site sizes, ages, sexes and field strengths follow OpenBHB's aggregates (Dufumier et al.,
+NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637), shipped in
+`openbhb_sites.tsv`; `anatomy` makes the brains, `scanner` the site effect.
+The regions of the ROI tables are the phantom's own, in CAT12's number and order of kinds: 142
+grey-matter volumes, then 142 volumes of cerebrospinal fluid, in ml.
+"""
+
+import difflib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fedcl.compute.threads import in_threads
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
+from fedcl.data.phantom.anatomy import (
+    Anatomy,
+    Grid,
+    Template,
+    draw_anatomy,
+    load_template,
+    region_volumes,
+)
+from fedcl.data.phantom.scanner import Scanner, draw_scanner, scan
+from fedcl.errors import DataError
+from fedcl.files.atomic import write_folder, write_json
+from fedcl.seeds import derive, numpy_generator
+
+SETTINGS = "phantom.json"
+FEWEST = 3
+"""Participants of the smallest site, and training participants of the smallest training site."""
+COLUMNS = (
+    *("participant_id", "study", "sex", "age", "site", "diagnosis", "tiv", "csfv", "gmv", "wmv"),
+    *("magnetic_field_strength", "acquisition_setting", "siteXacq", "split"),
+)
+QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
+
+
+def write_phantom(
+    folder: Path,
+    *,
+    scale: float,
+    grid: Grid,
+    scanner_strength: float,
+    seed: int,
+    sites: Sequence[str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the embedded cohort; the folder appears whole under its name, or not at all.
+
+    The same settings give the same bytes. An earlier phantom at this place is replaced.
+
+    Args:
+        folder: Where `participants.tsv`, `train`, `val` and `phantom.json` will stand.
+        scale: Site sizes as a share of OpenBHB's 3984 participants, in (0, 1].
+        grid: Voxels along x, y, z over OpenBHB's field of view (181.5 x 217.5 x 181.5 mm).
+        scanner_strength: Multiplies every scanner effect; 0 is none, 1 the usual spread.
+        seed: Of every draw.
+        sites: Labels of those to write, as they are in the whole cohort; None: all.
+        on_progress: Called with (participants written, participants in all).
+
+    Raises:
+        DataError: the place holds something that is not a phantom, or cannot be written; or there
+            is no such site.
+    """
+    if folder.exists() and not (folder / SETTINGS).is_file():
+        raise DataError(
+            f"{folder}: exists and is not a phantom (no {SETTINGS}); "
+            "give data.path a folder that does not exist yet"
+        )
+    people = draw_participants(scale=scale, seed=seed, sites=sites)
+    settings = settings_of(
+        scale=scale, grid=grid, scanner_strength=scanner_strength, seed=seed, sites=sites
+    )
+
+    def fill(temporary: Path) -> None:
+        _fill(temporary, people, grid, scanner_strength, seed, on_progress)
+        write_json(temporary / SETTINGS, settings)
+
+    try:
+        write_folder(folder, fill)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot write the phantom: {error.strerror or error}") from error
+
+
+def settings_of(
+    *, scale: float, grid: Grid, scanner_strength: float, seed: int, sites: Sequence[str] | None
+) -> dict[str, object]:
+    """Return what `phantom.json` holds: whatever decides the bytes of the folder.
+
+    Raises:
+        DataError: there is no such site.
+    """
+    return {
+        "scale": scale,
+        "grid": list(grid),
+        "scanner_strength": scanner_strength,
+        "seed": seed,
+        "sites": None if sites is None else site_facts(sites)["siteXacq"].tolist(),
+    }
+
+
+def draw_participants(
+    *, scale: float, seed: int, sites: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return who is in the cohort, without the tissue volumes; OpenBHB's columns, sites in order.
+
+    Args:
+        scale: In (0, 1]; a site keeps at least 3 participants, a training site at least 3 of them
+            in train, and an internal test at least 1.
+        seed: Of the ages and sexes.
+        sites: Labels; None: all.
+
+    Raises:
+        DataError: there is no such site.
+    """
+    facts = site_facts(sites)
+    return pd.concat(
+        [_draw_site(fact, scale, seed) for _, fact in facts.iterrows()], ignore_index=True
+    )
+
+
+def site_facts(sites: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return OpenBHB's sites in aggregate, one row each, in the file's order.
+
+    The columns are explained in the file.
+
+    Args:
+        sites: Labels; None: all.
+
+    Raises:
+        DataError: there is no such site; the nearest label is offered.
+    """
+    with files("fedcl.data").joinpath("openbhb_sites.tsv").open(encoding="utf-8") as table:
+        facts = pd.read_csv(table, sep="\t", comment="#", dtype={"siteXacq": str})
+    if sites is None:
+        return facts
+    known = facts["siteXacq"].tolist()
+    for label in sites:
+        if label not in known:
+            close = difflib.get_close_matches(label, known, n=1, cutoff=0.4)
+            nearest = f" (is it {close[0]!r}?)" if close else ""
+            raise DataError(
+                f"the phantom has no site {label!r}{nearest}; its sites are {known[0]} to "
+                f"{known[-1]}, OpenBHB's siteXacq"
+            )
+    return facts[facts["siteXacq"].isin(sites)]
+
+
+def _draw_site(fact: pd.Series, scale: float, seed: int) -> pd.DataFrame:
+    label = fact["siteXacq"]
+    sizes = {
+        TRAIN: _scaled(fact["n_train"], scale, fewest=FEWEST),
+        INTERNAL_TEST: _scaled(fact["n_internal_test"], scale, fewest=1),
+        EXTERNAL_TEST: _scaled(fact["n_external_test"], scale, fewest=FEWEST),
+    }
+    n = sum(sizes.values())
+    real = fact[["n_train", "n_internal_test", "n_external_test"]].sum()
+    random = numpy_generator(seed, "participants", label)
+    # One draw from each of n equal slices of the distribution: small sites keep its shape.
+    quantiles = random.permutation((np.arange(n) + random.random(n)) / n)
+    female = random.permutation(n) < round(n * fact["n_female"] / real)
+    return pd.DataFrame(
+        {
+            # As in OpenBHB, twelve digits.
+            "participant_id": [f"9{int(label):03d}{number:08d}" for number in range(n)],
+            "study": fact["study"],
+            "sex": np.where(female, "female", "male"),
+            "age": np.round(np.interp(quantiles, *_age_distribution(fact)), 2),
+            "site": fact["site"],
+            "diagnosis": "control",
+            "magnetic_field_strength": fact["field_strength_t"],
+            "acquisition_setting": 1,
+            "siteXacq": label,
+            "split": np.repeat(list(sizes), list(sizes.values())),
+        }
+    )
+
+
+def _scaled(size: int, scale: float, *, fewest: int) -> int:
+    return max(fewest, int(size * scale + 0.5)) if size else 0
+
+
+def _age_distribution(fact: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return (shares, ages): the distribution function through the histogram and the quantiles."""
+    bins = [name for name in fact.index if name.startswith("n_age_")]
+    counts = fact[bins].to_numpy(dtype=float)
+    edges = [float(name.removeprefix("n_age_").split("_")[0]) for name in bins]
+    lowest, highest = fact["age_min"], fact["age_max"]
+    below = np.concatenate(([0], np.cumsum(counts)[:-1])) / counts.sum()
+    known = [
+        (age, share) for age, share in zip(edges, below, strict=True) if lowest < age < highest
+    ]
+    known += [(fact[f"age_{name}"], share) for name, share in QUANTILES.items()]
+    ages, shares = np.array(sorted(known)).T
+    return np.maximum.accumulate(shares), ages
+
+
+def _fill(
+    folder: Path,
+    people: pd.DataFrame,
+    grid: Grid,
+    scanner_strength: float,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    template = load_template(grid)
+    sites = people.drop_duplicates("siteXacq")
+    scanners = {
+        label: draw_scanner(seed, label, strength=scanner_strength, field_strength_t=field_t)
+        for label, field_t in zip(sites["siteXacq"], sites["magnetic_field_strength"], strict=True)
+    }
+
+    def write(person: dict[Hashable, Any]) -> tuple[float, ...]:
+        own = derive(seed, "participant", person["participant_id"])
+        male = person["sex"] == "male"
+        anatomy = draw_anatomy(template, age_years=person["age"], male=male, seed=own)
+        grey, regions = _scanned(anatomy, template, scanners[person["siteXacq"]], seed=own)
+        name = f"sub-{person['participant_id']}"
+        half = "train" if person["split"] == TRAIN else "val"
+        place = folder / half / "derivatives" / name / "ses-1"
+        place.mkdir(parents=True)
+        np.save(place / f"{name}_preproc-cat12vbm_desc-gm_T1w.npy", grey[None, None])
+        np.save(place / f"{name}_preproc-cat12vbm_desc-gm_ROI.npy", regions[None, None])
+        parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
+        return sum(parts), *parts
+
+    volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
+    table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
+    people = pd.concat((people, table), axis=1)[list(COLUMNS)]
+    people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")
+
+
+def _scanned(
+    anatomy: Anatomy, template: Template, scanner: Scanner, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grey-matter map and the 284 regional volumes in ml as the site sees them."""
+    grey = scan(anatomy.grey, scanner, seed=seed)
+    # What the segmentation gives to grey matter it takes from the fluid around it.
+    opposite = replace(scanner, segmentation_bias=-scanner.segmentation_bias)
+    fluid = scan(anatomy.fluid, opposite, seed=derive(seed, "fluid"))
+    regions = [region_volumes(tissue, template) for tissue in (grey, fluid)]
+    return grey, np.concatenate(regions)

@@ -1,0 +1,79 @@
+"""Representations and embeddings of everybody under the encoder of a round."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fedcl.arrays.tensors import State
+from fedcl.config.experiment import Config
+from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
+from fedcl.errors import RunError
+from fedcl.evaluation.challenge import Split
+from fedcl.evaluation.per_participant import per_participant
+from fedcl.evaluation.represent import represent
+from fedcl.models.network import Network
+from fedcl.models.travelling import travelling, write_state
+from fedcl.run_folder.folder import RunFolder
+from fedcl.sites.memory import SiteMemory
+
+
+def features(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return everybody's (representations, embeddings) under a round's checkpoint; None: the last.
+
+    Raises:
+        RunError: there is no checkpoint.
+    """
+    parts = [
+        (rows, represent(network, cohort, rows, config))
+        for rows in encoded_alike(network, config, cohort, folder, number)
+    ]
+    order = np.argsort(np.concatenate([part for part, _ in parts]))
+    both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
+    return both[0], both[1]
+
+
+def encoded_alike(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
+) -> Iterator[Rows]:
+    """Yield participants after participants, `network` being the encoder that they meet.
+
+    Where normalisation layers stay at the sites, each site's participants meet their own, and
+    those of unseen sites the mean of the sites' layers.
+
+    Raises:
+        RunError: there is no checkpoint.
+    """
+    checkpoint = folder.load(number)
+    if checkpoint is None:
+        raise RunError(f"{folder.path}: no checkpoint to evaluate; train with --resume first")
+    names = travelling(network, keep_norm=False)
+    if set(checkpoint.weights) == set(names):
+        write_state(network, checkpoint.weights)
+        yield np.arange(len(cohort))
+        return
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    layers: dict[str, State] = {}
+    for site in sites:
+        layers[site] = SiteMemory(folder.site_path(site)).tensors.before(checkpoint.round + 1)
+    present = [state for state in layers.values() if state]
+    mean = {name: np.mean([s[name] for s in present], axis=0) for name in present[0]}
+    for site in cohort.sites:
+        write_state(network, {**checkpoint.weights, **(layers.get(site) or mean)})
+        yield cohort.rows(site=site)
+
+
+def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+    """Return what the probes see of a split: each participant once, in the cohort's order.
+
+    Args:
+        cohort: Everybody.
+        features: Of everybody's scans.
+        split: Of training, only the sites that took part.
+        config: The experiment.
+    """
+    rows = cohort.rows(split=split)
+    if split == TRAIN:
+        rows = training_rows(cohort, config)
+    return per_participant(cohort, features[rows], rows)

@@ -1,0 +1,76 @@
+"""A site's moments: one pass over its training participants under the encoder received.
+
+No augmentation, so that the moments are those of the participants and of nothing else. A
+participant counts once: each of their k scans enters with weight 1/k, at its own age. The sums are
+formed batch by batch: what they take does not grow with the site.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from fedcl.compute.device import autocast
+from fedcl.config.experiment import Config
+from fedcl.data.cohort import Cohort, Rows
+from fedcl.data.sampling import read_ahead
+from fedcl.models.network import Network
+from fedcl.moments.grid import node_count, node_shares
+from fedcl.moments.snapshot import Residents
+from fedcl.moments.sums import NodeSums, sums_of
+from fedcl.shapes import Embedding, NodeShares
+
+_BATCH = 64
+
+
+@torch.no_grad()
+def site_moments(
+    network: Network, cohort: Cohort, rows: Rows, config: Config
+) -> tuple[NodeSums, np.ndarray]:
+    """Return the sums as they may travel, float32, and every scan's embedding, which stays.
+
+    The network is left in evaluation mode. The embeddings have the order of `rows`, shape
+    (scan, dim), float32.
+    """
+    settings = config.objective.moments
+    assert settings is not None
+    shares = resident_shares(cohort, rows, config)
+    sums = NodeSums.zeros(node_count(settings), config.projector.dim)
+    embeddings = []
+    done = 0
+    for embedding in embedded(network, cohort, rows, config):
+        sums = sums + sums_of(embedding, shares[done : done + len(embedding)].to(embedding.device))
+        embeddings.append(embedding.cpu().numpy())
+        done += len(embedding)
+    return sums.astype(np.float32), np.concatenate(embeddings)
+
+
+@torch.no_grad()
+def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> Iterator[Embedding]:
+    """Yield the embeddings of the rows, a batch at a time, float32.
+
+    The network is left in evaluation mode.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    for _, arrays in read_ahead(cohort, batches, device=device):
+        with autocast(config.compute, device):
+            embedding = network.project(network.represent(arrays)).float()
+        yield embedding
+
+
+def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
+    """Return how much of each scan of the site's is at each node, float64; 1 per participant."""
+    settings = config.objective.moments
+    assert settings is not None
+    names = [axis.covariate for axis in settings.grid]
+    known = {name: torch.as_tensor(v) for name, v in cohort.known_of(rows, names).items()}
+    shares = torch.from_numpy(cohort.shares(rows))
+    return node_shares(known, settings) * shares[:, None]
+
+
+def residents(cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray) -> Residents:
+    """Return the site's own participants as its batches see them."""
+    shares = resident_shares(cohort, rows, config).float()
+    return Residents(torch.from_numpy(embeddings), shares)

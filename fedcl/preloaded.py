@@ -1,7 +1,0 @@
-"""What every worker process is a copy of (`fedcl.workers`)."""
-
-from fedcl.imports import uncollected
-
-with uncollected():
-    import fedcl.alone
-    import fedcl.simulation  # noqa: F401

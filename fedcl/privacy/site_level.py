@@ -1,0 +1,72 @@
+"""Differential privacy of whole sites: clipped changes of the weights, and noise on their sum.
+
+McMahan et al., "Learning differentially private recurrent language models", ICLR 2018,
+https://arxiv.org/abs/1710.06963. Unlike the paper every site is asked each round, nothing is
+sampled, and the sum is divided by a number fixed in the configuration.
+"""
+
+from collections.abc import Iterable, Set
+
+import torch
+
+from fedcl.arrays.tensors import State, as_tensor
+from fedcl.config.experiment import Config
+from fedcl.config.privacy import SitePrivacy
+from fedcl.privacy.accounting import calibrate
+from fedcl.privacy.entropy import Entropy
+
+
+def noise_multiplier(config: Config) -> float:
+    """Return the noise of each round in multiples of the clipping norm."""
+    privacy = config.privacy
+    assert isinstance(privacy, SitePrivacy)
+    if privacy.noise_multiplier is not None:
+        return privacy.noise_multiplier
+    assert privacy.target_epsilon is not None
+    return calibrate(
+        target_epsilon=privacy.target_epsilon,
+        delta=privacy.delta,
+        sampling_rate=1.0,
+        steps=config.federation.rounds,
+    )
+
+
+def noisy_mean(
+    updates: Iterable[tuple[State, float]],
+    current: State,
+    config: Config,
+    trainable: Set[str],
+    entropy: Entropy,
+) -> State:
+    """Return current + (sum of clipped changes + noise) / privacy.sites.
+
+    Tensors that are not trained stay as they are. A site that changed nothing adds nothing; without
+    any update the noise alone is added.
+
+    Args:
+        updates: (weights, aggregation weight) of each site; the weight must be 1.
+        current: The weights that the sites received.
+        config: The experiment.
+        trainable: Names of the parameters.
+        entropy: Of this round.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, SitePrivacy)
+    names = [name for name in current if name in trainable]
+    start = {name: as_tensor(current[name]).double() for name in names}
+    total = {name: torch.zeros_like(start[name]) for name in names}
+    for state, weight in updates:
+        if weight != 1.0:
+            raise ValueError(f"a site's weight must be 1 under privacy.mode: site, got {weight:g}")
+        change = {name: as_tensor(state[name]).double() - start[name] for name in names}
+        norm = torch.stack([c.square().sum() for c in change.values()]).sum().sqrt()
+        factor = (privacy.clip_norm / norm.clamp(min=1e-300)).clamp(max=1.0)
+        for name in names:
+            total[name] += factor * change[name]
+    noise_sd = noise_multiplier(config) * privacy.clip_norm
+    result = dict(current)
+    for name in names:
+        noise = noise_sd * entropy.normal(total[name].numel()).view_as(total[name])
+        mean = start[name] + (total[name] + noise) / privacy.sites
+        result[name] = mean.float().numpy()
+    return result

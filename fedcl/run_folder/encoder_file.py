@@ -1,0 +1,27 @@
+"""encoder.safetensors: the trained weights of a run, to hand over."""
+
+import fedcl
+from fedcl.config.experiment import Config
+from fedcl.config.loading import digest
+from fedcl.files.atomic import write_tensors
+from fedcl.run_folder.folder import RunFolder
+
+
+def write_encoder(folder: RunFolder, config: Config, *, privacy: str) -> None:
+    """Write the weights of the last checkpoint, with what is promised about the participants.
+
+    Args:
+        folder: A run with at least one checkpoint.
+        config: The experiment; its name and its digest go into the file's header.
+        privacy: The privacy statement for the file's header, one sentence.
+    """
+    checkpoint = folder.load()
+    assert checkpoint is not None
+    metadata = {
+        "name": config.name,
+        "round": str(checkpoint.round),
+        "fedcl_version": fedcl.__version__,
+        "config_digest": digest(config),
+        "privacy": privacy,
+    }
+    write_tensors(folder.model, checkpoint.weights, metadata=metadata)

@@ -1,0 +1,172 @@
+"""evaluation.json: what a federation measured itself, from its sites' sums (docs/evaluation.md)."""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from fedcl.config.evaluation import Features
+from fedcl.config.evaluation import FromSums as Settings
+from fedcl.config.section import Section
+from fedcl.errors import RunError
+from fedcl.evaluation.error_sums import CELLS, DIVISIONS, TESTS, Cell, ErrorSums
+from fedcl.evaluation.summed_probes import FromSums, SiteErrors
+from fedcl.files.atomic import write_text
+from fedcl.site_labels import site_order
+
+
+class GroupRow(Section):
+    """Age error of a group of test participants, of one site or of all that told it."""
+
+    site: str | None
+    """null: all sites together."""
+    split: Literal["internal", "external"]
+    by: Literal["all", "sex", "age"]
+    value: str
+    """The sex or the decade; empty for everybody."""
+    participants: int
+    mae: float
+    """Years."""
+    mean_error: float
+    """Predicted minus true, years."""
+    rmse: float
+    """Years."""
+
+
+class SumMeasures(Section):
+    """The probes on one kind of features; null where no site told of enough participants."""
+
+    dim: int
+    alpha: float
+    """Of the age probe."""
+    mae_internal: float | None
+    """Years."""
+    mae_external: float | None
+    """Years, on sites never seen in training."""
+    site_balanced_accuracy: float | None
+    """In [0, 1], on the internal test."""
+    site_chance: float
+    """Of guessing among the fitted sites."""
+    challenge_score: float | None
+    """mae_external * site_balanced_accuracy ** 0.3; lower is better."""
+    participants: dict[str, int]
+    """Behind the probes ("train"), and behind the errors ("internal", "external")."""
+    groups: tuple[GroupRow, ...]
+
+
+class SiteAsked(Section):
+    """What came of asking a site."""
+
+    participants: int
+    """Of its training participants, behind the probes; 0: it only evaluates, or they are few."""
+    rejected: str | None
+    """Why an answer was not used."""
+
+
+class RoundMeasured(Section):
+    """The evaluation after one round."""
+
+    round: int
+    min_cell: int
+    features: tuple[Features, ...]
+    seconds: float
+    bytes: int
+    """Received by the server."""
+    sent_bytes: int
+    sites: dict[str, SiteAsked]
+    problem: str | None
+    """Why nothing could be measured."""
+    measures: dict[Features, SumMeasures]
+
+
+class SumEvaluation(Section):
+    """Every evaluation of a run, the oldest first."""
+
+    version: Literal[1]
+    rounds: tuple[RoundMeasured, ...]
+
+
+def measures_of(
+    found: FromSums, said: Mapping[str, SiteErrors], *, dim: int, fitted_sites: int
+) -> SumMeasures:
+    """Return what is written of one kind of features.
+
+    Args:
+        found: From all sites.
+        said: Of each.
+        dim: Of the features.
+        fitted_sites: That the site probe tells apart.
+    """
+    rows = []
+    for cell in CELLS:
+        told = {site: one.cells[cell] for site, one in said.items() if cell in one.cells}
+        if told:
+            rows.append(_row(None, cell, reduce(add, told.values())))
+        rows += [_row(site, cell, told[site]) for site in sorted(told, key=site_order)]
+    return SumMeasures(
+        dim=dim,
+        alpha=found.alpha,
+        mae_internal=found.mae_internal,
+        mae_external=found.mae_external,
+        site_balanced_accuracy=found.site_balanced_accuracy,
+        site_chance=1 / fitted_sites,
+        challenge_score=found.challenge_score,
+        participants=found.participants,
+        groups=tuple(rows),
+    )
+
+
+def _row(site: str | None, cell: Cell, sums: ErrorSums) -> GroupRow:
+    split, by = TESTS[TESTS.index(cell.split)], DIVISIONS[DIVISIONS.index(cell.by)]
+    return GroupRow.model_validate(
+        {
+            "site": site,
+            "split": split,
+            "by": by,
+            "value": cell.value,
+            "participants": sums.count,
+            "mae": sums.mae,
+            "mean_error": sums.mean_error,
+            "rmse": sums.rmse,
+        }
+    )
+
+
+def read_evaluation(path: Path) -> SumEvaluation | None:
+    """Read evaluation.json; None where there is none.
+
+    Raises:
+        RunError: damaged, or of another version.
+    """
+    if not path.exists():
+        return None
+    try:
+        return SumEvaluation.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{path}: not an evaluation of this version ({where}: {first['msg']}); delete it, and "
+            "the same command evaluates again"
+        ) from None
+
+
+def is_measured(path: Path, settings: Settings, round_number: int) -> bool:
+    """Whether evaluation.json holds a round, measured as the experiment asks."""
+    done = read_evaluation(path)
+    return done is not None and any(
+        one.round == round_number
+        and (one.min_cell, one.features) == (settings.min_cell, settings.features)
+        for one in done.rounds
+    )
+
+
+def add_round(path: Path, measured: RoundMeasured) -> None:
+    """Write a round's evaluation after those of earlier rounds; later ones are of no run now."""
+    before = read_evaluation(path)
+    earlier = [one for one in (before.rounds if before else ()) if one.round < measured.round]
+    whole = SumEvaluation(version=1, rounds=(*earlier, measured))
+    write_text(path, whole.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,192 @@
+"""results.json: what a run measured, in one strict, documented shape (docs/results_schema.md)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from fedcl.config.section import Section
+from fedcl.errors import RunError
+from fedcl.evaluation.challenge_rules import score
+from fedcl.evaluation.intervals import Interval
+from fedcl.files.atomic import write_text
+
+if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
+    from fedcl.evaluation.challenge import Challenge
+
+SCHEMA = 1
+
+
+class Measured(Section):
+    """A value with its 95 % bootstrap interval over test participants (null without resamples)."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class SiteRow(Section):
+    """Age error at one test site."""
+
+    site: str
+    split: Literal["internal", "external"]
+    participants: int
+    mae: float
+    """Years."""
+    mean_error: float
+    """Predicted minus true, years."""
+
+
+class Measures(Section):
+    """The challenge on one kind of features; null where a split is empty or the probe undefined."""
+
+    dim: int
+    mae_internal: Measured | None
+    """Years."""
+    mae_external: Measured | None
+    """Years, on sites never seen in training."""
+    site_balanced_accuracy: Measured | None
+    """In [0, 1], on the internal test."""
+    site_chance: float | None
+    """Of guessing among the fitted sites."""
+    site_from_age: float | None
+    """Balanced accuracy of the site probe given age and its square only."""
+    challenge_score: Measured | None
+    """mae_external * site_balanced_accuracy ** 0.3; lower is better."""
+    median_internal: float | None
+    """MAE of always predicting the median training age, years."""
+    median_external: float | None
+    per_site: tuple[SiteRow, ...]
+
+    @property
+    def guessed_score(self) -> float | None:
+        """The challenge score of the median age and a guessed site."""
+        if self.median_external is None or self.site_chance is None:
+            return None
+        return score(self.median_external, self.site_chance)
+
+
+class Skipped(Section):
+    """A site that did not train, and why."""
+
+    site: str
+    participants: int
+    reason: str
+
+
+class RunInfo(Section):
+    """Which run this is."""
+
+    name: str
+    kind: Literal["simulate", "pooled", "local"]
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    fedcl_version: str
+    config_digest: str
+    data_digest: str
+    privacy: str
+
+
+class CohortInfo(Section):
+    """Who took part."""
+
+    name: str
+    sites: int
+    training_sites: int
+    participants: dict[str, int]
+    """By split."""
+    skipped: tuple[Skipped, ...]
+
+
+class TrainingInfo(Section):
+    """What was trained, and its cost."""
+
+    encoder: str
+    parameters: int
+    rounds: int
+    epochs: int
+    """Per round."""
+    loss: str
+    rule: str
+    device: str
+    workers: int
+    seconds: float
+    seconds_per_round: float
+    bytes_per_round: int
+    """Received by the server, all sites."""
+    peak_memory_mb: float
+    """Of this process, plus the largest worker's times the workers."""
+
+
+class Evaluation(Section):
+    """Both kinds of features."""
+
+    representation: Measures
+    embedding: Measures
+
+
+class CurvePoint(Section):
+    """The age probe on the representation after a round; the loss is the round's mean."""
+
+    round: int
+    loss: float | None
+    mae_internal: float | None
+    mae_external: float | None
+
+
+class Results(Section):
+    """All of results.json."""
+
+    version: Literal[1]
+    run: RunInfo
+    cohort: CohortInfo
+    training: TrainingInfo
+    evaluation: Evaluation
+    curve: tuple[CurvePoint, ...]
+
+
+def measures(found: "Challenge", *, dim: int) -> Measures:
+    """Return a challenge's outcome in the shape of results.json."""
+    return Measures(
+        dim=dim,
+        mae_internal=_measured(found.mae_internal),
+        mae_external=_measured(found.mae_external),
+        site_balanced_accuracy=_measured(found.site_balanced_accuracy),
+        site_chance=found.site_chance,
+        site_from_age=found.site_from_age,
+        challenge_score=_measured(found.challenge_score),
+        median_internal=found.median_internal,
+        median_external=found.median_external,
+        per_site=tuple(SiteRow(**vars(row)) for row in found.per_site),
+    )
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write results.json whole."""
+    write_text(path, results.model_dump_json(indent=2) + "\n")
+
+
+def read_results(path: Path) -> Results:
+    """Read results.json.
+
+    Raises:
+        RunError: absent, damaged or of another version.
+    """
+    try:
+        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path}: no results yet; give the run's own command again with --resume: it goes on "
+            "where it stopped and evaluates"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path}: damaged or of another version ({place}: {first['msg']})") from None
+
+
+def _measured(interval: Interval | None) -> Measured | None:
+    return None if interval is None else Measured(**vars(interval))

@@ -1,0 +1,91 @@
+"""Steps that all sites take together: add up their noisy gradients, let the optimiser step.
+
+The server's optimiser works on what is private already. The sum is divided by the expected number
+of participants, a public number, whoever answered.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fedcl.arrays.tensors import State
+from fedcl.messages.releases import GradientShare
+from fedcl.messages.summed_arrays import Shapes, gradient_shapes, gradients_in, gradients_purpose
+from fedcl.models.network import build_network
+from fedcl.models.travelling import read_state, travelling_names, write_state
+from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
+from fedcl.privacy.clipping import trainable_names
+from fedcl.privacy.plan import central_plan, longest_share
+from fedcl.run_folder.folder import Checkpoint
+from fedcl.server.reply_checks import gradient_problem, read_answer
+from fedcl.server.round import Round
+from fedcl.server.secure_round import open_sum_of
+from fedcl.wire.orders import GRADIENT, Instruction
+
+
+def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> tuple[State, State]:
+    """Take the steps of a round; return (weights, the optimiser's memory).
+
+    Raises:
+        RoundError: too few sites answered a step, whose noise would be too little.
+        PrivacyError: the target epsilon cannot be reached.
+    """
+    config, record = going.config, going.record
+    todo = central_plan(config)
+    network = build_network(config, going.roster.common_shape(), seed=config.seed)
+    names = travelling_names(network, config)
+    write_state(network, checkpoint.weights)
+    optimizer = build_optimizer(network, config.local, round_number=order.round)
+    if config.local.keep_optimizer:
+        restore_optimizer(optimizer, checkpoint.server)
+    shapes = {name: tuple(network.get_parameter(name).shape) for name in trainable_names(network)}
+    for step in range(1, todo.cost.steps + 1):
+        weights = read_state(network, names)
+        asked = replace(order, weights=weights, stretch=step)
+        record.begin_step()
+        add_up = _in_the_clear if config.secure_sum is None else _masked
+        total = add_up(going, asked, shapes)
+        record.require_quorum(config, step=step)
+        for name, parameter in network.named_parameters():
+            if name in total:
+                mean = torch.from_numpy(total[name]) / todo.expected
+                parameter.grad = mean.to(parameter)
+        optimizer.step()
+    return read_state(network, names), optimizer_state(optimizer)
+
+
+def _in_the_clear(going: Round, order: Instruction, shapes: Shapes) -> State:
+    """Return the sum of the valid shares of a step, float64; one share is in memory at a time."""
+    total = {name: np.zeros(shape) for name, shape in shapes.items()}
+    record, values = going.record, sum(array.size for array in total.values())
+    for label, reply in going.ask(record.asked, order, message_type=GRADIENT):
+        answer = read_answer(reply)
+        record.receive(label, answer.bytes)
+        introduction = going.introduction(label)
+        longest = longest_share(going.config, introduction.participants, values)
+        problem = gradient_problem(answer, introduction, order, set(shapes), longest=longest)
+        share = answer.release
+        if problem is not None:
+            record.leave_out(label, problem)
+        elif isinstance(share, GradientShare):
+            record.enter_step(label, participants=share.participants, seconds=share.seconds)
+            for name, held in total.items():
+                held += share.gradients[name]
+    return total
+
+
+def _masked(going: Round, order: Instruction, shapes: Shapes) -> State:
+    """Return the sum of a step that a secure sum opens."""
+    record = going.record
+    opened = open_sum_of(
+        going,
+        record.asked,
+        order,
+        message_type=GRADIENT,
+        purpose=gradients_purpose(order.stretch),
+        expected=gradient_shapes(shapes),
+    )
+    for site, offer in opened.offers.items():
+        record.enter_step(site, participants=offer.participants, seconds=offer.seconds)
+    return gradients_in(opened.arrays)

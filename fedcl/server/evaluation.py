@@ -1,0 +1,215 @@
+"""The evaluation from sums: two questions to the sites, probes in between, evaluation.json.
+
+It is a function of a checkpoint: a run that was killed before it was written asks again.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+from flwr.serverapp import Grid
+
+from fedcl.config.evaluation import FromSums, due
+from fedcl.config.experiment import Config
+from fedcl.config.federation import FedBN
+from fedcl.errors import DataError, RoundError
+from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, summarise
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums
+from fedcl.run_folder.evaluation_file import (
+    RoundMeasured,
+    SiteAsked,
+    SumMeasures,
+    add_round,
+    is_measured,
+    measures_of,
+)
+from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.server.evaluation_checks import errors_problem, sums_problem
+from fedcl.server.progress_file import Now
+from fedcl.server.reply_checks import read_answer
+from fedcl.server.roster import Roster
+from fedcl.server.round import Round
+from fedcl.server.round_record import SILENT, RoundRecord
+from fedcl.site_labels import site_order
+from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS, Instruction
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """The evaluations of a run.
+
+    Attributes:
+        grid: Reaches the sites.
+        roster: Their nodes.
+        config: The experiment.
+        text: The same, as the sites are told.
+        dims: Of each kind of features.
+        folder: Of the run.
+        now: Shows how far it is.
+    """
+
+    grid: Grid
+    roster: Roster
+    config: Config
+    text: str
+    dims: dict[str, int]
+    folder: RunFolder
+    now: Now
+
+    def after(self, checkpoint: Checkpoint) -> None:
+        """Evaluate a checkpoint and write what was found, where that is due and not done yet.
+
+        Raises:
+            RoundError: too few valid answers.
+        """
+        settings, number = self.config.evaluation.from_sums, checkpoint.round
+        if settings is None or not due(settings, number, rounds=self.config.federation.rounds):
+            return
+        if not is_measured(self.folder.evaluation, settings, number):
+            measured = self._measure(settings, checkpoint)
+            add_round(self.folder.evaluation, measured)
+
+    def _measure(self, settings: FromSums, checkpoint: Checkpoint) -> RoundMeasured:
+        training = self.roster.labels()
+        # Where normalisation layers stay at the sites, one that never trained has none.
+        layers_stay = isinstance(self.config.federation.rule, FedBN)
+        witnesses = () if layers_stay else self.roster.witnesses()
+        record = RoundRecord(checkpoint.round, (*training, *witnesses), self.now)
+        going = Round(
+            self.grid, self.roster, self.config, record, frozenset(), usual=None, now=self.now
+        )
+        asking = _Asking(going, settings, dict.fromkeys(record.asked, SILENT))
+        order = Instruction(checkpoint.round, self.text, checkpoint.weights, held=uuid4().hex)
+        asking.ask_sums(training, order, self.dims)
+        try:
+            probes = {str(kind): asking.probes(kind) for kind in settings.features}
+        except DataError as error:
+            return asking.result(problem=str(error), measures={})
+        answered = tuple(asking.sums)
+        # Those that hold the weights, and then the others: each question is encoded once for all.
+        asking.ask_errors(answered, replace(order, weights={}, probes=probes))
+        if witnesses:
+            asking.ask_errors(witnesses, replace(order, held="", probes=probes))
+        asking.require_quorum(answered)
+        measures = {kind: asking.measures(kind, fitted) for kind, fitted in probes.items()}
+        return asking.result(problem=None, measures=measures)
+
+
+@dataclass
+class _Asking:
+    """An evaluation under way.
+
+    Attributes:
+        going: Reaches the sites, and notes bytes.
+        settings: Of the evaluation.
+        rejected: Why a site's answer is not used; every site that is asked.
+        sums: Of each site that answered, by kind of features; none of few participants.
+        errors: Of each site that answered.
+    """
+
+    going: Round
+    settings: FromSums
+    rejected: dict[str, str | None]
+    sums: dict[str, dict[str, RidgeSums]] = field(default_factory=dict)
+    errors: dict[str, dict[str, SiteErrors]] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def ask_sums(self, sites: tuple[str, ...], order: Instruction, dims: dict[str, int]) -> None:
+        """Take in the sums of training participants."""
+        unit_embeddings = self.going.config.objective.uses_embedding
+        for label, reply in self.going.ask(sites, order, message_type=EVALUATION_SUMS):
+            answer, introduction = read_answer(reply), self.going.introduction(label)
+            problem = sums_problem(
+                answer,
+                introduction,
+                order,
+                self.settings,
+                dims=dims,
+                unit_embeddings=unit_embeddings,
+            )
+            self._judge(label, answer.bytes, problem)
+            if problem is None and isinstance(answer.release, EvaluationSums):
+                self.sums[label] = answer.release.sums
+        self.require_quorum(sites)
+
+    def probes(self, kind: str) -> SumProbes:
+        """Return the probes on one kind of features.
+
+        Raises:
+            DataError: too few sites say sums.
+        """
+        sums = {site: own[kind] for site, own in self.sums.items() if own}
+        return fit_probes(sums, seed=self.going.config.seed)
+
+    def ask_errors(self, sites: tuple[str, ...], order: Instruction) -> None:
+        """Take in the errors of test participants."""
+        for label in sites:
+            self.rejected[label] = SILENT
+        for label, reply in self.going.ask(sites, order, message_type=EVALUATION_ERRORS):
+            answer, introduction = read_answer(reply), self.going.introduction(label)
+            problem = errors_problem(answer, introduction, order, self.settings)
+            self._judge(label, answer.bytes, problem)
+            if problem is None and isinstance(answer.release, EvaluationErrors):
+                self.errors[label] = answer.release.errors
+
+    def require_quorum(self, asked: tuple[str, ...]) -> None:
+        """Stop with too few valid answers.
+
+        Args:
+            asked: The sites that were asked and that train.
+
+        Raises:
+            RoundError: how many there are, and why the others are not.
+        """
+        federation = self.going.config.federation
+        valid = sum(self.rejected[label] is None for label in asked)
+        needed = max(federation.min_sites, federation.quorum * len(asked))
+        if valid < needed:
+            raise RoundError(
+                f"evaluation after round {self.going.record.number}: {valid} valid answers from "
+                f"{len(asked)} sites, {needed:g} needed (federation.quorum, "
+                f"federation.min_sites). {self.going.record.reasons()} The run can be resumed, and "
+                "evaluates again."
+            )
+
+    def measures(self, kind: str, probes: SumProbes) -> SumMeasures:
+        """Return what was found on one kind of features."""
+        own = {site: errors[kind] for site, errors in self.errors.items()}
+        fitted = [sums[kind].count for sums in self.sums.values() if sums]
+        found = summarise(probes.age.alpha, sum(fitted), own)
+        dim = len(probes.age.coefficients)
+        return measures_of(found, own, dim=dim, fitted_sites=len(fitted))
+
+    def result(self, *, problem: str | None, measures: dict[str, SumMeasures]) -> RoundMeasured:
+        """Return what is written of the evaluation."""
+        record, introductions = self.going.record.as_json(), self.going.roster.introductions
+        self.going.record.settle()
+        sites = {
+            label: SiteAsked(
+                participants=introductions[label].participants if self.sums.get(label) else 0,
+                rejected=self.rejected[label],
+            )
+            for label in sorted(self.rejected, key=site_order)
+        }
+        return RoundMeasured.model_validate(
+            {
+                "round": record["round"],
+                "min_cell": self.settings.min_cell,
+                "features": self.settings.features,
+                "seconds": round(time.perf_counter() - self.started, 3),
+                "bytes": record["bytes"],
+                "sent_bytes": record["sent_bytes"],
+                "sites": sites,
+                "problem": problem,
+                "measures": measures,
+            }
+        )
+
+    def _judge(self, label: str, received_bytes: int, problem: str | None) -> None:
+        self.rejected[label] = problem
+        self.going.record.receive(label, received_bytes)
+        if problem is None:
+            self.going.record.admit(label)
+        else:
+            self.going.record.leave_out(label, problem)

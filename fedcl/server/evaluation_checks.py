@@ -1,0 +1,136 @@
+"""Is this answer of an evaluation usable? Each check names what is wrong."""
+
+import numpy as np
+
+from fedcl.config.evaluation import FromSums
+from fedcl.evaluation.error_sums import AGE, EVERYBODY, INTERNAL, SEX, TESTS, Cell, ErrorSums
+from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.summed_probes import SiteErrors
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Introduction
+from fedcl.server.reply_checks import MOST_PARTICIPANTS, Answer, said
+from fedcl.wire.orders import Instruction
+
+_ROUNDING = 1e-6
+"""Of sums in float64, as a share of what they are compared with."""
+_LONGEST = 1.01
+"""Of an embedding whose length is one in float32 or bfloat16."""
+_OLDEST = 150.0
+"""Years."""
+
+
+def sums_problem(
+    answer: Answer,
+    introduction: Introduction,
+    order: Instruction,
+    settings: FromSums,
+    *,
+    dims: dict[str, int],
+    unit_embeddings: bool,
+) -> str | None:
+    """Return why the sums of a site's training participants cannot be used, or None.
+
+    Args:
+        answer: The reply.
+        introduction: What the site said before.
+        order: What was asked.
+        settings: Of the evaluation.
+        dims: Of each kind of features.
+        unit_embeddings: Whether embeddings have length one.
+    """
+    share = said(answer, EvaluationSums, introduction, order)
+    if isinstance(share, str):
+        return share
+    if not np.isfinite(share.seconds):
+        return "its seconds are not finite"
+    if not share.sums:
+        return None  # too few participants, by the experiment's limit or by the site's own
+    if set(share.sums) != set(settings.features):
+        return f"sums of {', '.join(share.sums)}, expected {', '.join(settings.features)}"
+    if share.participants < settings.min_cell:
+        return f"sums of {share.participants} participants, evaluation.from_sums.min_cell forbids"
+    for kind, sums in share.sums.items():
+        if len(sums.xy) != dims[kind]:
+            return f"sums of the {kind}: {len(sums.xy)} dimensions, expected {dims[kind]}"
+        problem = _products_problem(sums)
+        if problem is None and kind == "embedding" and unit_embeddings:
+            squares = np.trace(sums.xx) + sums.count * (sums.mean_x @ sums.mean_x)
+            if squares > sums.count * _LONGEST**2:
+                problem = "not those of unit embeddings"
+        if problem is not None:
+            return f"sums of the {kind}: {problem}"
+    return None
+
+
+def errors_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, settings: FromSums
+) -> str | None:
+    """Return why what a site says of its test participants cannot be used, or None."""
+    share = said(answer, EvaluationErrors, introduction, order)
+    if isinstance(share, str):
+        return share
+    if not np.isfinite(share.seconds):
+        return "its seconds are not finite"
+    if set(share.errors) != set(settings.features):
+        return f"errors of {', '.join(share.errors)}, expected {', '.join(settings.features)}"
+    for kind, errors in share.errors.items():
+        problem = _cells_problem(errors, settings.min_cell)
+        if problem is not None:
+            return f"errors of the {kind}: {problem}"
+    return None
+
+
+def _products_problem(sums: RidgeSums) -> str | None:
+    """Products about a mean are a covariance: symmetric by what travels, and never negative."""
+    values = (sums.total_x, sums.total_y, sums.xx, sums.xy, sums.yy)
+    if not all(np.isfinite(one).all() for one in values):
+        return "values that are not finite"
+    if not 0 <= sums.mean_y <= _OLDEST or sums.yy > sums.count * _OLDEST**2:
+        return "not those of ages"
+    square = np.block([[sums.xx, sums.xy[:, None]], [sums.xy[None, :], np.array([[sums.yy]])]])
+    # In units of each feature's own spread, so that no large one hides a wrong small one.
+    spread = np.sqrt(np.maximum(square.diagonal(), 0.0))
+    if square.diagonal().min() < 0:
+        return "negative sums of squares"
+    scaled = square / np.where(spread > 0, spread, 1.0)[:, None]
+    scaled = scaled / np.where(spread > 0, spread, 1.0)[None, :]
+    if np.linalg.eigvalsh(scaled).min() < -_ROUNDING * len(scaled):
+        return "products that no participants have"
+    return None
+
+
+def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:
+    cells = errors.cells
+    for cell, sums in cells.items():
+        if not min_cell <= sums.count <= MOST_PARTICIPANTS:
+            return f"{cell.name}: {sums.count} participants, {min_cell} at least"
+        if not _possible(sums):
+            return f"{cell.name}: sums that no errors have"
+        if Cell(cell.split, EVERYBODY, "") not in cells:
+            return f"{cell.name}: without everybody's"
+    for split in TESTS:
+        for by in (SEX, AGE):
+            parts = sum(sums.count for c, sums in cells.items() if (c.split, c.by) == (split, by))
+            if parts and parts > cells[Cell(split, EVERYBODY, "")].count:
+                return f"{split}/{by}: more participants than there are"
+    own, everybody = errors.recognised, cells.get(Cell(INTERNAL, EVERYBODY, ""))
+    if (own is None) != (everybody is None):
+        return "errors and recognised participants of the internal test do not fit"
+    if own is None or everybody is None:
+        return None
+    if own.count != everybody.count or not 0 <= own.correct <= own.count:
+        return f"{own.correct} of {own.count} recognised, {everybody.count} tested"
+    return None
+
+
+def _possible(sums: ErrorSums) -> bool:
+    """Whether some errors have these sums: |sum e| <= sum |e|, (sum |e|)^2 / n <= sum e^2 <= ..."""
+    values = np.array([sums.absolute, sums.signed, sums.squared])
+    if not np.isfinite(values).all():
+        return False
+    slack = 1 + _ROUNDING
+    square = sums.absolute**2
+    return (
+        abs(sums.signed) <= sums.absolute * slack
+        and square / sums.count <= sums.squared * slack
+        and sums.squared <= square * slack
+    )

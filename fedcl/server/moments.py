@@ -1,0 +1,125 @@
+"""The sites' moments: asked for before the training, or taken from the updates; checked and added.
+
+One share is in memory at a time, but where every site's own is passed on.
+"""
+
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+import numpy as np
+
+from fedcl.config.experiment import Config
+from fedcl.errors import RoundError
+from fedcl.messages.releases import MomentShare
+from fedcl.messages.summed_arrays import Shapes, expected_shapes, moments_in, moments_purpose
+from fedcl.moments.grid import node_count
+from fedcl.moments.shared import Shared
+from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.server.reply_checks import moments_problem, read_answer, share_problem
+from fedcl.server.round import Round
+from fedcl.server.round_record import RoundRecord
+from fedcl.server.secure_round import Opened, open_sum_of
+from fedcl.wire.orders import MOMENTS, Instruction
+
+
+@dataclass
+class Collected:
+    """Moments of a round, as they come in.
+
+    Attributes:
+        config: The experiment.
+        sites: Whose moments are in.
+        parts: Their sum, or each; float64 while they are added.
+    """
+
+    config: Config
+    sites: list[str] = field(default_factory=list)
+    parts: list[NodeSums] = field(default_factory=list)
+
+    def add(self, site: str, sums: NodeSums) -> None:
+        """Take in one site's moments."""
+        settings = self.config.objective.moments
+        assert settings is not None
+        self.sites.append(site)
+        exact = sums.astype(np.float64)
+        if settings.components == "sites" or not self.parts:
+            self.parts.append(exact)
+        else:
+            self.parts[0] = self.parts[0] + exact
+
+    def add_opened(self, opened: Opened, record: RoundRecord, *, alone: bool) -> None:
+        """Take in the moments of all the sites in a secure sum.
+
+        Args:
+            opened: The sum.
+            record: Of the round.
+            alone: Whether the sites were asked for nothing else.
+
+        Raises:
+            RoundError: they cannot be the moments of so many participants.
+        """
+        sums, settings = moments_in(opened.arrays), self.config.secure_sum
+        assert sums is not None
+        assert settings is not None
+        self.sites, self.parts = list(opened.sites), [sums]
+        problem = moments_problem(sums.astype(np.float32), opened.participants, self.config)
+        if problem is not None:
+            raise RoundError(
+                f"round {record.number}: the sum over sites {', '.join(opened.sites)} holds "
+                f"{problem}; one of them sent what cannot be. The run can be resumed from the "
+                "round before."
+            )
+        words = len(opened.sites) * sum(array.size for array in sums.arrays().values())
+        record.enter_moment_words(
+            nbytes=words * settings.word_bits // 8,
+            seconds=sum(offer.seconds for offer in opened.offers.values()) if alone else 0.0,
+        )
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of a site's moments."""
+        settings = self.config.objective.moments
+        assert settings is not None
+        return shapes_of(node_count(settings), self.config.projector.dim)
+
+    def shared(self, round_number: int) -> Shared | None:
+        """Return what every site is told, float32; None where nobody answered."""
+        if not self.sites:
+            return None
+        parts = tuple(part.astype(np.float32) for part in self.parts)
+        return Shared(round_number, tuple(self.sites), parts)
+
+
+def ask_for_moments(
+    going: Round, asked: tuple[str, ...], order: Instruction
+) -> tuple[tuple[str, ...], Instruction]:
+    """Ask the sites of a round for their moments, before the training or after a stretch of it.
+
+    Return those that answered, who hold the weights now, and the order to train them. A site that
+    did not is left out of the round. One that goes later leaves its moments behind: they are true.
+    """
+    if order.stretch == 0:
+        order = question = replace(order, held=uuid4().hex)
+    else:
+        question = replace(order, weights={})  # the sites hold them
+    config, record = going.config, going.record
+    collected = Collected(config)
+    if config.secure_sum is not None:
+        opened = open_sum_of(
+            going,
+            asked,
+            question,
+            message_type=MOMENTS,
+            purpose=moments_purpose(order.stretch),
+            expected=expected_shapes({}, collected.shapes()),
+        )
+        collected.add_opened(opened, record, alone=True)
+        return opened.sites, replace(order, shared=collected.shared(order.round))
+    for label, reply in going.ask(asked, question, message_type=MOMENTS):
+        answer = read_answer(reply)
+        problem = share_problem(answer, going.introduction(label), order, config)
+        if problem is None and isinstance(answer.release, MomentShare):
+            collected.add(label, answer.release.moments)
+            record.enter_moments(answer.release, received_bytes=answer.bytes)
+        else:
+            record.enter(label, None, received_bytes=answer.bytes, rejected=problem)
+    return tuple(collected.sites), replace(order, shared=collected.shared(order.round))

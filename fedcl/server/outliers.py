@@ -1,0 +1,74 @@
+"""Is an update far larger than an honest one? Its change of the weights, against what is usual.
+
+One update is in memory at a time, so what is usual is that of the round before, not of its own.
+"""
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from fedcl.arrays.norms import norm_of, squares
+from fedcl.arrays.tensors import State
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the changes of a round are compared with.
+
+    Attributes:
+        size: An L2 norm, > 0.
+        words: What it is.
+    """
+
+    size: float
+    words: str
+
+
+def change_of(received: State, trained: State, trainable: Set[str]) -> float:
+    """Return the L2 norm of a site's change of the weights, over the trainable tensors.
+
+    Running statistics and feature scales are left out: what a site may change of them says nothing
+    of its training.
+    """
+    names = [name for name in received if name in trainable]
+    return math.sqrt(math.fsum(s for n in names for s in squares(trained[n], received[n])))
+
+
+def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> Usual | None:
+    """Return the median change of the updates used in a round, or else the norm of the weights.
+
+    Args:
+        record: The round's line in the log; without changes before the first round.
+        weights: What the next round begins from.
+        trainable: Names of the trainable tensors.
+
+    Returns:
+        None where weights are all zero, with which nothing can be compared.
+    """
+    used = [
+        entry["change"]
+        for entry in record.get("sites", {}).values()
+        if entry["rejected"] is None and "change" in entry
+    ]
+    if used and (middle := median(used)) > 0:
+        return Usual(middle, "the median of the last round")
+    norm = norm_of(weights[name] for name in weights if name in trainable)
+    return Usual(norm, "the norm of the weights themselves") if norm > 0 else None
+
+
+def outlier_problem(change: float, usual: Usual | None, factor: float | None) -> str | None:
+    """Return why a change of the weights is too large to be used, or None.
+
+    Args:
+        change: An L2 norm.
+        usual: What it is compared with; None: nothing.
+        factor: The most it may be, in multiples of what is usual; None: as large as it likes.
+    """
+    if usual is None or factor is None or change <= factor * usual.size:
+        return None
+    return (
+        f"its change of the weights is {change / usual.size:.4g} times {usual.words} "
+        f"(federation.outlier_factor: {factor:g})"
+    )

@@ -1,0 +1,282 @@
+"""Is this reply usable? Each check names what is wrong; a bad one costs its site the round only."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import Message
+from flwr.common.constant import ErrorCode
+
+from fedcl.arrays.norms import norm_of
+from fedcl.arrays.tensors import State, as_tensor
+from fedcl.config.experiment import Config
+from fedcl.errors import FedclError
+from fedcl.messages.releases import (
+    EvaluationErrors,
+    EvaluationSums,
+    GradientShare,
+    Introduction,
+    MomentShare,
+    PrivateMomentShare,
+    Refusal,
+    Release,
+    SumOffer,
+    Update,
+)
+from fedcl.messages.summed_arrays import Shapes, besides_terms
+from fedcl.moments.grid import node_count
+from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.wire.orders import Instruction
+from fedcl.wire.records import payload_bytes
+from fedcl.wire.releases import decode_release
+
+MOST_PARTICIPANTS = 1_000_000
+
+_EXPECTED: dict[type, str] = {
+    MomentShare: "moments",
+    PrivateMomentShare: "moments with noise",
+    GradientShare: "gradients",
+    Update: "an update",
+    EvaluationSums: "sums for an evaluation",
+    EvaluationErrors: "errors of an evaluation",
+    SumOffer: "an offer for the secure sum",
+}
+
+_FAILURES = {
+    ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the bundle cannot be loaded at the site",
+    ErrorCode.CLIENT_APP_RAISED_EXCEPTION: "the site's app failed; its own log says why",
+    ErrorCode.MESSAGE_UNAVAILABLE: "the question was lost on its way",
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "the answer was lost on its way",
+    ErrorCode.NODE_UNAVAILABLE: "the site cannot be reached",
+    ErrorCode.INVALID_FAB: "the server's bundle is not the one that the site approved",
+    ErrorCode.CLIENT_APP_CRASHED: "the site's app was killed",
+}
+"""What Flower's errors mean between institutions."""
+
+Said = TypeVar(
+    "Said",
+    MomentShare,
+    PrivateMomentShare,
+    GradientShare,
+    Update,
+    EvaluationSums,
+    EvaluationErrors,
+    SumOffer,
+)
+
+_ROUNDING = 1e-3
+"""Of sums of float32 unit vectors, as a share of the sum."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply, read.
+
+    Attributes:
+        release: What the site released; None if it cannot be read.
+        bytes: Of the reply.
+        problem: Why it cannot be used; None if it can.
+    """
+
+    release: Release | None
+    bytes: int
+    problem: str | None
+
+
+def read_answer(reply: Message) -> Answer:
+    """Decode a reply; a refusal or an unreadable reply is a problem, not an exception."""
+    if reply.has_error():
+        code = reply.error.code
+        return Answer(None, 0, _FAILURES.get(code, f"the site's app failed (Flower error {code})"))
+    size = payload_bytes(reply.content)
+    try:
+        release = decode_release(reply.content)
+    except FedclError as error:
+        return Answer(None, size, f"unreadable: {error}")
+    problem = release.reason if isinstance(release, Refusal) else None
+    return Answer(release, size, problem)
+
+
+def introduction_problem(answer: Answer) -> str | None:
+    """Return why a site cannot train, or None."""
+    said = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(said, Introduction):
+        return f"expected an introduction, found {type(said).__name__}"
+    if said.participants == 0:
+        return "too few training participants"
+    if not 0 < said.participants <= MOST_PARTICIPANTS:
+        return f"claims {said.participants} participants"
+    sums = said.feature_sums
+    if sums is not None:
+        if sums.count != said.participants or sums.total.shape != said.shape:
+            return "its feature sums do not fit its participants or its shape"
+        if not (np.isfinite(sums.total).all() and np.isfinite(sums.squares).all()):
+            return "its feature sums are not finite"
+    return None
+
+
+def share_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, config: Config
+) -> str | None:
+    """Return why a site's moments cannot be added, or None."""
+    share = said(answer, MomentShare, introduction, order)
+    if isinstance(share, str):
+        return share
+    return moments_problem(share.moments, share.participants, config)
+
+
+def offer_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, expected: Shapes
+) -> str | None:
+    """Return why a site cannot enter a secure sum, or None.
+
+    Args:
+        answer: Its first.
+        introduction: What it said before.
+        order: What it was asked.
+        expected: The arrays its part must hold, but for the terms of the objective.
+    """
+    offer = said(answer, SumOffer, introduction, order)
+    if isinstance(offer, str):
+        return offer
+    held = besides_terms(offer.shapes)
+    for name in sorted(expected.keys() | held.keys()):
+        if expected.get(name) != held.get(name):
+            return f"{name}: shape {held.get(name)}, expected {expected.get(name)}"
+    if not np.isfinite(offer.seconds) or offer.steps < 0:
+        return "its steps or seconds are not finite"
+    return None
+
+
+def travelling_moments_problem(update: Update, config: Config) -> str | None:
+    """Return why the moments that come with an update cannot be added, or None."""
+    settings = config.objective.moments
+    if settings is None or settings.fresh:
+        return None if update.moments is None else "it sends moments that were not asked for"
+    if update.moments is None:
+        return "it sends no moments"
+    return moments_problem(update.moments, update.participants, config)
+
+
+def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | None:
+    """Return why moments cannot be those of that many unit embeddings, or None."""
+    settings = config.objective.moments
+    assert settings is not None
+    dim = config.projector.dim
+    for name, shape in shapes_of(node_count(settings), dim).items():
+        array = sums.arrays()[name]
+        if array.dtype != np.float32 or array.shape != shape:
+            return f"moments {name}: {array.dtype} of shape {array.shape}, expected float32 {shape}"
+        if not np.isfinite(array).all():
+            return f"moments {name}: values that are not finite"
+    slack = _ROUNDING * (participants + 1)
+    if sums.count.min() < 0 or sums.count.sum() > participants + slack:
+        return f"moments count: not those of {participants} participants"
+    diagonal = np.cumsum([0, *range(dim, 1, -1)])
+    trace = sums.squares[:, diagonal].sum(axis=1)
+    length = np.linalg.norm(sums.total, axis=1)
+    if (np.abs(trace) > sums.count + slack).any() or (length > sums.count + slack).any():
+        return "moments: not those of unit embeddings"
+    return None
+
+
+def said(
+    answer: Answer, kind: type[Said], introduction: Introduction, order: Instruction
+) -> Said | str:
+    """Return the release that a site was asked for, or why it is not that."""
+    release = answer.release
+    if answer.problem is not None:
+        return answer.problem
+    if not isinstance(release, kind):
+        return f"expected {_EXPECTED[kind]}, found {type(release).__name__}"
+    if release.site != introduction.site:
+        return f"answers as site {release.site}"
+    if release.round != order.round:
+        return f"answers round {release.round}"
+    if release.participants != introduction.participants:
+        return f"claims {release.participants} participants, introduced {introduction.participants}"
+    return release
+
+
+def update_problem(
+    answer: Answer, introduction: Introduction, order: Instruction, *, private: bool
+) -> str | None:
+    """Return why an update cannot be aggregated, or None.
+
+    Flower's own strategies average NaN and broadcastable shapes in; here every tensor must have
+    exactly the name, shape and type that was sent, and finite values. Where the weights are private
+    nothing is said beside them.
+    """
+    update = said(answer, Update, introduction, order)
+    if isinstance(update, str):
+        return update
+    if private and update.terms:
+        return "it says its losses, which are not private"
+    if not private and "loss" not in update.terms:
+        return "it does not say its loss"
+    for name, term in update.terms.items():
+        if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
+            return f"its {name} is not finite"
+    return tensors_problem(update.weights, order.weights)
+
+
+def gradient_problem(
+    answer: Answer,
+    introduction: Introduction,
+    order: Instruction,
+    trainable: set[str],
+    *,
+    longest: float,
+) -> str | None:
+    """Return why a site's gradients cannot be added, or None.
+
+    Args:
+        answer: The reply.
+        introduction: Of the site.
+        order: What was asked; its weights have the gradients' shapes.
+        trainable: Names of the parameters.
+        longest: The most that the norm of an honest site's may be.
+    """
+    share = said(answer, GradientShare, introduction, order)
+    if isinstance(share, str):
+        return share
+    if share.step != order.stretch:
+        return f"answers step {share.step}"
+    wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
+    problem = tensors_problem(share.gradients, wanted)
+    if problem is None and (norm := norm_of(share.gradients.values())) > longest:
+        return (
+            f"its gradients have a norm of {norm:.4g}: {share.participants} participants, none of "
+            f"them over privacy.clip_norm, and the noise make {longest:.4g} at most"
+        )
+    return problem
+
+
+def tensors_problem(found: State, wanted: State) -> str | None:
+    """Return why arrays are not finite or not like those wanted, or None."""
+    missing = wanted.keys() - found.keys()
+    unknown = found.keys() - wanted.keys()
+    if missing or unknown:
+        return f"tensors missing: {_few(missing)}; unknown: {_few(unknown)}"
+    for name, sent in wanted.items():
+        array = found[name]
+        if array.dtype != sent.dtype:
+            return f"{name}: {array.dtype}, expected {sent.dtype}"
+        if array.shape != sent.shape:
+            return f"{name}: shape {array.shape}, expected {sent.shape}"
+        if not _is_finite(array):
+            return f"{name}: values that are not finite"
+    return None
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    # What is not finite makes the sum so, and a sum is had in half the time; one may overflow, too.
+    return math.isfinite(as_tensor(array).sum().item()) or bool(np.isfinite(array).all())
+
+
+def _few(names: set[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,0 +1,278 @@
+"""The round loop: ask the sites, check each answer, combine, checkpoint.
+
+One answer is in memory at a time, but for the rules that need them all (median, trimmed mean).
+"""
+
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
+
+import numpy as np
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedcl.arrays.tensors import State
+from fedcl.config.experiment import Config
+from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean, site_weight
+from fedcl.config.loading import resolved
+from fedcl.config.network import MLPEncoder
+from fedcl.config.privacy import CentralPrivacy
+from fedcl.errors import FedclError
+from fedcl.messages.releases import Update
+from fedcl.messages.summed_arrays import UPDATE, expected_shapes, terms_in, weights_in
+from fedcl.models.network import build_network
+from fedcl.models.public_scale import read_public_scale
+from fedcl.models.travelling import read_state, travelling_names
+from fedcl.privacy.entropy import Entropy
+from fedcl.privacy.site_level import noisy_mean
+from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.seeds import numpy_generator
+from fedcl.server import rules
+from fedcl.server.central import steps_together
+from fedcl.server.decoded_updates import with_weights
+from fedcl.server.evaluation import Evaluations
+from fedcl.server.moments import Collected, ask_for_moments
+from fedcl.server.outliers import change_of, outlier_problem, usual_change
+from fedcl.server.private_moments import release_moments
+from fedcl.server.private_sum import pay_for_round
+from fedcl.server.progress_file import Now
+from fedcl.server.reply_checks import read_answer, travelling_moments_problem, update_problem
+from fedcl.server.roster import Roster
+from fedcl.server.round import Round
+from fedcl.server.round_record import RoundRecord
+from fedcl.server.secure_round import open_sum_of
+from fedcl.wire.orders import TRAIN, Instruction
+from fedcl.wire.records import as_sent
+
+
+def run(grid: Grid, config: Config, folder: RunFolder) -> None:
+    """Run or resume the federation until its last round.
+
+    Raises:
+        RoundError: too few sites, or too few valid updates in a round.
+    """
+    text = resolved(config)
+    roster, now = Roster(), Now(folder.now, config.federation.rounds)
+    now.write()
+    try:
+        roster.gather(grid, config, text, now)
+        network = build_network(config, roster.common_shape(), seed=config.seed)
+        trainable = frozenset(name for name, _ in network.named_parameters())
+        dims = {
+            "representation": network.encoder.width,
+            "embedding": config.projector.dim if config.objective.uses_embedding else 1,
+        }
+        evaluations = Evaluations(grid, roster, config, text, dims, folder, now)
+
+        checkpoint = folder.load()
+        if checkpoint is None:
+            scale = _feature_scale(roster, config)
+            if scale is not None:
+                network.set_feature_scale(*scale)
+            start = read_state(network, travelling_names(network, config))
+            checkpoint = Checkpoint(0, start, {}, {})
+            folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+        else:
+            folder.write_log(checkpoint)
+        del network
+        evaluations.after(checkpoint)
+
+        for number in range(checkpoint.round + 1, config.federation.rounds + 1):
+            now.begin(number)
+            roster.refresh(grid, config, text, now)
+            asked = choose_sites(roster.labels(), config, number)
+            usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
+            record = RoundRecord(number, asked, now)
+            going = Round(grid, roster, config, record, trainable, usual, now)
+            checkpoint = play(going, checkpoint, text)
+            checkpoint = replace(checkpoint, weights=as_sent(checkpoint.weights))
+            folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+            evaluations.after(checkpoint)
+    except FedclError:
+        now.write()
+        raise
+    now.done()
+
+
+def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
+    """Play one round; return the federation after it.
+
+    Args:
+        going: The round.
+        checkpoint: The federation before it.
+        text: The experiment, as the sites are told.
+
+    Raises:
+        RoundError: too few valid updates.
+    """
+    config, record, trainable = going.config, going.record, going.trainable
+    number, asked = record.number, record.asked
+    no_memory: State = {}
+    moments = config.objective.moments
+    entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
+    compression = config.federation.compression
+    codec = "none" if compression is None else compression.weights
+    order = Instruction(number, text, checkpoint.weights, shared=checkpoint.shared, codec=codec)
+    private = config.objective.private_moments
+    released = checkpoint.released
+    if private is not None:
+        order = replace(order, released=released)
+        if private.released_in(number):
+            released = release_moments(going, order)
+            order = replace(order, released=released)
+    if moments is not None and moments.fresh:
+        for stretch in range(moments.stretches(config.local.epochs)):
+            order = replace(order, stretch=stretch)
+            asked, order = ask_for_moments(going, asked, order)
+        order = replace(order, stretch=order.stretch + 1)
+    collected = Collected(config)
+    if isinstance(config.privacy, CentralPrivacy):
+        weights, server = steps_together(going, order, checkpoint)
+    elif isinstance(config.federation.rule, Cyclic):
+        weights, server = tour(going, order), no_memory
+    elif config.secure_sum is not None:
+        mean = summed_mean(going, asked, order, collected)
+        weights, server = step(mean, checkpoint, config, trainable)
+    else:
+        valid = updates(going, asked, order, collected)
+        weights, server = combine(valid, checkpoint, config, trainable, entropy)
+    record.settle()
+    record.require_quorum(config)
+    shared = collected.shared(number)
+    return Checkpoint(number, weights, server, record.as_json(), shared, released)
+
+
+def _feature_scale(roster: Roster, config: Config) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what a ROI table is standardised by; None for volumes."""
+    encoder = config.encoder
+    if isinstance(encoder, MLPEncoder) and encoder.public_scale is not None:
+        return read_public_scale(encoder.public_scale, roster.common_shape()[0])
+    sums = roster.feature_sums()
+    return None if sums is None else sums.scale()
+
+
+def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> tuple[str, ...]:
+    """Return the sites of a round in the order of their labels (in random order for `cyclic`)."""
+    count = min(config.federation.sites_per_round or len(labels), len(labels))
+    generator = numpy_generator(config.seed, "sites", round_number)
+    drawn = generator.permutation(len(labels))[:count]
+    if not isinstance(config.federation.rule, Cyclic):
+        drawn.sort()
+    return tuple(labels[i] for i in drawn)
+
+
+def updates(
+    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
+) -> Iterator[tuple[State, float]]:
+    """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
+    # Sites that hold the weights from an earlier message of this round are not sent them again.
+    light = replace(order, weights={}) if order.held else order
+    for label, reply in going.ask(asked, light, message_type=TRAIN):
+        update = accept(reply, going, label, order)
+        if update is not None:
+            if update.moments is not None:
+                collected.add(update.site, update.moments)
+            weight = site_weight(update.participants, going.config.federation.weighting)
+            yield update.weights, weight
+
+
+def summed_mean(
+    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
+) -> State:
+    """Return the weighted mean of the sites' weights from their secure sum.
+
+    Raises:
+        RoundError: the sum does not open, or holds what cannot be.
+    """
+    config, record = going.config, going.record
+    moments = config.objective.moments
+    travelling = collected.shapes() if moments is not None and not moments.fresh else None
+    opened = open_sum_of(
+        going,
+        asked,
+        replace(order, weights={}) if order.held else order,
+        message_type=TRAIN,
+        purpose=UPDATE,
+        expected=expected_shapes(order.weights, travelling),
+    )
+    if travelling is not None:
+        collected.add_opened(opened, record, alone=False)
+    for offer in opened.offers.values():
+        record.enter_part(offer)
+    record.enter_terms(terms_in(opened.arrays))
+    weighting = config.federation.weighting
+    total = sum(site_weight(o.participants, weighting) for o in opened.offers.values())
+    sums = weights_in(opened.arrays)
+    return {name: (array / total).astype(np.float32) for name, array in sums.items()}
+
+
+def tour(going: Round, order: Instruction) -> State:
+    """Pass the weights from site to site; a site that fails is passed over."""
+    weights = order.weights
+    for label in going.record.asked:
+        step = Instruction(order.round, order.config_text, weights, codec=order.codec)
+        for update, _ in updates(going, (label,), step, Collected(going.config)):
+            weights = update
+    return weights
+
+
+def accept(reply: Message, going: Round, site: str, order: Instruction) -> Update | None:
+    """Check a reply, write it into the record, and return its update if it is valid."""
+    config, introduction = going.config, going.introduction(site)
+    answer = with_weights(read_answer(reply), order, config.federation.compression)
+    private = config.privacy.mode == "participant"
+    problem = update_problem(answer, introduction, order, private=private)
+    update = answer.release if isinstance(answer.release, Update) and problem is None else None
+    change = None
+    if update is not None:
+        change = change_of(order.weights, update.weights, going.trainable)
+        problem = travelling_moments_problem(update, config) or outlier_problem(
+            change, going.usual, config.federation.outlier_factor
+        )
+        update = update if problem is None else None
+    going.record.enter(site, update, received_bytes=answer.bytes, rejected=problem, change=change)
+    return update
+
+
+def combine(
+    valid: Iterable[tuple[State, float]],
+    checkpoint: Checkpoint,
+    config: Config,
+    trainable: Set[str],
+    entropy: Entropy | None = None,
+) -> tuple[State, State]:
+    """Apply the aggregation rule; return (next weights, the rule's own memory).
+
+    Without any valid update both are empty, and the quorum stops the round. With entropy the mean
+    is that of clipped changes, noised.
+    """
+    rule = config.federation.rule
+    match rule:
+        case TrimmedMean():
+            return rules.trimmed_mean(valid, rule.fraction), {}
+        case Median():
+            return rules.median(valid), {}
+    if entropy is None:
+        mean = rules.weighted_mean(valid)
+    else:
+        mean = noisy_mean(valid, checkpoint.weights, config, trainable, entropy)
+    return step(mean, checkpoint, config, trainable)
+
+
+def step(
+    mean: State, checkpoint: Checkpoint, config: Config, trainable: Set[str]
+) -> tuple[State, State]:
+    """Go from the mean of the sites' weights to (next weights, the rule's own memory).
+
+    Server optimisers step on trainable tensors only; running statistics and feature scales take
+    the mean.
+    """
+    rule = config.federation.rule
+    current = {name: checkpoint.weights[name] for name in mean if name in trainable}
+    match rule:
+        case FedAvgM():
+            stepped, memory = rules.momentum_step(current, mean, checkpoint.server, rule)
+        case FedAdam():
+            stepped, memory = rules.adam_step(current, mean, checkpoint.server, rule)
+        case _:
+            return mean, {}
+    return {name: stepped.get(name, mean[name]) for name in mean}, memory

@@ -1,0 +1,154 @@
+"""An experiment as it runs at one site between institutions: its own data, folders and limits.
+
+What the server sends says what to compute. Where the data lie, where the memory is kept and what
+may leave is the site's alone, so every path in the server's text is replaced here.
+"""
+
+import json
+from typing import Literal
+
+from fedcl.config.data import Data
+from fedcl.config.experiment import Config
+from fedcl.config.loading import fingerprint, parse
+from fedcl.config.privacy import NoPrivacy
+from fedcl.config.site import Releasable, SiteSettings
+from fedcl.deployment.approval import Approvals
+from fedcl.deployment.home import Home
+from fedcl.deployment.limits import require_within
+from fedcl.errors import ConfigError, LimitError
+from fedcl.files.atomic import write_text
+from fedcl.messages.releases import (
+    EvaluationErrors,
+    EvaluationSums,
+    GradientShare,
+    Introduction,
+    MomentShare,
+    PrivateMomentShare,
+    Refusal,
+    Release,
+    Update,
+)
+
+Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
+"""What a site does no more often than limits.max_rounds says, each by itself."""
+
+_KINDS: dict[type, Releasable] = {
+    Introduction: "feature_sums",
+    MomentShare: "moments",
+    PrivateMomentShare: "private_moments",
+    GradientShare: "gradients",
+    Update: "updates",
+    EvaluationSums: "evaluation",
+    EvaluationErrors: "evaluation",
+}
+"""What is said in no secure sum, as limits.releases calls it."""
+_SAME = ("modality", "intensity", "spacing_mm", "grid")
+"""Keys that decide what a participant's array means: equal at every site."""
+
+
+def agreed(config_text: str, home: Home) -> Config:
+    """Return the experiment as this site runs it.
+
+    Raises:
+        ConfigError: it is not approved here, or does not fit the site's data.
+        LimitError: it asks for more than the site allows.
+    """
+    require_open(home)
+    Approvals(home.files.approved).require_experiment(config_text)
+    config = parse(config_text, source="the experiment from the server")
+    require_within(config, home.settings.limits)
+    return settled(config, home, fingerprint(config_text))
+
+
+def require_open(home: Home) -> None:
+    """Refuse everything while the site's stop file is there.
+
+    Raises:
+        LimitError: it is.
+    """
+    if home.stop_file.exists():
+        raise LimitError(f"{home.stop_file}: the site has stopped; delete this file to go on")
+
+
+def settled(config: Config, home: Home, name: str) -> Config:
+    """Return an experiment with this site's own data, folders and device."""
+    settings = home.settings
+    _require_same_arrays(config.data, settings)
+    run = home.files.memory / "runs" / f"{config.name}-{name[:12]}"
+    changes: dict[str, object] = {
+        "data": settings.data,
+        "output": config.output.model_copy(update={"path": run}),
+        "compute": config.compute.model_copy(update=settings.compute.model_dump(exclude_none=True)),
+    }
+    if not isinstance(config.privacy, NoPrivacy):
+        changes["privacy"] = config.privacy.model_copy(update={"ledger": home.files.ledger})
+    sums = config.evaluation.from_sums
+    if sums is not None:
+        least = max(sums.min_cell, settings.limits.min_participants)
+        sums = sums.model_copy(update={"min_cell": least})
+        changes["evaluation"] = config.evaluation.model_copy(update={"from_sums": sums})
+    if config.secure_sum is not None:
+        paths = {"identities": home.files.identities, "keys": home.files.identity}
+        changes["secure_sum"] = config.secure_sum.model_copy(update=paths)
+    return config.model_copy(update=changes)
+
+
+def begin_round(config: Config, home: Home, counted: Counted = "rounds") -> None:
+    """Count a round that the site is about to train or evaluate, on the disk before it begins.
+
+    Raises:
+        LimitError: there were as many of this experiment as the site allows.
+    """
+    file = config.output.path / f"{counted}-begun.json"
+    begun = json.loads(file.read_text()) if file.exists() else 0
+    most = home.settings.limits.max_rounds
+    if begun >= most:
+        raise LimitError(
+            f"limits.max_rounds: this site has begun {begun} {counted} of {config.name} and "
+            f"answers {most}, repeated ones counted"
+        )
+    write_text(file, json.dumps(begun + 1), durable=True)
+
+
+def require_enough(participants: int, home: Home) -> None:
+    """Refuse to say anything computed from few participants.
+
+    Raises:
+        LimitError: there are fewer than the site's least.
+    """
+    least = home.settings.limits.min_participants
+    if participants < least:
+        raise LimitError(
+            f"limits.min_participants: {participants} training participants, this site says "
+            f"nothing of fewer than {least}"
+        )
+
+
+def require_releasable(release: Release, home: Home) -> None:
+    """Refuse a release of a kind that the site lets out nothing of.
+
+    Raises:
+        LimitError: it is one.
+    """
+    if isinstance(release, Refusal) or (
+        isinstance(release, Introduction) and release.feature_sums is None
+    ):
+        return
+    kind = _KINDS.get(type(release), "secure_sums")
+    if kind not in home.settings.limits.releases:
+        raise LimitError(f"limits.releases: {kind} may not leave this site")
+
+
+def _require_same_arrays(asked: Data, settings: SiteSettings) -> None:
+    own = settings.data
+    if asked.kind == "phantom":  # the rehearsal cohort is read as OpenBHB
+        asked_values = {"modality": asked.modality}
+    else:
+        asked_values = {key: getattr(asked, key) for key in _SAME if hasattr(asked, key)}
+    for key, value in asked_values.items():
+        here = getattr(own, key, value)
+        if here != value:
+            raise ConfigError(
+                f"data.{key}: SITE.yaml of {settings.site} says {here}, the experiment {value}; "
+                "every site must read its scans the same way"
+            )

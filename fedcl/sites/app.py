@@ -1,0 +1,209 @@
+"""The Flower ClientApp of a site: read an instruction, do the work, let a release go.
+
+A failure is logged at the site in full and leaves it as a category only.
+"""
+
+import gc
+import logging
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedcl.config.loading import fingerprint
+from fedcl.errors import (
+    ConfigError,
+    DataError,
+    FedclError,
+    LimitError,
+    PrivacyError,
+    ReceiptError,
+    RunError,
+    SecureSumError,
+    WireError,
+)
+from fedcl.messages.releases import (
+    REFUSALS,
+    Introduction,
+    MomentShare,
+    PrivateMomentShare,
+    Refusal,
+    Release,
+)
+from fedcl.sites.agreement import Counted
+from fedcl.sites.context import Place, place_of
+from fedcl.sites.evaluation import say_errors, say_sums
+from fedcl.sites.gradient import share_gradient
+from fedcl.sites.private_moments import share_private_moments
+from fedcl.sites.secure_sum import answer, require_own_identity, summed
+from fedcl.sites.site import Site, introduce
+from fedcl.sites.training import share_moments, train
+from fedcl.wire.orders import (
+    EVALUATION_ERRORS,
+    EVALUATION_SUMS,
+    GRADIENT,
+    INTRODUCE,
+    MOMENTS,
+    SUM,
+    TRAIN,
+    Instruction,
+    SumQuestion,
+    decode_instruction,
+    decode_question,
+)
+from fedcl.wire.releases import encode_release
+
+app = ClientApp()
+
+AGREED = "config-sha256"
+"""Node configuration: the one experiment that a site takes part in; any, where it is absent."""
+
+Asked = TypeVar("Asked", Instruction, SumQuestion)
+
+
+@app.query(INTRODUCE.split(".")[1])
+def on_introduce(message: Message, context: Context) -> Message:
+    """Answer the server's first question: who are you?"""
+    return _answer(message, context, decode_instruction, _introduce)
+
+
+@app.query(MOMENTS.split(".")[1])
+def on_moments(message: Message, context: Context) -> Message:
+    """Say the moments under the encoder of the round that begins."""
+    return _answer(message, context, decode_instruction, summed(_share))
+
+
+@app.train(GRADIENT.split(".")[1])
+def on_gradient(message: Message, context: Context) -> Message:
+    """Say the gradients of a step that all sites take together."""
+    return _answer(message, context, decode_instruction, summed(share_gradient))
+
+
+@app.train(*TRAIN.split(".")[1:])
+def on_train(message: Message, context: Context) -> Message:
+    """Train one local round."""
+    return _answer(message, context, decode_instruction, summed(train))
+
+
+@app.query(EVALUATION_SUMS.split(".")[1])
+def on_evaluation_sums(message: Message, context: Context) -> Message:
+    """Say sums over the training participants, from which the probes are fitted."""
+    return _answer(message, context, decode_instruction, say_sums)
+
+
+@app.query(EVALUATION_ERRORS.split(".")[1])
+def on_evaluation_errors(message: Message, context: Context) -> Message:
+    """Say the errors of the test participants under the fitted probes."""
+    return _answer(message, context, decode_instruction, say_errors)
+
+
+def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
+    private = site.config.objective.private_moments is not None
+    return share_private_moments(site, order) if private else share_moments(site, order)
+
+
+@app.query(SUM.split(".")[1])
+def on_sum(message: Message, context: Context) -> Message:
+    """Go on with a secure sum."""
+    return _answer(message, context, decode_question, answer)
+
+
+def _introduce(site: Site, _: Instruction) -> Introduction:
+    if site.config.secure_sum is not None and len(site.rows):
+        require_own_identity(site)
+    return introduce(site)
+
+
+def _answer(
+    message: Message,
+    context: Context,
+    decode: Callable[[RecordDict], Asked],
+    work: Callable[[Site, Asked], Release],
+) -> Message:
+    place: Place | None = None
+    site: Site | None = None
+    question: Asked | None = None
+    release: Release
+    try:
+        place = place_of(context)
+        question = decode(message.content)
+        _require_agreed(context, question.config_text)
+        site = place.open(question.config_text, counted=_counted(message, question))
+        release = work(site, question)
+        place.allow(release)
+        content = encode_release(release)
+        place.keep_receipt(release, content, question, site)
+    except Exception as error:
+        release = _refusal(error, place, site)
+        content = encode_release(release)
+        if place is not None and not isinstance(error, ReceiptError):
+            with suppress(ReceiptError):  # a site that cannot keep one still says that it refuses
+                place.keep_receipt(release, content, question, site)
+    return Message(content, reply_to=message)
+
+
+def _refusal(error: Exception, place: Place | None, site: Site | None) -> Refusal:
+    """Keep the details of a failure at the site, and return what may be said of it."""
+    details = traceback.format_exc()
+    if place is None:
+        logging.getLogger("fedcl.site").error("the site's settings cannot be read\n%s", details)
+        return Refusal("without settings", _category(error))
+    place.log_failure(details, site)
+    return Refusal(site.label if site else place.name, _category(error))
+
+
+def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
+    """Return what begins: a round's training, where all take steps together with the first."""
+    match message.metadata.message_type:
+        case kind if kind == GRADIENT:
+            first = isinstance(question, Instruction) and question.stretch == 1
+            return "rounds" if first else None
+        case kind if kind == TRAIN:
+            return "rounds"
+        case kind if kind == EVALUATION_SUMS:
+            return "evaluation-sums"
+        case kind if kind == EVALUATION_ERRORS:
+            return "evaluation-errors"
+        case _:
+            return None
+
+
+def _require_agreed(context: Context, config_text: str) -> None:
+    """Refuse another configuration than the one a site agreed to, if its node names one."""
+    agreed = context.node_config.get(AGREED)
+    if agreed is not None and agreed != fingerprint(config_text):
+        raise ConfigError(
+            f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
+            f"it, and agree to {fingerprint(config_text)} if it is as it should be"
+        )
+
+
+def _category(error: Exception) -> str:
+    """The only words about a failure that leave the site."""
+    data, configuration, altered, memory, training, privacy, summing, limits, record = REFUSALS
+    match error:
+        case DataError():
+            return data
+        case WireError():
+            return altered
+        case ConfigError():
+            return configuration
+        case LimitError():
+            return limits
+        case RunError():
+            return memory
+        case ReceiptError():
+            return record
+        case PrivacyError():
+            return privacy
+        case SecureSumError():
+            return summing
+        case FedclError() | _:
+            return training
+
+
+# A process for each message: what was imported is not looked at again, at its end least of all.
+gc.freeze()

@@ -1,0 +1,105 @@
+"""A site's part of the evaluation from sums: first sums of the training, then errors of the test.
+
+Each participant is encoded by the weights received and, where normalisation layers stay at the
+sites, by the site's own.
+"""
+
+import time
+
+import numpy as np
+
+from fedcl.config.evaluation import FromSums, due
+from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, Rows
+from fedcl.errors import ConfigError, RunError
+from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
+from fedcl.evaluation.per_participant import per_participant
+from fedcl.evaluation.represent import represent
+from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.split import Split
+from fedcl.evaluation.summed_probes import Held, errors_of_site
+from fedcl.messages.releases import EvaluationErrors, EvaluationSums
+from fedcl.models.network import Network
+from fedcl.sites.held_weights import held, weights_received
+from fedcl.sites.site import Site, network_of, received_network, staying_names
+from fedcl.wire.orders import Instruction
+
+KINDS = ("representation", "embedding")
+"""In the order that the network returns them."""
+
+
+def say_sums(site: Site, order: Instruction) -> EvaluationSums:
+    """Return sums over the site's training participants; none where they are few.
+
+    The weights are held for `say_errors`.
+
+    Raises:
+        FedclError: nothing is due, or the weights do not fit the encoder.
+    """
+    started, settings = time.perf_counter(), _settings(site, order)
+    held(site.config).put(order.held, order.weights)
+    sums = {}
+    if site.participants >= settings.min_cell:
+        network = _network(site, order)
+        for kind, split in _splits(site, network, site.rows, settings).items():
+            sums[kind] = RidgeSums.of(split.features, split.ages)
+    seconds = time.perf_counter() - started
+    return EvaluationSums(site.label, order.round, site.participants, sums, seconds)
+
+
+def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
+    """Return the errors of the site's test participants; of small groups nothing.
+
+    Raises:
+        FedclError: nothing is due, or weights or probes do not fit.
+    """
+    started, settings = time.perf_counter(), _settings(site, order)
+    tests = {
+        name: rows
+        for name, split in ((INTERNAL, INTERNAL_TEST), (EXTERNAL, EXTERNAL_TEST))
+        if len(rows := site.cohort.rows(split=split, site=site.label))
+    }
+    network = _network(site, order) if tests else None
+    people: dict[str, dict[str, Held]] = {kind: {} for kind in settings.features}
+    for name, rows in tests.items():
+        assert network is not None
+        for kind, split in _splits(site, network, rows, settings).items():
+            people[kind][name] = Held(split.features, split.ages, _sexes(site, rows))
+    errors = {}
+    for kind, own in people.items():
+        probes = order.probes.get(kind)
+        if probes is None or any(
+            one.features.shape[1] != len(probes.age.coefficients) for one in own.values()
+        ):
+            raise ConfigError(f"the server's probes do not fit this site's {kind}")
+        errors[kind] = errors_of_site(site.label, own, probes, min_cell=settings.min_cell)
+    seconds = time.perf_counter() - started
+    return EvaluationErrors(site.label, order.round, site.participants, errors, seconds)
+
+
+def _settings(site: Site, order: Instruction) -> FromSums:
+    """Refuse what the experiment does not ask for."""
+    config = site.config
+    settings = config.evaluation.from_sums
+    if settings is None or not due(settings, order.round, rounds=config.federation.rounds):
+        raise ConfigError(f"no evaluation from sums is due after round {order.round}")
+    return settings
+
+
+def _network(site: Site, order: Instruction) -> Network:
+    weights = weights_received(site, order)
+    template, _ = network_of(site.config, site.cohort.shape)
+    after = order.round + 1
+    if staying_names(template, site.config) and not site.memory.tensors.before(after):
+        raise RunError("the site has no normalisation layers of its own yet, which stay at sites")
+    return received_network(site, weights, after)
+
+
+def _splits(site: Site, network: Network, rows: Rows, settings: FromSums) -> dict[str, Split]:
+    both = dict(zip(KINDS, represent(network, site.cohort, rows, site.config), strict=True))
+    return {k: per_participant(site.cohort, both[k], rows) for k in settings.features}
+
+
+def _sexes(site: Site, rows: Rows) -> np.ndarray:
+    """Return each participant's sex, "" where it is not known or not one of two."""
+    _, first = np.unique(site.cohort.owners(rows), return_index=True)
+    return site.cohort.table["sex"].to_numpy(dtype=str)[rows][first]

@@ -1,0 +1,345 @@
+"""A site's only way out: what the site's app has receipted passes, nothing else does.
+
+Flower's node talks to this relay on the loopback, and the relay to the federation. It lets out the
+objects whose identities stand in the receipts; it takes the words out of errors, which Flower fills
+with exceptions and paths; it vouches for the bundle that was approved here, and for no other. What
+it passed on stands in `egress.jsonl`, call by call, every byte. A message that a killed node took
+along is given to the next one.
+"""
+
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from flwr.proto.fab_pb2 import GetFabResponse
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedResponse,
+    ObjectTree,
+    PushObjectRequest,
+)
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_id,
+)
+
+from fedcl.deployment.approval import Approvals
+from fedcl.deployment.connection import Connection
+from fedcl.deployment.flower import LOOPBACK
+from fedcl.deployment.home import Home
+from fedcl.deployment.relay import (
+    ACTIVATE,
+    CONFIRM,
+    DEACTIVATE,
+    GET_BUNDLE,
+    NOT_APPROVED,
+    NOT_REACHED,
+    PULL_MESSAGES,
+    PUSH_MESSAGES,
+    PUSH_OBJECT,
+    Call,
+    RefusedError,
+    relay,
+)
+from fedcl.deployment.tls import trusting
+from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.sites.fleet_calls import require_known, require_only_known
+from fedcl.sites.open_messages import Unanswered
+from fedcl.wire.releases import encode_release
+
+SAFE_WORDS = {
+    1: "the bundle cannot be loaded at the site",
+    2: "the site's app failed before it could answer",
+    7: "the bundle is not the one that the site approved",
+    8: "the site's app was killed",
+}
+_OTHER_WORDS = "the site cannot answer; its own log says why"
+_log = logging.getLogger("fedcl.guard")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_BODY = b"\0"
+"""Parts the head of one of Flower's objects from its body."""
+
+
+class OnlyReceipted:
+    """Rules of the guard.
+
+    Args:
+        home: The site.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._approvals = Approvals(home.files.approved)
+        self._allowed = Receipted(home.files.receipts)
+        # That it refuses, a site can say even where its disk takes no receipt.
+        for reason in REFUSALS:
+            refusal = encode_release(Refusal(home.settings.site, reason))
+            self._allowed.always(get_all_nested_objects(refusal))
+        self._renamed: dict[str, tuple[str, bytes]] = {}
+        self._messages: dict[str, list[str]] = {}
+        self._unanswered = Unanswered(home.files.state / "unanswered.json")
+        self._connection = Connection(home.files.state)
+        self._lock = threading.Lock()
+
+    def first(self, call: Call) -> Call | None:
+        """Say goodbye for a node that was killed; confirm a message that is answered.
+
+        The server would keep the successor of a node waiting that it thinks alive.
+        """
+        if call.name == ACTIVATE and self._unanswered.node is not None:
+            gone = DeactivateNodeRequest(node_id=self._unanswered.node)
+            return self._own(DEACTIVATE, call, gone.SerializeToString())
+        if call.name == PULL_MESSAGES:
+            with self._lock:
+                due = self._unanswered.due_confirm()
+            return None if due is None else self._own(CONFIRM, call, due)
+        return None
+
+    def here(self, call: Call) -> bytes | None:
+        """Keep the confirmation of a message to ourselves until it is answered."""
+        with self._lock:
+            if call.name != CONFIRM:
+                return None
+            require_known(CONFIRM, call.body)
+            if self._unanswered.hold_back(call.body):
+                return ConfirmMessageReceivedResponse().SerializeToString()
+        return None
+
+    def onward(self, call: Call) -> bytes:
+        """Look at what would leave.
+
+        Raises:
+            RefusedError: an object without a receipt.
+        """
+        with self._lock:
+            try:
+                body, what = self._looked_at(call)
+            except RefusedError as refused:
+                self._log({"call": call.name, "bytes": 0, "refused": refused.why})
+                self._note_failure(f"the guard held back a call: {refused.why}")
+                raise
+            self._log({"call": call.name, "bytes": len(body), **what})
+        return body
+
+    def back(self, call: Call, answer: bytes) -> bytes:
+        """Vouch for the approved bundle; give objects back the names that the node knows."""
+        self._connection.note(None)
+        with self._lock:
+            if call.name == ACTIVATE:
+                self._unanswered.begin(ActivateNodeResponse.FromString(answer).node_id)
+            if call.name == DEACTIVATE:
+                self._unanswered.end()
+            if call.name == PULL_MESSAGES:
+                return self._unanswered.taken(answer)
+            if call.name == PUSH_MESSAGES:
+                self._unanswered.answered(call.body)
+        if call.name == GET_BUNDLE:
+            return self._vouched(answer)
+        if call.name == PUSH_MESSAGES and self._renamed:
+            said = PushMessagesResponse.FromString(answer)
+            known = {new: old for old, (new, _) in self._renamed.items()}
+            wanted = [known.get(name, name) for name in said.objects_to_push]
+            del said.objects_to_push[:]
+            said.objects_to_push.extend(wanted)
+            return said.SerializeToString()
+        return answer
+
+    def failed(self, call: Call, status: int, why: str) -> int:
+        """Note what keeps the site from its server; a node that waits need not be restarted."""
+        server = self._home.settings.server
+        problem, given = None, status
+        if status == NOT_REACHED:
+            problem, given = f"{server} cannot be reached: {why or 'no answer'}", 503
+        elif status == 503:
+            problem = f"{server} is there, but the Flower server behind it is not"
+        elif status == 401 and why == NOT_APPROVED:
+            problem, given = f"{server} refuses this site's node.key: {why}", 503
+        elif status == 401:
+            problem = (
+                f"{server} does not know this node (any more), or finds its signature too old; "
+                "if this goes on, look at this machine's clock"
+            )
+        if problem is not None and self._connection.note(problem):
+            _log.warning("%s", problem)
+        return given
+
+    def _own(self, name: str, call: Call, body: bytes) -> Call:
+        """A call of our own, with the signature of the one under way."""
+        with self._lock:
+            self._log({"call": name, "bytes": len(body)})
+        return Call(name, call.headers, body)
+
+    def _looked_at(self, call: Call) -> tuple[bytes, dict[str, object]]:
+        require_known(call.name, call.body)
+        if call.name == PUSH_MESSAGES:
+            return self._announced(call.body)
+        if call.name == PUSH_OBJECT:
+            return self._object(call.body)
+        return call.body, {}
+
+    def _announced(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+        """Messages, without content: their metadata, their trees of objects, the time they took."""
+        request = PushMessagesRequest.FromString(body)
+        trees = request.message_object_trees
+        if len(trees) != len(request.messages_list):
+            raise RefusedError(422, "objects of no message are not let out")
+        for message, tree in zip(request.messages_list, trees, strict=True):
+            if message.content.ByteSize():
+                raise RefusedError(422, "a message with its content inside is not let out")
+            if message.HasField("error"):
+                self._without_words(message, tree)
+            else:
+                self._require_receipts(tree)
+            _require_own_name(message, tree)
+            self._messages[tree.object_id] = [child.object_id for child in tree.children]
+        return request.SerializeToString(), {"messages": [tree.object_id for tree in trees]}
+
+    def _without_words(self, message: ProtoMessage, tree: ObjectTree) -> None:
+        """Replace an error's text, in the message and in the object that repeats it."""
+        if message.error.code == 2:
+            self._note_failure(message.error.reason)
+        message.error.reason = SAFE_WORDS.get(message.error.code, _OTHER_WORDS)
+        bare = ProtoMessage()
+        bare.CopyFrom(message)
+        bare.metadata.message_id = ""
+        content = bare.SerializeToString(deterministic=True)
+        whole = f"Message  {len(content)}".encode() + _BODY + content
+        old, new = tree.object_id, get_object_id(whole)
+        tree.object_id = message.metadata.message_id = new
+        del tree.children[:]
+        self._renamed[old] = (new, whole)
+
+    def _require_receipts(self, tree: ObjectTree) -> None:
+        """The root is the message itself, which holds metadata; everything below has a receipt."""
+        below = [name for child in tree.children for name in _names(child)]
+        without = [name for name in below if not self._allowed.has(name)]
+        if without:
+            raise RefusedError(422, f"{len(without)} objects have no receipt and are not let out")
+
+    def _object(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+        request = PushObjectRequest.FromString(body)
+        if request.object_id in self._renamed:
+            request.object_id, request.object_content = self._renamed[request.object_id]
+        elif get_object_id(request.object_content) != request.object_id:
+            raise RefusedError(422, "an object under another's name is not let out")
+        elif request.object_id in self._messages:
+            _require_metadata_only(request.object_content, self._messages[request.object_id])
+        elif not self._allowed.has(request.object_id):
+            raise RefusedError(422, "an object without a receipt is not let out")
+        size = len(request.object_content)
+        return request.SerializeToString(), {"object": request.object_id, "object_bytes": size}
+
+    def _vouched(self, answer: bytes) -> bytes:
+        """Sign the bundle, if it is an approved one; the node runs nothing that is not signed."""
+        said = GetFabResponse.FromString(answer)
+        said.fab.verifications.clear()
+        if self._approvals.has_bundle(said.fab.content):
+            said.fab.verifications.update(self._approvals.vouch(said.fab.content))
+        else:
+            self._note_failure(
+                f"the server sent the bundle {said.fab.hash_str}, which is not approved here; "
+                f"`fedcl approve` with the same fedcl as the server's, if it is as it should be"
+            )
+        return said.SerializeToString()
+
+    def _note_failure(self, text: str) -> None:
+        self._home.log_failure(text)
+
+    def _log(self, entry: dict[str, object]) -> None:
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **entry}
+        with self._home.files.egress.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Receipted:
+    """The identities of the objects in a site's receipts, read on as the file grows.
+
+    Args:
+        receipts: The file.
+    """
+
+    def __init__(self, receipts: Path) -> None:
+        self._file = receipts
+        self._read = 0
+        self._names: set[str] = set()
+
+    def always(self, names: Iterable[str]) -> None:
+        """Let these pass too."""
+        self._names.update(names)
+
+    def has(self, name: str) -> bool:
+        """Return whether a receipt names this object."""
+        if name not in self._names:
+            self._read_on()
+        return name in self._names
+
+    def _read_on(self) -> None:
+        if not self._file.exists():
+            return
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                self._names.update(json.loads(line).get("objects", []))
+
+
+def _names(tree: ObjectTree) -> list[str]:
+    return [tree.object_id, *(name for child in tree.children for name in _names(child))]
+
+
+def _require_own_name(message: ProtoMessage, tree: ObjectTree) -> None:
+    """A message is called by the identity of its object, and by no word besides."""
+    if message.metadata.message_id != tree.object_id or not _HASH.fullmatch(tree.object_id):
+        raise RefusedError(422, "a message by another name is not let out")
+
+
+def _require_metadata_only(content: bytes, below: list[str]) -> None:
+    """A message's own object names its content and holds nothing but metadata."""
+    head, _, body = content.partition(_BODY)
+    require_only_known(ProtoMessage, body)
+    message = ProtoMessage.FromString(body)
+    besides = message.HasField("content") or message.HasField("error")
+    if head != f"Message {','.join(below)} {len(body)}".encode() or besides:
+        raise RefusedError(422, "a message that holds more than metadata is not let out")
+
+
+def main(settings: Path, port: int) -> None:
+    """Serve a site's guard on the loopback.
+
+    Args:
+        settings: SITE.yaml.
+        port: On the loopback.
+    """
+    home = Home.of(settings)
+    app = relay(
+        f"https://{home.settings.server}", trusting(home.files.authority), OnlyReceipted(home)
+    )
+    uvicorn.run(
+        app,
+        host=LOOPBACK,
+        port=port,
+        ssl_certfile=str(home.files.state / "loopback.crt"),
+        ssl_keyfile=str(home.files.state / "loopback.key"),
+        server_header=False,
+        date_header=False,
+        access_log=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

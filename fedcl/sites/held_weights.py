@@ -1,0 +1,77 @@
+"""Weights that a site holds from the question for its moments to the training of the same round.
+
+They would otherwise travel twice. Sites that share a disk, as in a simulation, share the file.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from fedcl.arrays.tensors import State
+from fedcl.compression.state import decode_state
+from fedcl.config.experiment import Config
+from fedcl.errors import RunError
+from fedcl.files.atomic import read_tensors, write_tensors
+from fedcl.sites.site import Site, network_of
+from fedcl.wire.orders import Instruction
+
+
+class HeldWeights:
+    """A folder with the weights of one round."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, weights: State) -> None:
+        """Hold weights under a name that the server gave them, and drop those held before."""
+        path = self._path(name)
+        if path.exists():
+            return
+        write_tensors(path, weights)
+        for other in self.folder.glob("*.safetensors"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+    def take(self, name: str) -> State:
+        """Return the weights of that name, which stay.
+
+        Raises:
+            RunError: they are not held here, or damaged.
+        """
+        path = self._path(name)
+        if not name or not path.exists():
+            raise RunError("the site no longer holds the weights of this round")
+        try:
+            return _read(path)
+        except Exception as error:  # safetensors raises its own types for a damaged file
+            raise RunError(f"{path}: cannot read the weights held: {error}") from None
+
+    def _path(self, name: str) -> Path:
+        if not name.isalnum():
+            raise RunError("the server names no weights to hold")
+        return self.folder / f"{name}.safetensors"
+
+
+# In a simulation every site of the round takes the same ones.
+@lru_cache(maxsize=1)
+def _read(path: Path) -> State:
+    return read_tensors(path)
+
+
+def held(config: Config) -> HeldWeights:
+    """Return where weights are held from one message of a round to the next, as they travelled."""
+    return HeldWeights(config.output.path / "held")
+
+
+def weights_received(site: Site, order: Instruction) -> State:
+    """Return the travelling tensors that an instruction is about.
+
+    Raises:
+        RunError: they are not held here.
+        CodecError: they are not the encoded tensors of this network.
+    """
+    weights = order.weights or held(site.config).take(order.held)
+    if order.codec == "none":
+        return weights
+    network, _ = network_of(site.config, site.cohort.shape)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return decode_state(weights, order.codec, shapes)

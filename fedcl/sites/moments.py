@@ -1,0 +1,50 @@
+"""A site's own moments, and what it sees of the others'."""
+
+from fedcl.compute.device import choose_device
+from fedcl.errors import RunError
+from fedcl.models.network import Network
+from fedcl.moments.of_a_site import residents, site_moments
+from fedcl.moments.shared import mean_over_rounds
+from fedcl.moments.snapshot import Snapshot, snapshot_of
+from fedcl.moments.sums import NodeSums
+from fedcl.sites.site import Site
+from fedcl.wire.orders import Instruction
+
+
+def remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:
+    """Return the site's moments under a network; the site remembers what it let go."""
+    sums, embeddings = site_moments(network, site.cohort, site.rows, site.config)
+    site.memory.remember_moments(round_number, sums, embeddings)
+    return sums
+
+
+def snapshot(site: Site, order: Instruction) -> Snapshot | None:
+    """Return what the batches see of the other sites.
+
+    Raises:
+        RunError: the site no longer has its own share, or other participants than then.
+    """
+    config, settings, shared = site.config, site.config.objective.moments, order.shared
+    if shared is None or settings is None:
+        return None
+    remembered = site.memory.moments(shared.round)
+    own, own_residents = None, None
+    if remembered is not None:
+        own, embeddings = remembered
+        if len(embeddings) != len(site.rows):
+            raise RunError("the site's participants changed since it released its moments")
+        own_residents = residents(site.cohort, site.rows, config, embeddings)
+    others = shared.others(site.label, own, summed=settings.components == "sum")
+    candidates = others
+    if settings.momentum:
+        before = site.memory.others_before(order.round)
+        candidates = mean_over_rounds(before, others, settings.momentum)
+        site.memory.remember_others(order.round, candidates)
+    return snapshot_of(
+        others.values(),
+        own_residents,
+        settings,
+        candidates=candidates.values() if settings.momentum else None,
+        dim=config.projector.dim,
+        device=choose_device(config.compute),
+    )

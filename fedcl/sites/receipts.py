@@ -1,0 +1,100 @@
+"""The receipt of what a site answers: which question, which noise, what it cost."""
+
+from fedcl.config.loading import fingerprint
+from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
+from fedcl.errors import PrivacyError
+from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Release, Update
+from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE, gradients_purpose
+from fedcl.privacy.accounting import epsilon, renyi_epsilon
+from fedcl.privacy.ledger import Ledger
+from fedcl.receipts.describe import describe
+from fedcl.receipts.line import Noise, Receipt, Spent
+from fedcl.receipts.noise import noise_of
+from fedcl.secure_sum.protocol import MaskedInput
+from fedcl.sites.site import Site
+from fedcl.wire.orders import Instruction, SumQuestion
+
+_LONGEST_NAME = 64
+
+
+def receipt_of(
+    release: Release,
+    question: Instruction | SumQuestion | None,
+    site: Site | None,
+    *,
+    exact: bool = False,
+    objects: tuple[str, ...] = (),
+) -> Receipt:
+    """Return the receipt of an answer.
+
+    Args:
+        release: About to leave.
+        question: What it answers; None where that could not be read.
+        site: None where it could not be opened: the release is a refusal.
+        exact: Whether the epsilon is the exact one, a second or two for each charge, or the quick
+            upper bound.
+        objects: Hexadecimal identifiers of what it travels as.
+
+    Raises:
+        TypeError: the object is not a release.
+        ValueError: it is malformed.
+        PrivacyError: the ledger cannot be read.
+    """
+    return describe(
+        release,
+        round_number=question.round if question else 0,
+        step=(question.stretch or None) if isinstance(question, Instruction) else None,
+        attempt=_attempt(question),
+        run=site.config.name if site else None,
+        config_sha256=fingerprint(question.config_text) if question else None,
+        noise=_noise(release, question, site) if site else None,
+        epsilon=_spent(release, site, exact=exact) if site else None,
+        objects=objects,
+    )
+
+
+def _attempt(question: Instruction | SumQuestion | None) -> str | None:
+    match question:
+        case Instruction(invitation=invitation) if invitation is not None:
+            attempt = invitation.attempt
+        case SumQuestion():
+            attempt = question.attempt
+        case _:
+            return None
+    # A refusal may answer a name that no sum can have; the server's text does not get further.
+    fine = attempt.isascii() and attempt.isalnum() and len(attempt) <= _LONGEST_NAME
+    return attempt if fine else None
+
+
+def _noise(
+    release: Release, question: Instruction | SumQuestion | None, site: Site
+) -> Noise | None:
+    match release:
+        case Update():
+            purpose = UPDATE
+        case PrivateMomentShare():
+            purpose = PRIVATE_MOMENTS
+        case GradientShare():
+            purpose = gradients_purpose(release.step)
+        case MaskedInput() if isinstance(question, SumQuestion):
+            purpose = site.memory.sums.entered(question.attempt).purpose
+        case _:
+            return None
+    return noise_of(site.config, purpose, site.participants)
+
+
+def _spent(release: Release, site: Site, *, exact: bool) -> Spent | None:
+    privacy = site.config.privacy
+    if not site.memory.paid or not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
+        return None
+    try:
+        costs = [charge.cost for charge in Ledger.of(privacy.ledger, site.label).charges()]
+    except PrivacyError:
+        if isinstance(release, Refusal):  # for that very reason, perhaps
+            return None
+        raise
+    return Spent(
+        epsilon=(epsilon if exact else renyi_epsilon)(costs, delta=privacy.delta),
+        delta=privacy.delta,
+        accountant="pld" if exact else "renyi",
+    )

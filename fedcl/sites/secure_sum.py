@@ -1,0 +1,170 @@
+"""A site's part of a secure sum: instead of its release it offers its keys, and then plays along.
+
+The work is done before the first exchange, so that a site whose training fails never enters the
+sum. The vector and the secrets wait on the site's disk.
+"""
+
+import time
+from collections.abc import Callable
+
+from fedcl.arrays.tensors import State
+from fedcl.config.secure_sum import SecureSum
+from fedcl.errors import SecureSumError
+from fedcl.messages.releases import Release, SumAnswer, SumOffer, Update
+from fedcl.messages.summed_arrays import Summed, part_of, plan_of, shapes_of
+from fedcl.secure_sum.identity import own_identity, read_identities, require_pinned
+from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskRequest
+from fedcl.secure_sum.site import SiteRound
+from fedcl.sites.site import Site
+from fedcl.sites.sum_memory import Entered
+from fedcl.wire.orders import Instruction, Invitation, SumQuestion
+
+Work = Callable[[Site, Instruction], Summed]
+
+
+def summed(work: Work) -> Callable[[Site, Instruction], Release]:
+    """Return the work, whose release is kept for a secure sum where the experiment has one."""
+
+    def offered(site: Site, order: Instruction) -> Release:
+        if site.config.secure_sum is None:
+            return work(site, order)
+        require_invitation(site, order.invitation, round_number=order.round)
+        release = work(site, order)
+        weighting = site.config.federation.weighting
+        purpose, arrays = part_of(release, weighting, stretch=order.stretch)
+        steps = release.steps if isinstance(release, Update) else 0
+        return offer(site, order, arrays, purpose=purpose, steps=steps, seconds=release.seconds)
+
+    return offered
+
+
+def require_invitation(
+    site: Site, invitation: Invitation | None, *, round_number: int
+) -> Invitation:
+    """Refuse to work for a sum that the site would not enter.
+
+    Raises:
+        SecureSumError: no invitation, a name used before, or a plan that cannot be.
+        ConfigError: this site has no key, or somebody's identity is not pinned here.
+    """
+    if invitation is None:
+        raise SecureSumError("the server asks in the clear, which secure_sum forbids")
+    site.memory.sums.require_unused(invitation.attempt)
+    _plan(site, Entered(round_number, invitation.attempt, "", invitation.sites, 0))
+    require_own_identity(site)
+    settings = _settings(site)
+    pinned = read_identities(settings.identities)
+    require_pinned(pinned, invitation.sites, file=settings.identities)
+    if site.label not in invitation.sites:
+        raise SecureSumError(f"the server asks {site.label} without naming it among the sites")
+    return invitation
+
+
+def require_own_identity(site: Site) -> None:
+    """Refuse a site whose key is missing, or is not the one pinned for it.
+
+    Raises:
+        ConfigError: what is the matter.
+    """
+    settings = _settings(site)
+    own_identity(settings.keys, settings.identities, site.label)
+
+
+def offer(
+    site: Site, order: Instruction, arrays: State, *, purpose: str, steps: int, seconds: float
+) -> SumOffer:
+    """1: keep named arrays as the site's part of a sum, and say its keys and their shapes.
+
+    Args:
+        site: Whose.
+        order: Invites it.
+        arrays: What adds up, by name; finite, none beyond `secure_sum.largest`.
+        purpose: What is summed; the server must mean the same.
+        steps: Optimiser steps behind it, which are said in the clear.
+        seconds: Wall-clock time of the work.
+
+    Raises:
+        SecureSumError: a value does not fit the grid, or the sum may not be entered.
+        ConfigError: this site has no key, or somebody's identity is not pinned here.
+    """
+    started = time.perf_counter()
+    invitation = require_invitation(site, order.invitation, round_number=order.round)
+    words = _settings(site).grid.encode(arrays)
+    entered = Entered(order.round, invitation.attempt, purpose, invitation.sites, len(words))
+    part = _part(site, entered, None)
+    keys = part.advertise_keys()
+    memory = site.memory.sums
+    with memory.locked():
+        memory.enter(entered, part.keep(), words)
+    return SumOffer(
+        site=site.label,
+        round=order.round,
+        participants=len(site.rows),
+        shapes=shapes_of(arrays),
+        keys=keys,
+        steps=steps,
+        seconds=seconds + time.perf_counter() - started,
+    )
+
+
+def answer(site: Site, question: SumQuestion) -> SumAnswer:
+    """2 to 5: answer the server's next question, once; after an error the site is out of the sum.
+
+    Raises:
+        SecureSumError: what the server relays was altered, comes twice, or is of another sum.
+    """
+    memory = site.memory.sums
+    with memory.locked():
+        entered = memory.entered(question.attempt)
+        try:
+            part = _part(site, entered, memory.kept())
+            said = _answer(part, site, question)
+            if isinstance(question.relayed, UnmaskRequest):
+                memory.end()
+            else:
+                memory.keep(part.keep())
+            if isinstance(question.relayed, RelayedShares):
+                memory.forget_words()
+        except BaseException:
+            memory.end()
+            raise
+    return said
+
+
+def _answer(part: SiteRound, site: Site, question: SumQuestion) -> SumAnswer:
+    match question.relayed:
+        case AllKeys() as everybody:
+            return part.share_keys(everybody)
+        case RelayedShares() as relayed:
+            words = site.memory.sums.words(part.plan.encoding.dtype)
+            return part.mask_input(relayed, words)
+        case Survivors() as survivors:
+            return part.sign_survivors(survivors)
+        case UnmaskRequest() as request:
+            return part.reveal_shares(request)
+
+
+def _part(site: Site, entered: Entered, kept: bytes | None) -> SiteRound:
+    settings = _settings(site)
+    identity = own_identity(settings.keys, settings.identities, site.label)
+    pinned = read_identities(settings.identities)
+    return SiteRound(site.label, _plan(site, entered), identity, pinned, kept=kept)
+
+
+def _plan(site: Site, entered: Entered) -> Plan:
+    return plan_of(
+        site.config,
+        entered.sites,
+        agreed=site.agreed,
+        round_number=entered.round,
+        attempt=entered.attempt,
+        purpose=entered.purpose,
+        length=entered.length,
+    )
+
+
+def _settings(site: Site) -> SecureSum:
+    settings = site.config.secure_sum
+    assert settings is not None
+    return settings

@@ -1,0 +1,129 @@
+"""A site: its participants, and what it says when it is first met."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fedcl.arrays.tensors import State
+from fedcl.compute.device import choose_device, place, use_threads
+from fedcl.config.experiment import Config
+from fedcl.config.loading import fingerprint, parse
+from fedcl.config.network import MLPEncoder
+from fedcl.data.cohort import TRAIN, Cohort, feature_sums
+from fedcl.data.open import open_experiment
+from fedcl.deployment.home import Home
+from fedcl.errors import ConfigError
+from fedcl.messages.releases import Introduction
+from fedcl.models.network import Network, build_network
+from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
+from fedcl.run_folder.folder import RunFolder
+from fedcl.sites.agreement import agreed, require_enough
+from fedcl.sites.memory import SiteMemory
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One acquisition site of an experiment.
+
+    Attributes:
+        label: The site's name in the cohort.
+        config: The experiment.
+        cohort: The data; only rows of this site are ever read.
+        rows: The scans of this site's training participants.
+        memory: What it remembers between rounds.
+        agreed: The experiment's fingerprint as it came, the same at every site.
+    """
+
+    label: str
+    config: Config
+    cohort: Cohort
+    rows: np.ndarray
+    memory: SiteMemory
+    agreed: str
+
+    @property
+    def participants(self) -> int:
+        """How many they are; a participant may have several scans."""
+        return self.cohort.participants(self.rows)
+
+
+def open_site(config_text: str, partition: int) -> Site:
+    """Open the site number `partition` of the experiment's cohort: a site of a simulation.
+
+    Raises:
+        FedclError: the configuration or the data cannot be used here.
+    """
+    config, cohort = _experiment(config_text)
+    if not 0 <= partition < len(cohort.sites):
+        raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
+    return _opened(config, cohort, cohort.sites[partition], config_text)
+
+
+def open_home(config_text: str, home: Home) -> Site:
+    """Open a site between institutions, with its own data and within its limits.
+
+    Raises:
+        FedclError: the experiment is not approved, or goes beyond the limits; or the data cannot be
+            used.
+    """
+    config = agreed(config_text, home)
+    label = home.settings.site
+    cohort = open_experiment(config, own_site=label)
+    if label not in cohort.sites:
+        raise ConfigError(f"site: {label} is not among the sites of its data: {cohort.sites}")
+    site = _opened(config, cohort, label, config_text)
+    if len(site.rows):
+        require_enough(site.participants, home)
+    return site
+
+
+def _opened(config: Config, cohort: Cohort, label: str, config_text: str) -> Site:
+    rows = cohort.rows(split=TRAIN, site=label)
+    if cohort.participants(rows) < config.local.min_participants:
+        rows = rows[:0]
+    memory = SiteMemory(RunFolder(config.output.path).site_path(label))
+    return Site(label, config, cohort, rows, memory, fingerprint(config_text))
+
+
+def introduce(site: Site) -> Introduction:
+    """Say who this site is, and for a ROI table the sums that standardise it."""
+    encoder = site.config.encoder
+    wanted = isinstance(encoder, MLPEncoder) and encoder.public_scale is None and len(site.rows)
+    sums = feature_sums(site.cohort, site.rows) if wanted else None
+    return Introduction(site.label, site.participants, site.cohort.shape, sums)
+
+
+# The simulation asks one process for many sites: the cohort is opened, and the network built, once.
+@lru_cache(maxsize=2)
+def _experiment(config_text: str) -> tuple[Config, Cohort]:
+    config = parse(config_text, source="the configuration from the server")
+    return config, open_experiment(config)
+
+
+@lru_cache(maxsize=1)
+def network_of(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
+    """Return one network for all the sites, and the first values of the tensors that never travel.
+
+    Every tensor is overwritten at each round, so what one site trained cannot reach another.
+    """
+    network = build_network(config, shape, seed=config.seed)
+    return network, read_state(network, staying_names(network, config))
+
+
+def received_network(site: Site, weights: State, round_number: int) -> Network:
+    """Return the network with the weights received and the tensors that stay at the site."""
+    config = site.config
+    use_threads(config.compute)
+    network, first_state = network_of(config, site.cohort.shape)
+    staying = site.memory.tensors.before(round_number)
+    write_state(network, {**weights, **(staying or first_state)})
+    place(network, choose_device(config.compute))
+    return network
+
+
+def staying_names(network: Network, config: Config) -> Names:
+    travel = set(travelling_names(network, config))
+    return tuple(n for n in travelling(network, keep_norm=False) if n not in travel)

@@ -1,0 +1,164 @@
+"""A study's folder: one page, its figures as PDF, its numbers as JSON and CSV."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from fedcl.config.study import Features, Study
+from fedcl.files.atomic import write_file, write_text
+from fedcl.report import figures
+from fedcl.report.svg import Draw, pdf, svg
+from fedcl.report.template import rendered
+from fedcl.study import page_figures as study_figures
+from fedcl.study.metrics import METRICS
+from fedcl.study.page_methods import methods
+from fedcl.study.page_rows import (
+    bias_rows,
+    cell_rows,
+    config_rows,
+    equality_rows,
+    main_rows,
+    site_rows,
+    sums_rows,
+    verdict,
+)
+from fedcl.study.page_table import head, study_markdown
+from fedcl.study.results import Found, StudyResults, results_of, write_tables
+from fedcl.study.store import Entry
+
+Drawn = tuple[study_figures.Size, Draw, str, str]
+"""A figure: its size in inches, what draws it, its title, and what it says to who cannot see it."""
+
+_SCRIPT = (Path(__file__).parent / "sorted.js").read_text(encoding="utf-8")
+_AXIS_METRICS = ("mae_external", "site_accuracy", "challenge_score")
+
+
+def write_study(study: Study, found: Found) -> StudyResults:
+    """Write everything that a study found into its folder.
+
+    Args:
+        study: Who asks.
+        found: Each of its runs, with what was measured of it; None where it is not there.
+    """
+    text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    results = results_of(study, text, found)
+    study.output.mkdir(parents=True, exist_ok=True)
+    write_tables(study.output, results)
+    write_text(study.output / "table.md", study_markdown(results))
+    drawn = _figures(results)
+    for name, (size, draw, _, _) in drawn.items():
+        content = pdf(size, draw)
+        write_file(study.output / "figures" / f"{name}.pdf", _writer(content))
+    write_text(study.output / "study.html", _page(results, drawn, _maps(found)))
+    return results
+
+
+def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Markup]]) -> str:
+    first = results.features
+    other: Features = "embedding" if first == "representation" else "representation"
+    shown = [(name, METRICS[name]) for name in results.metrics]
+    return rendered(
+        "study.html",
+        results=results,
+        verdict=verdict(results),
+        methods=methods(results),
+        heads=[(head(metric), metric.says) for _, metric in shown],
+        main=[(kind, main_rows(results, kind)) for kind in (first, other)],
+        figures=[
+            (title, Markup(svg(name, size, draw, says=says)))
+            for name, (size, draw, title, says) in drawn.items()
+        ],
+        sites=site_rows(results, first),
+        equality=equality_rows(results, first),
+        cells=cell_rows(results, first),
+        bias=bias_rows(results, first),
+        sums=sums_rows(results, first),
+        configs=config_rows(results),
+        maps=maps,
+        script=Markup(_SCRIPT),
+        script_hash=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+    )
+
+
+def _figures(results: StudyResults) -> dict[str, Drawn]:
+    """Return each figure that has something to show."""
+    kind = results.features
+    there = {name for arm in results.arms for name in arm.on[kind].estimates}
+    found: dict[str, Drawn] = {}
+
+    def add(name: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
+        found[name] = (*made, title, f"{title}, {kind}")
+
+    def add_over(axes: str, metric: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
+        # Names that differ in signs alone give the same letters.
+        name, again = f"{_file(axes)}-{metric}", 2
+        while name in found:
+            name, again = f"{_file(axes)}-{again}-{metric}", again + 1
+        add(name, made, title)
+
+    if {"site_accuracy", "mae_external"} <= there:
+        add(
+            "site-against-age",
+            study_figures.site_against_age(results, kind),
+            "Age on unseen sites against what is left of the site",
+        )
+    for metric in results.metrics:
+        if metric in there:
+            add(
+                f"arms-{metric}",
+                study_figures.arms_by(results, metric, kind),
+                METRICS[metric].label,
+            )
+    for axes, stems in study_figures.shared_axes(results).items():
+        for metric in [name for name in results.metrics if name in there]:
+            title = (
+                f"{METRICS[metric].label} over {' and '.join(map(study_figures.axis_name, axes))}"
+            )
+            if len(axes) == 1:
+                made = study_figures.along(results, axes[0], stems, metric, kind)
+                add_over(axes[0], metric, made, title)
+            elif len(axes) == 2:
+                for stem in stems:
+                    arms = study_figures.families(results)[stem]
+                    if any(metric in arm.on[kind].estimates for arm in arms):
+                        made = study_figures.grid_of(arms, metric, kind)
+                        add_over(stem, metric, made, f"{stem}: {title}")
+    told = [c for arm in results.arms for c in arm.on[kind].cells if c.mae is not None]
+    cells = {cell.kind for cell in told if cell.split == "external"}
+    for cell, title in (("sex", "sex"), ("age", "age"), ("field", "field strength, tesla")):
+        if cell in cells:
+            made = study_figures.cells_of(results, kind, cell)
+            add(f"cells-{cell}", made, f"Age error on unseen sites by {title}")
+    return found
+
+
+def _maps(found: Found) -> list[tuple[str, Markup]]:
+    """Return each arm's map of its first seed, coloured by site."""
+    drawn: dict[str, tuple[str, Markup]] = {}
+    for number, (trial, measured) in enumerate(found):
+        entry: Entry = trial.entry
+        if measured is None or not trial.asked.map or not entry.map.exists():
+            continue
+        points = json.loads(entry.map.read_text(encoding="utf-8"))
+        drawn[trial.arm.name] = (
+            trial.arm.name,
+            Markup(figures.map_by_site(points, name=f"map-{number}")),
+        )
+    return list(drawn.values())
+
+
+def _file(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text).strip("-").lower()
+
+
+def _writer(content: bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return write

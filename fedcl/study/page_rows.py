@@ -1,0 +1,206 @@
+"""The tables of a study's page: rows of cells, each with its text and the value it sorts by."""
+
+from dataclasses import dataclass, field
+
+from fedcl.config.study import Features
+from fedcl.report.number_text import NOTHING, number, percent
+from fedcl.study.metrics import METRICS, Metric
+from fedcl.study.page_table import told
+from fedcl.study.results import ArmResult, CellMean, OnArm, StudyResults
+from fedcl.study.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field of a table.
+
+    Attributes:
+        text: Shown.
+        value: Sorted by; empty: last.
+        below: Shown small under it.
+        best: Whether it is the best of its column.
+    """
+
+    text: str
+    value: str = ""
+    below: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm.
+
+    Attributes:
+        arm: Which.
+        cells: In the order of the heads.
+        dim: Of the features that are measured; None: not told.
+    """
+
+    arm: ArmResult
+    cells: list[Cell] = field(default_factory=list)
+    dim: int | None = None
+
+
+def verdict(results: StudyResults) -> str:
+    """Return the outcome of the last metric in one sentence of plain words."""
+    kind, name = results.features, results.metrics[-1]
+    metric = METRICS[name]
+    known = [arm for arm in results.arms if name in arm.on[kind].estimates]
+    if not known:
+        return "No run is there yet."
+    best = _best(results, kind, name)
+    if best is None:
+        return f"{len(known)} arms measured; {metric.label}: {metric.says}"
+    text = (
+        f"{best.name} has the best {metric.label} on the {kind}: {_told(metric, best, kind, name)}"
+    )
+    less = best.on[kind].differences.get(name)
+    if less is None:
+        return f"{text}."
+    apart = less.low is not None and less.high is not None and (less.low > 0 or less.high < 0)
+    clear = "" if apart else ", which the seeds do not tell from none"
+    return f"{text}; that is {told(metric, less, signed=True)} from {results.compare_to}{clear}."
+
+
+def main_rows(results: StudyResults, kind: Features) -> list[Row]:
+    """Return the arms with the study's metrics, each with its difference from the reference."""
+    best = {name: _best(results, kind, name) for name in results.metrics}
+    return [
+        Row(
+            arm,
+            [_cell(arm.on[kind], name, best=arm is best[name]) for name in results.metrics],
+            arm.on[kind].dim,
+        )
+        for arm in results.arms
+    ]
+
+
+def site_rows(results: StudyResults, kind: Features) -> list[Row]:
+    """Return what is left of the site: probes, what age alone tells of it, variance."""
+    rows = []
+    for arm in results.arms:
+        on = arm.on[kind]
+        if "site_accuracy" not in on.estimates:
+            continue
+        guess = on.guessing
+        references = [guess.site_chance, guess.site_from_age, guess.site_from_age_mlp]
+        rows.append(
+            Row(
+                arm,
+                [
+                    *(_cell(on, name) for name in ("site_accuracy", "site_accuracy_mlp")),
+                    *(Cell(percent(one), "" if one is None else str(one)) for one in references),
+                    _cell(on, "site_variance"),
+                ],
+            )
+        )
+    return rows
+
+
+def equality_rows(results: StudyResults, kind: Features) -> list[Row]:
+    """Return how unequal the age error is."""
+    names = ("worst_training_site", "worst_site", "site_gap", "sex_gap", "age_gap")
+    return _rows(results, kind, names)
+
+
+def bias_rows(results: StudyResults, kind: Features) -> list[Row]:
+    """Return how the brain-age gap depends on age, before and after the correction."""
+    return _rows(results, kind, ("age_slope", "corrected_slope", "mae_external", "corrected_mae"))
+
+
+def sums_rows(results: StudyResults, kind: Features) -> list[Row]:
+    """Return the evaluation from sums beside the pooled probes."""
+    names = ("mae_external", "sums_mae_external", "sums_difference")
+    return _rows(results, kind, (*names, "site_accuracy", "sums_site_accuracy"))
+
+
+def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str], list[Row]]]:
+    """Return a table for each kind of cell of the unseen sites: title, heads, rows."""
+    titles = {
+        "site": "By unseen site",
+        "sex": "By sex, unseen sites",
+        "age": "By age in years, unseen sites",
+        "field": "By field strength in tesla, unseen sites",
+    }
+    tables = []
+    for name, title in titles.items():
+        by_arm = {
+            arm.name: {
+                cell.label: cell
+                for cell in arm.on[kind].cells
+                if cell.kind == name and cell.split == "external"
+            }
+            for arm in results.arms
+        }
+        labels = list(dict.fromkeys(label for cells in by_arm.values() for label in cells))
+        if not labels:
+            continue
+        rows = [
+            Row(arm, [_of_cell(by_arm[arm.name].get(label)) for label in labels])
+            for arm in results.arms
+            if by_arm[arm.name]
+        ]
+        sizes = [_size(by_arm, label) for label in labels]
+        heads = [f"{label} ({size})" for label, size in zip(labels, sizes, strict=True)]
+        tables.append((title, heads, rows))
+    return tables
+
+
+def config_rows(results: StudyResults) -> list[tuple[ArmResult, str]]:
+    """Return each arm with how many of its runs are there."""
+    return [(arm, f"{arm.done} of {arm.asked} runs") for arm in results.arms]
+
+
+def _rows(results: StudyResults, kind: Features, names: tuple[str, ...]) -> list[Row]:
+    return [
+        Row(arm, [_cell(arm.on[kind], name) for name in names])
+        for arm in results.arms
+        if any(name in arm.on[kind].estimates for name in names)
+    ]
+
+
+def _cell(on: OnArm, name: str, *, best: bool = False) -> Cell:
+    metric, one = METRICS[name], on.estimates.get(name)
+    if one is None:
+        return Cell(NOTHING)
+    less = on.differences.get(name)
+    return Cell(
+        _short(metric, one),
+        f"{metric.shown(one.mean):.6g}",
+        "" if less is None else _short(metric, less, signed=True),
+        best,
+    )
+
+
+def _short(metric: Metric, one: Estimate, *, signed: bool = False) -> str:
+    return told(metric, one, signed=signed).replace("-", "−")
+
+
+def _told(metric: Metric, arm: ArmResult, kind: Features, name: str) -> str:
+    text = told(metric, arm.on[kind].estimates[name])
+    return f"{text} {metric.unit}".strip()
+
+
+def _best(results: StudyResults, kind: Features, name: str) -> ArmResult | None:
+    """Return the best arm; features of one number, the prediction itself, only among their like."""
+    metric = METRICS[name]
+    known = [arm for arm in results.arms if name in arm.on[kind].estimates]
+    known = [arm for arm in known if arm.on[kind].dim != 1] or known
+    if metric.best is None or not known:
+        return None
+    sign = 1 if metric.best == "lower" else -1
+    return min(known, key=lambda arm: sign * arm.on[kind].estimates[name].mean)
+
+
+def _of_cell(cell: CellMean | None) -> Cell:
+    if cell is None or cell.mae is None:
+        return Cell("few" if cell is not None else NOTHING)
+    return Cell(number(cell.mae), f"{cell.mae:.6g}")
+
+
+def _size(by_arm: dict[str, dict[str, CellMean]], label: str) -> str:
+    for cells in by_arm.values():
+        if label in cells and cells[label].participants is not None:
+            return str(cells[label].participants)
+    return "few"

@@ -1,0 +1,36 @@
+"""Who the participants of a split are, in the order in which the probes see them."""
+
+import numpy as np
+import pandas as pd
+
+from fedcl.config.experiment import Config
+from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
+from fedcl.evaluation.cells import People
+
+_TESLA = "magnetic_field_strength"
+
+
+def people_of(cohort: Cohort, split: str, config: Config) -> People:
+    """Return the participants of a split, in the order of `fedcl.experiment.evaluate.split_of`."""
+    rows = training_rows(cohort, config) if split == TRAIN else cohort.rows(split=split)
+    return _people(cohort, rows)
+
+
+def people_by_site(cohort: Cohort, split: str, config: Config) -> People:
+    """Return the participants of a split at the training sites, site by site, as sites that train
+    alone predict them."""
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    return _people(cohort, np.concatenate([cohort.rows(split=split, site=site) for site in sites]))
+
+
+def _people(cohort: Cohort, rows: Rows) -> People:
+    _, first = np.unique(cohort.owners(rows), return_index=True)
+    table = cohort.table.iloc[rows[first]]
+    tesla = None
+    if _TESLA in table:
+        tesla = pd.to_numeric(table[_TESLA], errors="coerce").to_numpy(dtype=np.float64)
+    return People(
+        sites=table["site"].to_numpy(dtype=str),
+        sexes=table["sex"].to_numpy(dtype=str),
+        field_strengths=tesla,
+    )

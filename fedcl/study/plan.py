@@ -1,0 +1,138 @@
+"""The runs that a study needs: an arm at a seed, in one fold of its cross-validation."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedcl.config.data import PhantomData
+from fedcl.config.experiment import Config
+from fedcl.config.loading import absolute
+from fedcl.config.study import Changes, CrossValidation, Study
+from fedcl.data.cohort import Cohort
+from fedcl.data.open import open_cohort
+from fedcl.errors import ConfigError
+from fedcl.seeds import derive
+from fedcl.site_labels import site_order
+from fedcl.study.arms import Spelled, experiment, spelled
+from fedcl.study.measured_file import Asked
+from fedcl.study.store import Entry, key_of
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with (what, done, total)."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that a study needs.
+
+    Attributes:
+        arm: Which row it is of.
+        seed: Of the experiment.
+        fold: Of the cross-validation; None without.
+        config: The experiment, with the paths of its place in the store.
+        entry: That place.
+        asked: What is measured; of the first seed also a map.
+    """
+
+    arm: Spelled
+    seed: int
+    fold: int | None
+    config: Config
+    entry: Entry
+    asked: Asked
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        fold = "" if self.fold is None else f", fold {self.fold + 1}"
+        return f"{self.arm.name}, seed {self.seed}{fold}"
+
+
+def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
+    """Return every run of a study, seed by seed, so that the first seeds are whole early.
+
+    The cohorts are opened, and written or preprocessed where that is still to be done.
+
+    Raises:
+        FedclError: an arm that cannot be, or data that cannot be used.
+    """
+    store, arms = study.store.absolute(), spelled(study)
+    opened: dict[str, Cohort] = {}
+    found: list[Trial] = []
+    total = len(arms) * len(study.seeds)
+    for number, (seed, arm) in enumerate((seed, arm) for seed in study.seeds for arm in arms):
+        on_progress("Planning", number, total)
+        config = _whole(study, arm, seed, {}, store)
+        cohort = _open(config, store, opened, on_progress)
+        folds: list[tuple[int | None, Changes]] = [(None, {})]
+        if study.cross_validation is not None:
+            folds = list(enumerate(_folds(cohort, study.cross_validation, seed)))
+        for fold, changes in folds:
+            if fold is not None:
+                config = _whole(study, arm, seed, changes, store)
+                cohort = _open(config, store, opened, on_progress)
+            entry = Entry(store, key_of(arm.train, config, data=cohort.digest))
+            asked = Asked(
+                smallest_cell=study.smallest_cell,
+                attack_runs=None if study.attacks is None else study.attacks.runs,
+                map=seed == study.seeds[0] and fold in (None, 0) and arm.train != "local",
+            )
+            found.append(Trial(arm, seed, fold, entry.placed(config), entry, asked))
+    on_progress("Planning", total, total)
+    return found
+
+
+def _whole(study: Study, arm: Spelled, seed: int, more: Changes, store: Path) -> Config:
+    config = absolute(experiment(study, arm, seed=seed, more=more))
+    if not isinstance(config.data, PhantomData):
+        return config
+    # A phantom of another seed or strength is another folder, so it is named by what it is of.
+    described = config.data.model_dump(mode="json", exclude={"path", "splits", "modality"})
+    text = json.dumps([described, config.seed], sort_keys=True)
+    path = store / "phantoms" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
+
+
+def _open(
+    config: Config, store: Path, opened: dict[str, Cohort], on_progress: OnProgress
+) -> Cohort:
+    """Open a cohort once for all the arms that share it, before any sample of it is drawn."""
+    key = json.dumps([config.data.model_dump(mode="json"), config.seed], sort_keys=True)
+    if key not in opened:
+        opened[key] = open_cohort(
+            config.data,
+            seed=config.seed,
+            cache=store / ".cache",
+            on_progress=lambda done, total: on_progress("Preparing scans", done, total),
+        )
+    return opened[key]
+
+
+def _folds(cohort: Cohort, settings: CrossValidation, seed: int) -> list[Changes]:
+    """Return the splits of each fold: groups of sites of about as many participants each."""
+    sizes = {site: cohort.participants(cohort.rows(site=site)) for site in cohort.sites}
+    count = len(sizes) if settings.folds == "site" else settings.folds
+    if count > len(sizes):
+        raise ConfigError(
+            f"cross_validation.folds: {count}, and {cohort.name} has {len(sizes)} sites"
+        )
+    # Sites of about the same size are dealt one to each group: sums differ by at most the largest.
+    groups: list[list[str]] = [[] for _ in range(count)]
+    by_size = sorted(sizes, key=lambda site: -sizes[site])
+    for start in range(0, len(by_size), count):
+        dealt = sorted(groups, key=lambda group: sum(sizes[one] for one in group))
+        alike = by_size[start : start + count]
+        drawn = sorted(alike, key=lambda site: derive(seed, "fold", site))
+        for group, site in zip(dealt, drawn, strict=False):
+            group.append(site)
+    return [
+        {
+            "data.splits": {
+                "external_sites": sorted(group, key=site_order),
+                "internal_fraction": settings.internal_fraction,
+            }
+        }
+        for group in groups
+    ]

@@ -1,0 +1,105 @@
+"""Runs side by side, each in a process of its own: one that dies takes no other with it."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+
+import torch
+
+from fedcl.compute.workers import worker_pool
+from fedcl.config.study import Study
+from fedcl.study.plan import Trial
+from fedcl.study.run_trial import Failure, keep_failure, run_trial
+
+_LOOK_S = 0.5
+
+OnLook = Callable[[Sequence[Trial]], None]
+"""Called with the runs under way, about twice a second."""
+
+
+def choose_jobs(study: Study, threads: int) -> int:
+    """Return how many runs go side by side.
+
+    Args:
+        study: Says so, or auto.
+        threads: Of each run.
+    """
+    if study.jobs != "auto":
+        return study.jobs
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+def run_all(
+    waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
+) -> Iterator[tuple[Trial, Failure | None]]:
+    """Run every trial and yield each as it ends, with what went wrong, if anything did.
+
+    Args:
+        waiting: In the order in which they begin.
+        jobs: Side by side.
+        on_look: Progress.
+    """
+    left = deque(waiting)
+    with ExitStack() as stack:
+        seats = [_Seat(stack, number) for number in range(min(jobs, len(left)))]
+        going: dict[Future[Failure | None], tuple[_Seat, Trial]] = {}
+        free = list(seats)
+        while left or going:
+            while left and free:
+                seat, trial = free.pop(), left.popleft()
+                going[seat.begin(trial)] = (seat, trial)
+            done, _ = wait(going, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            on_look([trial for _, trial in going.values()])
+            for future in done:
+                seat, trial = going.pop(future)
+                yield trial, _outcome(future, seat, trial)
+                free.append(seat)
+
+
+class _Seat:
+    """A place for one run at a time, with one process, renewed when it dies."""
+
+    def __init__(self, stack: ExitStack, number: int) -> None:
+        self._stack = stack
+        self._number = number
+        self._pool: ProcessPoolExecutor | None = None
+
+    def begin(self, trial: Trial) -> "Future[Failure | None]":
+        try:
+            return self._submit(trial)
+        except BrokenProcessPool:  # killed between two runs
+            self.renew()
+            return self._submit(trial)
+
+    def _submit(self, trial: Trial) -> "Future[Failure | None]":
+        if self._pool is None:
+            self._pool = self._stack.enter_context(worker_pool(1))
+            self._pool.submit(_take_gpu, self._number)
+        return self._pool.submit(run_trial, trial.arm.train, trial.config, trial.entry, trial.asked)
+
+    def renew(self) -> None:
+        self._pool = None
+
+
+def _take_gpu(number: int) -> None:
+    """Give this process one of the GPUs, if there are any."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number % torch.cuda.device_count())
+
+
+def _outcome(future: "Future[Failure | None]", seat: _Seat, trial: Trial) -> Failure | None:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        seat.renew()
+        failure = Failure(
+            "its process was killed, perhaps for want of memory; run fewer side by side "
+            "(--set jobs=1) or a smaller experiment"
+        )
+        keep_failure(trial.entry, failure)
+        return failure
