@@ -21,10 +21,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from fedcl.audit.batch import Batch, Losses, alike, clipped_sum, losses_of
+from fedcl.audit.batch import Batch, BatchLosses, alike, clipped_sum, losses_of
 from fedcl.audit.bounds import most_certified
 from fedcl.audit.canary import find_canary
-from fedcl.audit.game import SumOf, always, certify, certify_one_run, distance, sampled
+from fedcl.audit.game import SumOf, always, certify, certify_one_run, distance, sampled_game
 from fedcl.audit.inference import of_updates
 from fedcl.audit.inversion import invert
 from fedcl.audit.membership import Membership, likelihood_ratios, membership
@@ -37,7 +37,7 @@ from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.travelling import read_state, travelling, write_state
-from fedcl.moments.frozen import FrozenMoments, ReleasedMoments, frozen_moments
+from fedcl.moments.frozen import FrozenMoments, NoisyMoments, frozen_moments
 from fedcl.moments.grid import node_shares
 from fedcl.moments.private import SENSITIVITY, private_sums
 from fedcl.objective import objective
@@ -150,7 +150,7 @@ class Mechanism:
     clip_norm: float
 
 
-def of_participants(losses: Losses, network: Network) -> Mechanism:
+def of_participants(losses: BatchLosses, network: Network) -> Mechanism:
     """The clipped sum of a private step, against the canary that gradient ascent finds."""
     generator = torch.Generator().manual_seed(0)
     crowd = alike(OTHERS, (FEATURES,), generator)
@@ -234,7 +234,7 @@ def invented_moments(task: Objective, people: int = 200, dim: int = 8) -> Frozen
         )
         total = part if total is None else total + part
     assert total is not None
-    released = ReleasedMoments(1, ("first", "second"), (0, people, people), total)
+    released = NoisyMoments(1, ("first", "second"), (0, people, people), total)
     return frozen_moments(released, "first", settings, device=torch.device("cpu"))
 
 
@@ -341,7 +341,7 @@ def audits(runs: int) -> list[str]:
         for claim in CLAIMS:
             noise = calibrate(target_epsilon=claim, delta=DELTA, sampling_rate=RATE, steps=STEPS)
             sd = noise * one.clip_norm
-            game = sampled(one.sum_of, one.others, rate=RATE, noise_sd=sd, steps=STEPS)
+            game = sampled_game(one.sum_of, one.others, rate=RATE, noise_sd=sd, steps=STEPS)
             source = Entropy.not_private(2, name, int(claim))
             two = certify(game, runs=runs, delta=DELTA, entropy=source)
             lines.append(

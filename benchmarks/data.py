@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
 
-from fedcl.compute.device import choose_device, place
+from fedcl.compute.device import choose_device, to_device
 from fedcl.config.data import Columns, NiftiData, Splits
 from fedcl.config.loading import load
 from fedcl.data import sampling
@@ -109,7 +109,7 @@ def trained(folder: Path, device_name: str, repetitions: int) -> None:
         "the cache, read ahead": lambda row: cache.read(sources[row], never),
         "the cache, read when used": lambda row: cache.read(sources[row], never),
     }
-    network = place(build_network(config, (1, *grid), seed=1), device)
+    network = to_device(build_network(config, (1, *grid), seed=1), device)
     optimizer = build_optimizer(network, config.local, round_number=1)
     spent: dict[str, list[float]] = {name: [] for name in read_one}
     for repetition in range(repetitions + 1):

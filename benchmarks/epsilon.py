@@ -168,7 +168,7 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
     from fedcl.data.cohort import INTERNAL_TEST, training_rows
     from fedcl.data.open import open_experiment
     from fedcl.experiment.representations import features
-    from fedcl.experiment.simulation import simulate
+    from fedcl.experiment.simulation import simulate_federation
     from fedcl.models.network import build_network
     from fedcl.run_folder.folder import RunFolder
 
@@ -179,7 +179,7 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
     cohort, folder = open_experiment(config), RunFolder(place)
     folder.resume(config)
     started = time.perf_counter()
-    simulate(config, sites=len(cohort.sites), resume=True)
+    simulate_federation(config, sites=len(cohort.sites), resume=True)
     seconds = time.perf_counter() - started
     network = build_network(config, cohort.shape, seed=seed)
     _, values = features(network, config, cohort, folder, None)

@@ -91,12 +91,12 @@ def experiment(name: str, out: Path, data: dict[str, Path | None]):
 def changes_of(config) -> tuple[float, list[list[float]]]:
     """Run a recipe; return the norm of the first weights, and each round's changes."""
     from fedcl.data.open import open_experiment
-    from fedcl.experiment.simulation import simulate
+    from fedcl.experiment.simulation import simulate_federation
     from fedcl.models.network import build_network
     from fedcl.run_folder.folder import RunFolder
 
     cohort = open_experiment(config)
-    simulate(config, sites=len(cohort.sites), resume=True)
+    simulate_federation(config, sites=len(cohort.sites), resume=True)
     network = build_network(config, cohort.shape, seed=config.seed)
     norm = np.sqrt(sum(float(p.detach().double().square().sum()) for p in network.parameters()))
     log = RunFolder(config.output.path).read_log()

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 import yaml
 
-from fedcl.compute.device import choose_device, place
+from fedcl.compute.device import choose_device, to_device
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
 from fedcl.data.cohort import Cohort
@@ -85,7 +85,9 @@ class Case:
         config = experiment(encoder, batch, "loop", device)
         self.device = choose_device(config.compute)
         self.cohort = made_cohort(grid, batch)
-        self.network: Network = place(build_network(config, self.cohort.shape, seed=0), self.device)
+        self.network: Network = to_device(
+            build_network(config, self.cohort.shape, seed=0), self.device
+        )
         self.optimizer = build_optimizer(self.network, config.local, round_number=1)
         self.entropy = Entropy.from_system()
 

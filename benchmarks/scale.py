@@ -67,12 +67,12 @@ def experiment(folder: Path, rounds: int) -> str:
 def measure(folder: Path, sites: int, rounds: int) -> dict[str, float]:
     """Run the federation here; return seconds a site and round, and megabytes."""
     from fedcl.config.loading import parse
-    from fedcl.experiment.simulation import simulate
+    from fedcl.experiment.simulation import simulate_federation
     from fedcl.run_folder.folder import RunFolder
 
     config = parse(experiment(folder, rounds), source="benchmark")
     started = time.perf_counter()
-    simulate(config, sites=sites, resume=False)
+    simulate_federation(config, sites=sites, resume=False)
     whole = time.perf_counter() - started
     seconds = [record["seconds"] for record in RunFolder(config.output.path).read_log()]
     train = sorted(seconds)[len(seconds) // 2]

@@ -39,7 +39,7 @@ def write_cohort(folder: Path, seed: int) -> None:
     import pandas as pd
 
     from fedcl.data.phantom.anatomy import draw_anatomy, load_template, region_volumes
-    from fedcl.data.phantom.cohort import COLUMNS
+    from fedcl.data.phantom.cohort import PHANTOM_COLUMNS
     from fedcl.data.phantom.scanner import draw_scanner, scan
     from fedcl.seeds import derive, numpy_generator
 
@@ -77,13 +77,13 @@ def write_cohort(folder: Path, seed: int) -> None:
             np.save(place / f"sub-{name}_preproc-cat12vbm_desc-gm_ROI.npy", regions[None, None])
             volumes = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
             rows.append(
-                dict.fromkeys(COLUMNS, 1)
+                dict.fromkeys(PHANTOM_COLUMNS, 1)
                 | {"participant_id": name, "study": "phantom", "diagnosis": "control"}
                 | {"sex": "male" if i % 2 else "female", "age": ages[i], "site": site}
                 | {"siteXacq": site, "split": split, "magnetic_field_strength": 3.0}
                 | dict(zip(("csfv", "gmv", "wmv"), volumes, strict=True))
             )
-    table = pd.DataFrame(rows)[list(COLUMNS)]
+    table = pd.DataFrame(rows)[list(PHANTOM_COLUMNS)]
     table.to_csv(folder / "participants.tsv", sep="\t", index=False)
 
 
@@ -113,8 +113,8 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
     from fedcl.config.loading import parse
     from fedcl.data.open import open_experiment
     from fedcl.experiment import pooled
-    from fedcl.experiment.evaluate import evaluate
-    from fedcl.experiment.simulation import simulate
+    from fedcl.experiment.evaluate import probe_encoder
+    from fedcl.experiment.simulation import simulate_federation
     from fedcl.models.network import build_network
     from fedcl.run_folder.folder import RunFolder
 
@@ -149,9 +149,9 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
         rows = training_rows(cohort, config)
         pooled.train_rounds(config, cohort, rows, folder, name="pooled")
     else:
-        simulate(config, sites=len(cohort.sites), resume=True)
+        simulate_federation(config, sites=len(cohort.sites), resume=True)
     network = build_network(config, cohort.shape, seed=seed)
-    found = evaluate("simulate", network, config, cohort, folder, jobs=1)
+    found = probe_encoder("simulate", network, config, cohort, folder, jobs=1)
     result = {
         kind: {
             "site": one.site_balanced_accuracy.value,

@@ -20,7 +20,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedcl.secure_sum.fixed_point import FixedPoint
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import MaskedInput, RelayedShares
 from fedcl.secure_sum.server import add_masked, open_sum, relay_keys, relay_shares, relay_signatures
 from fedcl.secure_sum.site import SiteRound
@@ -90,9 +90,9 @@ def size(message: Any) -> int:
     raise TypeError(type(message).__name__)
 
 
-def plan_of(sites: int, length: int, word_bits: int) -> Plan:
+def plan_of(sites: int, length: int, word_bits: int) -> SumPlan:
     bits = {32: 20, 64: 32}[word_bits]
-    return Plan(
+    return SumPlan(
         run="benchmark",
         round=1,
         sites=tuple(f"site {number:02d}" for number in range(sites)),
@@ -102,11 +102,11 @@ def plan_of(sites: int, length: int, word_bits: int) -> Plan:
     )
 
 
-def value_of(base: np.ndarray, plan: Plan, site: str) -> np.ndarray:
+def value_of(base: np.ndarray, plan: SumPlan, site: str) -> np.ndarray:
     return base * np.float32(plan.number(site) / len(plan.sites))
 
 
-def plain(plan: Plan, base: np.ndarray) -> float:
+def plain(plan: SumPlan, base: np.ndarray) -> float:
     """Return the server's seconds for the plain sum over all sites, in float64."""
     total, seconds = np.zeros(plan.length), 0.0
     for site in plan.sites:
@@ -121,7 +121,7 @@ def masked_input(site: SiteRound, relayed: RelayedShares, value: np.ndarray) -> 
     return site.mask_input(relayed, site.plan.encoding.encode({"w": value}))
 
 
-def secure(plan: Plan, base: np.ndarray, leaving: int) -> tuple[Cost, float]:
+def secure(plan: SumPlan, base: np.ndarray, leaving: int) -> tuple[Cost, float]:
     """Return what a round costs and the largest error of its sum."""
     identities = {site: Ed25519PrivateKey.generate() for site in plan.sites}
     pinned = {site: key.public_key().public_bytes_raw() for site, key in identities.items()}

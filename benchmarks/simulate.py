@@ -140,7 +140,7 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
 
 def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, Any]]]:
     """Run it, each round in its turn; return the rounds' seconds and their log."""
-    from fedcl.experiment.simulation import simulate
+    from fedcl.experiment.simulation import simulate_federation
     from fedcl.run_folder.folder import RunFolder
     from fedcl.server import round_loop as rounds
 
@@ -154,7 +154,7 @@ def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, A
         return after
 
     rounds.play = in_turn
-    simulate(config, sites=64, resume=False)
+    simulate_federation(config, sites=64, resume=False)
     return seconds, RunFolder(config.output.path).read_log()
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedcl.compute.device import autocast, place
+from fedcl.compute.device import autocast, to_device
 from fedcl.config.loading import load
 from fedcl.models.network import Network, build_network
 from fedcl.objective import objective
@@ -127,7 +127,7 @@ def prepared(case: Case, device: torch.device) -> tuple[Network, Callable[[], No
     changes = [f"compute.{key}={case.precision}" for key in keys]
     changes += ["encoder.width=64", "projector.hidden=512", "projector.dim=128"]
     config = load(DEMO, [*changes, *ACTIVATIONS[case.activations]])
-    network = place(build_network(config, (1, *case.grid), seed=1), device)
+    network = to_device(build_network(config, (1, *case.grid), seed=1), device)
     if case.compiled:
         network.encoder.compile()
     optimizer = build_optimizer(network, config.local, round_number=1)

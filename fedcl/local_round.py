@@ -25,7 +25,7 @@ from fedcl.seeds import derive, numpy_generator
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSums:
     """What a local round says of itself; every quantity is a sum that adds across sites.
 
     Two parts of one round add up too.
@@ -42,12 +42,12 @@ class Trained:
     terms: dict[str, TermSum]
     seconds: float
 
-    def __add__(self, other: "Trained") -> "Trained":
+    def __add__(self, other: "TrainingSums") -> "TrainingSums":
         terms = dict(self.terms)
         for name, term in other.terms.items():
             terms[name] = terms[name] + term if name in terms else term
         steps, seconds = self.steps + other.steps, self.seconds + other.seconds
-        return Trained(other.participants, steps, terms, seconds)
+        return TrainingSums(other.participants, steps, terms, seconds)
 
 
 def local_round(
@@ -63,7 +63,7 @@ def local_round(
     snapshot: Snapshot | None = None,
     epochs: range | None = None,
     received: Sequence[torch.Tensor] | None = None,
-) -> Trained:
+) -> TrainingSums:
     """Train `network` in place on the participants in `rows`.
 
     Every draw is named by (seed, purpose, site or scan, round, epoch), so the result does not
@@ -132,7 +132,7 @@ def local_round(
                     sums[name] = sums[name] + term if name in sums else term
     optimizer.zero_grad(set_to_none=True)  # as much memory as the weights, of no more use
 
-    return Trained(
+    return TrainingSums(
         participants=cohort.participants(rows),
         steps=steps,
         terms={name: TermSum.of(*term.tolist()) for name, term in sums.items()},

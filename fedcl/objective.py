@@ -14,7 +14,7 @@ from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.frozen import FrozenMoments
 from fedcl.shapes import Inputs, PerParticipant
-from fedcl.terms import debias_alone, debias_values, encode, term_values
+from fedcl.terms import debias_alone, debias_values, encode_views, term_values
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def objective(
         cross_site: What the batch sees of other sites; None where it holds them itself.
         round_number: Counts from 1; debiasing terms may grow with it.
     """
-    encoded = encode(network, views)
+    encoded = encode_views(network, views)
     participants = len(encoded.representation)
     found: list[tuple[float, str, AnchorLoss | BatchTerm]] = []
     with torch.autocast(encoded.representation.device.type, enabled=False):
@@ -96,7 +96,7 @@ def participant_losses(
     """
     assert task.decomposes
     assert (frozen is None) == (task.private_moments is None)
-    encoded = encode(network, views)
+    encoded = encode_views(network, views)
     participants = len(encoded.representation)
     total = encoded.representation.flatten(1).sum(dim=1) * 0.0
     with torch.autocast(total.device.type, enabled=False):

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedcl.arrays.tensors import State
 from fedcl.config.federation import Local
 from fedcl.errors import RunError
-
-State = dict[str, np.ndarray]
 
 # Torch's optimisers ask its compiler to leave them alone, and import it for that: two seconds of
 # each process that steps, and between institutions each round is a process. Nothing here compiles.

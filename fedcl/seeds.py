@@ -13,22 +13,22 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Name = int | str
+DrawName = int | str
 
 
-def derive(seed: int, *names: Name) -> int:
+def derive(seed: int, *names: DrawName) -> int:
     """Return a 63-bit seed for the draw called `names` in the experiment `seed`."""
     # repr keeps 1 and "1" apart; the separator keeps ("ab", "c") and ("a", "bc") apart.
     text = "\x1f".join(repr(name) for name in (seed, *names))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def numpy_generator(seed: int, *names: Name) -> np.random.Generator:
+def numpy_generator(seed: int, *names: DrawName) -> np.random.Generator:
     """Return numpy's generator for the draw called `names`."""
     return np.random.default_rng(derive(seed, *names))
 
 
-def torch_generator(seed: int, *names: Name) -> "torch.Generator":
+def torch_generator(seed: int, *names: DrawName) -> "torch.Generator":
     """Return a torch generator on the CPU for the draw called `names`."""
     import torch  # takes two seconds, which a report or a refused command need not wait
 

@@ -6,10 +6,10 @@ from torch import Tensor
 Volumes = Float[Tensor, "batch channel x y z"]
 """Preprocessed scans, one per participant."""
 
-Features = Float[Tensor, "batch feature"]
+FeatureRows = Float[Tensor, "batch feature"]
 """ROI tables, one row per participant."""
 
-Inputs = Volumes | Features
+Inputs = Volumes | FeatureRows
 
 Representation = Float[Tensor, "batch width"]
 """Encoder output: what is kept and evaluated."""
@@ -53,7 +53,7 @@ OfCandidates = Int[Tensor, " candidate"]
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""
 
-Rows = Float[Tensor, "anchor dim"]
+AnchorRows = Float[Tensor, "anchor dim"]
 """One vector per anchor."""
 
 Mean = Float[Tensor, " dim"]

@@ -60,7 +60,7 @@ Terms = Mapping[str, AnchorLoss | BatchTerm]
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedViews:
     """Every view of every participant, encoded."""
 
     representation: ViewRepresentations
@@ -68,7 +68,7 @@ class Encoded:
     predicted: ViewAges | None
 
 
-def encode(network: Network, views: tuple[Inputs, Inputs]) -> Encoded:
+def encode_views(network: Network, views: tuple[Inputs, Inputs]) -> EncodedViews:
     first, second = views
 
     def both(rows: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def encode(network: Network, views: tuple[Inputs, Inputs]) -> Encoded:
         return torch.stack(halves, dim=1)
 
     representation = network.represent(first if second is first else torch.cat([first, second]))
-    return Encoded(
+    return EncodedViews(
         both(representation),
         both(network.project(representation)) if network.projector is not None else None,
         both(network.predict_age(representation)) if network.age_head is not None else None,
@@ -84,7 +84,7 @@ def encode(network: Network, views: tuple[Inputs, Inputs]) -> Encoded:
 
 
 def term_values(
-    encoded: Encoded,
+    encoded: EncodedViews,
     known: Known,
     term: Term,
     cross_site: CrossSite | None,
@@ -166,7 +166,7 @@ def _contrastive(pairs: Pairs, term: Term) -> AnchorLoss:
 
 
 def debias_values(
-    encoded: Encoded,
+    encoded: EncodedViews,
     known: Known,
     debias: Debias,
     task: Objective,
@@ -202,7 +202,7 @@ def debias_values(
 
 
 def debias_alone(
-    encoded: Encoded, known: Known, debias: Debias, task: Objective, frozen: FrozenMoments
+    encoded: EncodedViews, known: Known, debias: Debias, task: Objective, frozen: FrozenMoments
 ) -> Terms:
     """Return a debiasing term whose anchors are each compared with released moments alone."""
     assert encoded.embedding is not None

@@ -12,7 +12,7 @@ from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, PrivacyError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import GradientShare, Refusal
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -23,9 +23,9 @@ from fedcl.privacy.central_step import gradient_share
 from fedcl.privacy.clipping import trainable, trainable_names
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import longest_share
-from fedcl.privacy.step_batch import Drawn
+from fedcl.privacy.step_batch import StepBatch
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.site import open_site
@@ -63,7 +63,7 @@ def by_hand(config):
                 rows = cohort.rows(split=TRAIN, site=site)
                 stream = Entropy.not_private(privacy.test_seed, site, number, step)
                 drawn = rows[stream.uniform(len(rows)) < 4 / 20]
-                batch = Drawn(network, cohort, drawn, config, number, step)
+                batch = StepBatch(network, cohort, drawn, config, number, step)
                 for position in range(len(drawn)):
                     loss = batch.losses([position]).sum()
                     found = torch.autograd.grad(
@@ -82,7 +82,7 @@ def by_hand(config):
 
 def test_the_federation_equals_one_site_that_holds_everybody(tree):
     config = config_of(with_values(tree, privacy__test_seed=5))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     found, expected = final_weights(config), by_hand(config)
     assert found.keys() == expected.keys()
     for name in found:
@@ -93,17 +93,17 @@ def test_the_federation_equals_one_site_that_holds_everybody(tree):
 def test_workers_and_resumption_change_nothing(tree, workers):
     tree = with_values(tree, privacy__test_seed=5, local__keep_optimizer=True)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     for rounds in (1, 2):
         changes = {"federation__rounds": rounds, "compute__workers": workers}
         part = config_of(another_folder(with_values(tree, **changes), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
 def test_every_site_pays_for_a_round_what_everybody_pays(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
         charges = ledger_of(config, site).charges()
         assert [c.cost for c in charges] == [NoisySums(2.0, 0.2, STEPS)] * 2
@@ -166,14 +166,14 @@ def test_a_step_of_a_round_that_is_not_paid_is_refused(tree):
 
 def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
     config = config_of(tree)
-    run(_grid(config, silent={"12": range(3, 6)}), config, _folder(config))
+    run_rounds(_grid(config, silent={"12": range(3, 6)}), config, _folder(config))
     log = RunFolder(config.output.path).read_log()
     assert [record["sites"]["12"]["steps"] for record in log] == [STEPS - 3] * 2
     assert all(record["sites"]["south"]["steps"] == STEPS for record in log)
 
     config = config_of(another_folder(tree, "-few"))
     with pytest.raises(RoundError, match="round 1, step 4: 1 valid updates from 3 sites, 2 needed"):
-        run(_grid(config, silent={"12": [4], "south": [4]}), config, _folder(config))
+        run_rounds(_grid(config, silent={"12": [4], "south": [4]}), config, _folder(config))
     assert RunFolder(config.output.path).load().round == 0
 
 
@@ -188,7 +188,7 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
 )
 def test_a_share_that_cannot_be_added_is_left_out_by_name(tree, alter, words):
     config = config_of(with_values(tree, federation__rounds=1))
-    run(_grid(config, alter={"12": alter}), config, _folder(config))
+    run_rounds(_grid(config, alter={"12": alter}), config, _folder(config))
     entry = RunFolder(config.output.path).read_log()[0]["sites"]["12"]
     assert words in entry["rejected"]
     assert entry["participants"] == 0
@@ -228,7 +228,7 @@ def test_the_result_says_whom_the_promise_holds_against(tree):
 
 def test_a_target_is_met_over_the_planned_rounds(tree):
     config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert 2.7 <= ledger_of(config, "south").epsilon(delta=1e-5) <= 3
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcl.config.loading import digest, load, parse, resolved
+from fedcl.config.loading import config_digest, load, parse, resolved
 from fedcl.errors import ConfigError
 from tests.builders import config_of, table_tree, with_values
 
@@ -36,7 +36,7 @@ def test_overrides_reach_any_key_and_change_the_digest():
     after = load(path, ["seed=8", "local.optimizer.learning_rate=0.5"])
     assert after.seed == 8
     assert after.local.optimizer.learning_rate == 0.5
-    assert digest(before) != digest(after)
+    assert config_digest(before) != config_digest(after)
 
 
 PRIVATE = (

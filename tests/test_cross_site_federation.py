@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import MomentShare, Refusal, Update
 from fedcl.models.network import build_network
 from fedcl.models.travelling import write_state
@@ -19,7 +19,7 @@ from fedcl.moments.grid import node_count
 from fedcl.moments.of_a_site import site_moments
 from fedcl.moments.sums import NodeSums
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, write_table
@@ -73,7 +73,7 @@ def moments_of_all(config, round_number):
 def test_a_site_sees_all_the_others_under_one_encoder_and_itself_apart(tree, moments, monkeypatch):
     snapshots = seen(monkeypatch)
     config = config_of(moments_tree(tree, moments, federation__rounds=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert moments["fresh"] == (snapshots[1, "south"] is not None)
     true = moments_of_all(config, 3 if moments["fresh"] else 2)
     for site in true:
@@ -102,7 +102,7 @@ def node_count_of(config):
 @pytest.mark.parametrize("moments", [MOMENTS, STALE], ids=["fresh", "stale"])
 def test_fairkl_counts_anchors_where_no_site_has_two_scanners(tree, moments):
     config = config_of(moments_tree(tree, moments, federation__rounds=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
     for record in log[0 if moments["fresh"] else 1 :]:
         for site in ("12", "south"):  # north's three participants are no distribution
@@ -122,7 +122,7 @@ def test_with_momentum_a_contrast_meets_a_mean_over_rounds_and_debiasing_one_enc
     snapshots = seen(monkeypatch)
     moments = {**MOMENTUM, "components": components}
     config = config_of(moments_tree(tree, moments, federation__rounds=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     nodes = node_count_of(config)
 
     def on_grid(others):
@@ -149,10 +149,10 @@ def test_a_round_in_stretches_is_the_same_round(tree, rule):
     unused = {**MOMENTS, "participants": 0}
     tree = with_values(tree, objective__debias=[], local__epochs=5, federation__rule=rule)
     whole = config_of(moments_tree(tree, unused))
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     tree = moments_tree(tree, {**unused, "refresh_epochs": 2})
     parts = config_of(another_folder(tree, "-parts"))
-    simulate(parts, sites=SITES, resume=False)
+    simulate_federation(parts, sites=SITES, resume=False)
     assert_identical(final_weights(whole), final_weights(parts))
     logs = [RunFolder(config.output.path).read_log() for config in (whole, parts)]
     for one, other in zip(*logs, strict=True):
@@ -177,7 +177,7 @@ def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatc
     moments = {**REFRESHED, "grid": [wide]}  # nobody at a node of too few
     tree = moments_tree(tree, moments, local__epochs=5, federation__rounds=1)
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for parts in stretches.values():
         assert [epochs for epochs, _ in parts] == [range(2), range(2, 4), range(4, 5)]
         residents = [snapshot.residents.embeddings for _, snapshot in parts]
@@ -204,7 +204,7 @@ def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
 
     monkeypatch.setattr("fedcl.sites.training.local_round", local_round)
     config = config_of(moments_tree(tree, REFRESHED, local__epochs=5, federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
     assert record["sites"]["12"]["rejected"] == "the training failed"
     assert record["sites"]["south"]["rejected"] is None
@@ -231,13 +231,13 @@ def test_workers_and_resuming_do_not_change_a_bit(tree, moments):
     """Slow (about 6 s): worker processes start, and three runs resume."""
     tree = moments_tree(tree, moments, federation__rounds=3)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
-    simulate(two, sites=SITES, resume=False)
+    simulate_federation(two, sites=SITES, resume=False)
     assert_identical(final_weights(whole), final_weights(two))
     for rounds in (1, 2, 3):
         part = config_of(another_folder(with_values(tree, federation__rounds=rounds), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
@@ -258,7 +258,7 @@ def test_every_loss_with_nodes_trains(tree, changes):
     for debias in changes.get("objective__debias", []):
         debias.setdefault("vectors", "embedding")
     config = config_of(moments_tree(tree, MOMENTS, **changes, federation__rounds=4))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
     assert log[-1]["loss"] < log[0]["loss"]
 
@@ -275,7 +275,7 @@ def test_sites_of_classes_share_nodes_of_classes(tree):
             objective__debias=[{**FAIRKL, "name": "fairkl"}],
         )
     )
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     record = RunFolder(config.output.path).read_log()[-1]
     for entry in record["sites"].values():
         assert entry["counts"]["fairkl.positive"] > 0
@@ -289,7 +289,7 @@ def test_the_weights_travel_once_and_the_moments_are_counted(tree):
     config = config_of(moments_tree(tree, MOMENTS))
     plain = config_of(another_folder(with_values(tree, objective__debias=[]), "-plain"))
     for one in (config, plain):
-        simulate(one, sites=SITES, resume=False)
+        simulate_federation(one, sites=SITES, resume=False)
     record, without = (RunFolder(c.output.path).read_log()[0] for c in (config, plain))
     nodes, dim, sites = 8, 4, 3
     share = 4 * nodes * (1 + dim + dim * (dim + 1) // 2)
@@ -305,7 +305,7 @@ def test_the_weights_travel_once_and_the_moments_are_counted(tree):
 
 def test_receipts_hold_the_share_and_no_embedding(tree):
     config = config_of(moments_tree(tree, MOMENTS, federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path).site_path("south")
     lines = [json.loads(line) for line in (folder / "receipts.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["introduction", "moments", "update"]
@@ -338,7 +338,7 @@ def federation(config, *, at_moments=None, at_training=None):
 
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
     return folder.read_log()
 
 
@@ -418,7 +418,7 @@ def test_a_site_that_joins_sees_the_others_before_it_has_a_share_of_its_own(tree
     # Site "12" (node 0) comes in round 2; "south" leaves after round 2.
     present = iter([nodes[1:], nodes[1:], nodes, nodes[:3], nodes[:3], nodes[:3]])
     grid.get_node_ids = lambda: next(present)
-    run(grid, config, folder)
+    run_rounds(grid, config, folder)
     log = folder.read_log()
     assert snapshots[2, "12"].residents is None
     assert snapshots[2, "12"].others.participants > 5
@@ -442,7 +442,7 @@ def test_a_site_that_lost_the_weights_it_held_says_so(tree, monkeypatch):
 
 def test_held_weights_do_not_pile_up(tree):
     config = config_of(moments_tree(tree, MOMENTS, federation__rounds=4))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert len(list((config.output.path / "held").iterdir())) == 1
     assert len(list((RunFolder(config.output.path).site_path("12") / "moments").iterdir())) == 2
 

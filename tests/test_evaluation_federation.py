@@ -13,19 +13,19 @@ from fedcl.config.loading import resolved
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.evaluation.error_sums import Cell, ErrorSums, Recognised
+from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.experiment.representations import features
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Refusal
 from fedcl.models.network import build_network
 from fedcl.report.table import evaluation_table
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import EVALUATION_SUMS, Instruction, encode_instruction
 from fedcl.wire.releases import decode_release, encode_release
@@ -95,7 +95,7 @@ def assert_the_same(found, expected):
 
 def test_it_is_the_evaluation_of_all_features_in_one_place(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     assert last.round == 2
     assert last.problem is None
@@ -120,7 +120,7 @@ def test_it_is_the_evaluation_of_all_features_in_one_place(tree):
 def test_participants_with_several_scans_count_once(tree, tmp_path):
     add_scans(tmp_path / "data", {"north02": 2, "south03": 1, "far1": 3})
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     for kind, expected in pooled(config).items():
         assert_the_same(last.measures[kind], expected)
@@ -133,7 +133,7 @@ def test_it_is_measured_every_few_rounds_and_after_the_last(tree):
             evaluated(tree, every_rounds=2), federation__rounds=5, evaluation__every_rounds=1
         )
     )
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert [one.round for one in measured(config)] == [2, 4, 5]
     for one in measured(config):
         assert_the_same(one.measures["embedding"], pooled(config, one.round)["embedding"])
@@ -143,13 +143,13 @@ def test_workers_change_nothing(tree):
     one = config_of(tree)
     two = config_of(with_values(tree, compute__workers=2, output__path=f"{one.output.path}-2"))
     for config in (one, two):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     assert measured(one)[0].measures == measured(two)[0].measures
 
 
 def test_groups_of_the_result_are_sums_over_sites(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     rows = last.measures["representation"].groups
     everybody = {(r.split, r.by, r.value): r for r in rows if r.site is None}
@@ -164,23 +164,23 @@ def test_groups_of_the_result_are_sums_over_sites(tree):
 
 def test_a_finished_run_without_its_evaluation_asks_again_and_finds_the_same(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     (before,) = measured(config)
     weights = folder.load().weights
     folder.evaluation.unlink()
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     assert measured(config)[0].measures == before.measures
     assert all((weights[n] == a).all() for n, a in folder.load().weights.items())
     folder.evaluation.write_text(json.dumps(json.loads(folder.evaluation.read_text())))
     written = folder.evaluation.stat().st_mtime_ns
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     assert folder.evaluation.stat().st_mtime_ns == written
 
 
 def test_normalisation_layers_that_stay_are_each_sites_own(tree):
     config = config_of(with_values(tree, federation__rule={"kind": "fedbn"}, encoder__norm="batch"))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     assert "far" not in last.sites
     found, expected = last.measures["representation"], pooled(config)["representation"]
@@ -206,7 +206,7 @@ def listening(heard):
 def federate(config, app):
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
     return folder
 
 
@@ -233,7 +233,7 @@ def test_nothing_of_few_participants_leaves_a_site(tree):
 
 def test_where_all_test_participants_are_few_the_table_says_so(tree):
     config = config_of(evaluated(tree, min_cell=18))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     assert last.measures["embedding"].groups == ()
     assert last.measures["embedding"].challenge_score is None
@@ -279,7 +279,7 @@ def test_the_bytes_of_an_answer_do_not_depend_on_how_many_participants_there_are
 
 def test_too_few_sites_with_sums_are_said_in_the_file_and_the_run_ends_well(tree):
     config = config_of(evaluated(tree, min_cell=22))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (last,) = measured(config)
     assert "1 of them say the sums" in last.problem
     assert last.measures == {}
@@ -288,7 +288,7 @@ def test_too_few_sites_with_sums_are_said_in_the_file_and_the_run_ends_well(tree
 
 def test_a_site_answers_no_evaluation_that_is_not_due(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     grid = InProcessGrid(SITES)
     order = Instruction(1, resolved(config), folder.load().weights, held="abc")
@@ -371,7 +371,7 @@ def test_sums_that_cannot_be_are_named_and_left_out(tree, spoil, reason):
     assert last.measures["representation"].participants["train"] == 37
 
 
-ALL, FEMALE = Cell("internal", "all", ""), Cell("internal", "sex", "female")
+ALL, FEMALE = TestGroup("internal", "all", ""), TestGroup("internal", "sex", "female")
 
 
 def other_cell(release, cell, **changes):
@@ -399,8 +399,8 @@ SPOILT_ERRORS = [
     (lambda r: other_cell(r, ALL, squared=1e-3), "internal/all: sums that no errors have"),
     (lambda r: other_cell(r, ALL, squared=1e9), "internal/all: sums that no errors have"),
     (lambda r: other_cell(r, FEMALE, count=99, squared=1e3), "internal/sex: more participants"),
-    (lambda r: other_recognised(r, Recognised(10, 11)), "11 of 10 recognised, 11 tested"),
-    (lambda r: other_recognised(r, Recognised(99, 3)), "3 of 99 recognised, 11 tested"),
+    (lambda r: other_recognised(r, RecognisedCount(10, 11)), "11 of 10 recognised, 11 tested"),
+    (lambda r: other_recognised(r, RecognisedCount(99, 3)), "3 of 99 recognised, 11 tested"),
     (lambda r: other_recognised(r, None), "of the internal test do not fit"),
     (alone, "internal/sex/female: without everybody's"),
     (lambda r: replace(r, errors={"embedding": r.errors["embedding"]}), "errors of embedding"),
@@ -428,7 +428,7 @@ def test_without_quorum_the_evaluation_stops_the_run_says_why_and_can_be_repeate
     ):
         federate(config, spoiling(EvaluationSums, negative))
     assert RunFolder(config.output.path).load().round == 2
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     assert measured(config)[0].round == 2
 
 

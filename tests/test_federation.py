@@ -17,14 +17,14 @@ from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.experiment.run import run_experiment
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.local_round import local_round
 from fedcl.messages.releases import Update
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.memory import SiteMemory
 from fedcl.wire.releases import decode_release, encode_release
@@ -87,14 +87,14 @@ def by_hand(config):
 
 def test_the_federation_equals_the_plain_loop_bit_for_bit(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert_identical(final_weights(config), by_hand(config))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["kind"])
 def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     config = config_of(with_values(tree, federation__rule=rule, federation__rounds=6))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
     assert [record["round"] for record in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["loss"] < log[0]["loss"]
@@ -104,8 +104,8 @@ def test_every_rule_trains_and_lowers_the_loss(tree, rule):
 def test_one_and_two_workers_give_the_same_weights(tree):
     one = config_of(tree)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
-    simulate(one, sites=SITES, resume=False)
-    simulate(two, sites=SITES, resume=False)
+    simulate_federation(one, sites=SITES, resume=False)
+    simulate_federation(two, sites=SITES, resume=False)
     assert_identical(final_weights(one), final_weights(two))
 
 
@@ -113,10 +113,10 @@ def test_one_and_two_workers_give_the_same_weights(tree):
 def test_a_run_resumed_after_each_round_equals_an_uninterrupted_one(tree, keep):
     tree = with_values(tree, local__keep_optimizer=keep, federation__rounds=3)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     for rounds in (1, 2, 3):
         part = config_of(another_folder(with_values(tree, federation__rounds=rounds), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
@@ -124,7 +124,7 @@ def test_an_optimiser_kept_at_the_sites_changes_the_result(tree):
     kept = config_of(another_folder(with_values(tree, local__keep_optimizer=True), "-kept"))
     fresh = config_of(tree)
     for config in (kept, fresh):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     assert any(
         (final_weights(kept)[name] != array).any() for name, array in final_weights(fresh).items()
     )
@@ -132,7 +132,7 @@ def test_an_optimiser_kept_at_the_sites_changes_the_result(tree):
 
 def test_few_sites_per_round_are_drawn_anew_each_round(tree):
     config = config_of(with_values(tree, federation__sites_per_round=2, federation__rounds=6))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     drawn = {tuple(record["sites"]) for record in RunFolder(config.output.path).read_log()}
     assert all(len(sites) == 2 for sites in drawn)
     assert len(drawn) > 1
@@ -142,7 +142,7 @@ def test_nothing_a_site_keeps_or_sends_names_a_participant(tree, tmp_path):
     # Names with letters that no hash has: "1203" would stand in one sooner or later.
     write_table(tmp_path / "data", {"north": 5, "south": 8, "west": 13})
     config = config_of(with_values(tree, local__keep_optimizer=True))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     identifiers = open_experiment(config).table["participant_id"]
     for file in config.output.path.rglob("*"):
         if file.is_file():
@@ -153,7 +153,7 @@ def test_nothing_a_site_keeps_or_sends_names_a_participant(tree, tmp_path):
 
 def test_receipts_tell_what_left_each_site(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     lines = (folder.site_path("south") / "receipts.jsonl").read_text().splitlines()
     kinds = [json.loads(line)["kind"] for line in lines]
@@ -223,7 +223,7 @@ def test_a_bad_update_is_rejected_named_and_left_out(tree, spoil, reason):
     grid = InProcessGrid(SITES, client_app=spoiling("south", spoil))
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(grid, config, folder)
+    run_rounds(grid, config, folder)
     for record in folder.read_log():
         assert reason in record["sites"]["south"]["rejected"]
         assert record["sites"]["north"]["rejected"] is None
@@ -238,7 +238,7 @@ def test_a_round_without_quorum_stops_says_why_and_keeps_the_round_before(tree):
     with pytest.raises(
         RoundError, match=r"round 1: 2 valid updates from 3 sites, 3 needed .*south"
     ):
-        run(grid, config, folder)
+        run_rounds(grid, config, folder)
     assert folder.load().round == 0
 
 
@@ -249,7 +249,7 @@ def test_a_site_that_fails_leaves_only_a_category_and_keeps_the_details(tree, mo
     monkeypatch.setattr("fedcl.sites.training.local_round", fail)
     config = config_of(tree)
     with pytest.raises(RoundError) as caught:
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     assert "the training failed: site 12, north, south" in str(caught.value)
     assert "secret" not in str(caught.value)
     log = RunFolder(config.output.path).site_path("north") / "failures.log"
@@ -276,7 +276,7 @@ def test_a_silent_site_is_given_up_and_late_order_does_not_matter(tree):
     config = config_of(tree)
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(Forgetful(SITES), config, folder)
+    run_rounds(Forgetful(SITES), config, folder)
     record = folder.read_log()[0]
     assert record["sites"]["north"]["rejected"] == "no answer in time"
     without = config_of(
@@ -284,7 +284,7 @@ def test_a_silent_site_is_given_up_and_late_order_does_not_matter(tree):
     )
     other = RunFolder(without.output.path)
     other.start(without)
-    run(InProcessGrid(SITES, client_app=spoiling("north", nan)), without, other)
+    run_rounds(InProcessGrid(SITES, client_app=spoiling("north", nan)), without, other)
     assert_identical(folder.load().weights, other.load().weights)
 
 
@@ -293,7 +293,7 @@ def test_too_few_sites_is_a_message_that_says_why(tree):
         with_values(tree, local__min_participants=50, federation__answer_timeout_s=0.1)
     )
     with pytest.raises(RoundError, match=r"0 sites can train, federation\.min_sites asks for 2"):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
 
 
 def test_a_simulation_does_not_wait_for_sites_that_cannot_come(tree):
@@ -319,7 +319,7 @@ def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
     # 0-based calls: gather, then once per round. Site "12" (node 0) is late; "south" leaves.
     present = iter([nodes[1:], nodes[1:], nodes, nodes[:3], nodes[:3]])
     grid.get_node_ids = lambda: next(present)
-    run(grid, config, folder)
+    run_rounds(grid, config, folder)
     asked = [set(record["sites"]) for record in folder.read_log()]
     assert asked == [{"north", "south"}, {"12", "north", "south"}, {"12", "north"}]
 
@@ -341,7 +341,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
         tree, federation__rounds=30, local__keep_optimizer=True, evaluation__every_rounds=None
     )
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     killed = another_folder(tree, "-killed")
     file = tmp_path / "killed.yaml"
     file.write_text(yaml.safe_dump(killed))
@@ -356,7 +356,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert rounds <= folder.load().round < 30
-    simulate(config_of(killed), sites=SITES, resume=True)
+    simulate_federation(config_of(killed), sites=SITES, resume=True)
     assert_identical(final_weights(whole), folder.load().weights)
     assert [record["round"] for record in folder.read_log()] == list(range(1, 31))
 
@@ -366,7 +366,7 @@ def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
         tree, federation__rule={"kind": "fedbn"}, encoder__norm="batch", federation__rounds=3
     )
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     network = build_network(config, (6,), seed=config.seed)
     norm = set(travelling(network, keep_norm=False)) - set(travelling(network, keep_norm=True))

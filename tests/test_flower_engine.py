@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, table_tree, with_values, write_table
 
@@ -84,6 +84,6 @@ def test_flowers_engine_gives_the_same_weights_as_the_in_process_one(tmp_path, f
     assert theirs.checkpoints(), done.stdout + done.stderr
     assert theirs.load().round == 2, done.stdout + done.stderr
     ours = config_of(with_values(tree, output__path=tree["output"]["path"] + "-ours"))
-    simulate(ours, sites=4, resume=False)
+    simulate_federation(ours, sites=4, resume=False)
     for name, array in RunFolder(ours.output.path).load().weights.items():
         np.testing.assert_array_equal(array, theirs.load().weights[name])

@@ -8,11 +8,11 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 
 from fedcl.errors import PrivacyError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import Refusal
 from fedcl.run_folder.folder import RunFolder
 from fedcl.server.exchange import ask
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import TRAIN, Instruction, encode_instruction
 from fedcl.wire.releases import encode_release
@@ -55,7 +55,7 @@ def looked_on(config):
     folder = RunFolder(config.output.path)
     folder.start(config)
     app = Onlooker(folder)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
     return app.seen, json.loads(folder.now.read_text())
 
 
@@ -106,7 +106,7 @@ def test_who_is_left_out_is_told_with_the_reason(tree):
     config = config_of(tree)
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=spoiling("south", nan)), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=spoiling("south", nan)), config, folder)
     sites = json.loads(folder.now.read_text())["sites"]
     assert sites["south"]["state"] == "left out"
     assert "values that are not finite" in sites["south"]["why"]
@@ -116,7 +116,7 @@ def test_who_is_left_out_is_told_with_the_reason(tree):
 def test_a_site_without_enough_participants_is_met_and_left_out(tree):
     config = config_of(with_values(tree, federation__min_sites=4, federation__answer_timeout_s=0.1))
     with pytest.raises(RoundError):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     state = json.loads(RunFolder(config.output.path).now.read_text())
     assert state["what"] == "introduce"
     assert states(state) == {**dict.fromkeys(TRAINING, "answered"), "far": "left out"}
@@ -128,7 +128,7 @@ def test_a_site_that_never_answers_is_left_out_in_the_end(tree):
     config = config_of(with_values(tree, federation__answer_timeout_s=0.3))
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(Forgetful(SITES), config, folder)
+    run_rounds(Forgetful(SITES), config, folder)
     entry = json.loads(folder.now.read_text())["sites"]["north"]
     assert entry == {"state": "left out", "seconds": None, "bytes": 0, "why": "no answer in time"}
 
@@ -179,13 +179,13 @@ def test_a_run_that_stops_says_why_and_forgets_it_when_it_goes_on(tree, monkeypa
     with monkeypatch.context() as broken:
         broken.setattr("fedcl.sites.training.local_round", _fail)
         with pytest.raises(RoundError) as caught:
-            simulate(config, sites=SITES, resume=False)
+            simulate_federation(config, sites=SITES, resume=False)
     stopped = json.loads(folder.stopped.read_text())
     assert stopped == {"message": str(caught.value), "exit_code": 3}
     state = json.loads(folder.now.read_text())
     assert state["what"] == "train"
     assert states(state) == dict.fromkeys(TRAINING, "left out")
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     assert not folder.stopped.exists()
     assert json.loads(folder.now.read_text())["what"] == "done"
 
@@ -193,7 +193,7 @@ def test_a_run_that_stops_says_why_and_forgets_it_when_it_goes_on(tree, monkeypa
 def test_a_spent_budget_has_its_own_exit_code(tree, tmp_path):
     config = config_of(site_private_tree(tmp_path, budget=0.001))
     with pytest.raises(PrivacyError):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     stopped = json.loads(RunFolder(config.output.path).stopped.read_text())
     assert stopped["exit_code"] == PrivacyError.exit_code
     assert "budget" in stopped["message"]
@@ -201,8 +201,8 @@ def test_a_spent_budget_has_its_own_exit_code(tree, tmp_path):
 
 def test_a_finished_run_that_is_resumed_is_done_again(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=True)
     folder = RunFolder(config.output.path)
     state = json.loads(folder.now.read_text())
     assert (state["what"], state["round"]) == ("done", 2)

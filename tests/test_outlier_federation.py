@@ -5,10 +5,10 @@ import pytest
 from flwr.app import Message
 
 from fedcl.errors import ConfigError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import Refusal
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import encode_release
 from tests.builders import (
@@ -77,7 +77,7 @@ def federation(tree, spoil=None):
     folder = RunFolder(config.output.path)
     folder.resume(config)
     app = None if spoil is None else spoiling("south", spoil)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
     return config, folder.read_log()
 
 
@@ -188,7 +188,7 @@ def test_honest_updates_that_are_mostly_noise_pass_from_the_first_round_on(tmp_p
 def test_a_sum_in_secret_shows_no_change_of_any_site(tmp_path):
     write_table(tmp_path / "data")
     config = config_of(with_values(secure_tree(tmp_path), federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
     assert all("change" not in entry for entry in record["sites"].values())
 

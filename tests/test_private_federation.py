@@ -10,7 +10,7 @@ from safetensors import safe_open
 from fedcl.config.experiment import Config
 from fedcl.errors import ConfigError, PrivacyError, RoundError
 from fedcl.experiment.run import run_experiment
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.privacy.accounting import NoisySums, epsilon
 from fedcl.privacy.ledger import SITES as SITES_LEDGER
 from fedcl.privacy.ledger import Charge, Ledger
@@ -46,7 +46,7 @@ def evaluated(config):
 
 def test_every_site_pays_its_own_sums_once_a_round(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site, participants in TRAINING.items():
         charges = ledger_of(config, site).charges()
         expected = min(4, participants)
@@ -59,7 +59,7 @@ def test_every_site_pays_its_own_sums_once_a_round(tree):
 
 def test_an_update_says_nothing_but_its_weights(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for record in RunFolder(config.output.path).read_log():
         assert record["loss"] is None
         for entry in record["sites"].values():
@@ -91,7 +91,7 @@ def test_the_weights_to_hand_over_carry_the_statement(tree):
 def test_noise_is_never_the_experiments(tree):
     first, second = config_of(tree), config_of(another_folder(tree, "-again"))
     for config in (first, second):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     before, after = final_weights(first), final_weights(second)
     assert any((before[name] != after[name]).any() for name in before)
     assert len(ledger_of(first, "south").charges()) == 4  # two runs on the same people
@@ -102,7 +102,7 @@ def test_a_test_seed_repeats_the_run_and_says_it_is_not_private(tree):
     first, second = config_of(tree), config_of(another_folder(tree, "-again"))
     results, _ = evaluated(first)
     assert results.run.privacy.startswith("NOT PRIVATE")
-    simulate(second, sites=SITES, resume=False)
+    simulate_federation(second, sites=SITES, resume=False)
     assert_identical(final_weights(first), final_weights(second))
 
 
@@ -111,7 +111,7 @@ def test_hooks_and_loop_train_alike(tree):
     loop = config_of(tree)
     hooks = config_of(another_folder(with_values(tree, privacy__gradients="hooks"), "-hooks"))
     for config in (loop, hooks):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     before, after = final_weights(loop), final_weights(hooks)
     for name in before:
         np.testing.assert_allclose(before[name], after[name], atol=2e-3)
@@ -119,7 +119,7 @@ def test_hooks_and_loop_train_alike(tree):
 
 def test_a_target_is_met_by_every_site_over_the_planned_rounds(tree):
     config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
         assert 2.7 <= ledger_of(config, site).epsilon(delta=1e-5) <= 3
 
@@ -135,7 +135,7 @@ def test_a_spent_budget_stops_the_site_before_it_opens_a_scan(tree, monkeypatch)
     poor = config_of(with_values(tree, privacy__budget=spent))
     monkeypatch.setattr("fedcl.sites.training.private_round", None)  # nobody gets so far
     with pytest.raises(RoundError, match="its privacy ledger allows no further round"):
-        simulate(poor, sites=SITES, resume=False)
+        simulate_federation(poor, sites=SITES, resume=False)
     log = (RunFolder(poor.output.path).site_path("south") / "failures.log").read_text()
     assert "over the budget" in log
     assert len(ledger_of(poor, "south").charges()) == 1
@@ -143,25 +143,25 @@ def test_a_spent_budget_stops_the_site_before_it_opens_a_scan(tree, monkeypatch)
 
 def test_a_ledger_that_a_run_has_paid_into_may_not_disappear(tree):
     one = config_of(with_values(tree, federation__rounds=1))
-    simulate(one, sites=SITES, resume=False)
+    simulate_federation(one, sites=SITES, resume=False)
     for path in one.privacy.ledger.iterdir():
         path.unlink()
     more = config_of(tree)
     with pytest.raises(RoundError, match="its privacy ledger allows no further round or cannot"):
-        simulate(more, sites=SITES, resume=True)
+        simulate_federation(more, sites=SITES, resume=True)
     text = (RunFolder(more.output.path).site_path("south") / "failures.log").read_text()
     assert "lines are gone that this run has paid" in text
 
 
 def test_a_round_repeated_after_a_kill_is_paid_twice(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     last = sorted((folder.path / "checkpoints").glob("round-*"))[-1]
     for path in last.iterdir():
         path.unlink()
     last.rmdir()  # killed before the checkpoint of round 2
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     assert [c.round for c in ledger_of(config, "south").charges()] == [1, 2, 2]
     assert int(SiteMemory(folder.site_path("south")).charges.of(2)["charges"]) == 3
 
@@ -175,7 +175,7 @@ def test_every_round_of_every_site_asks_the_system_for_a_key(tree, monkeypatch):
 
     config = config_of(tree)
     monkeypatch.setattr("fedcl.privacy.entropy.os.urandom", urandom)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert asked.count(32) >= 2 * len(TRAINING)
 
 
@@ -219,12 +219,12 @@ def test_privacy_is_about_what_leaves_a_site(tree, kind):
 def test_a_public_scale_that_does_not_fit_says_how(tree, tmp_path, text, words):
     (tmp_path / "scale.tsv").write_text(text)
     with pytest.raises(Exception, match=words):
-        simulate(config_of(tree), sites=SITES, resume=False)
+        simulate_federation(config_of(tree), sites=SITES, resume=False)
 
 
 def test_the_log_is_plain_json_without_a_loss(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for line in (RunFolder(config.output.path).path / "rounds.jsonl").read_text().splitlines():
         assert "NaN" not in line
         assert json.loads(line)["loss"] is None
@@ -253,7 +253,7 @@ def test_a_server_optimiser_steps_on_the_noisy_mean(tmp_path, kind):
     tree = with_values(site_private_tree(tmp_path, test_seed=3), federation__rule=rule)
     first, second = config_of(tree), config_of(another_folder(tree, "-again"))
     for config in (first, second):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     assert_identical(final_weights(first), final_weights(second))
 
 
@@ -262,5 +262,5 @@ def test_a_spent_budget_of_sites_ends_the_federation_with_a_message(tmp_path):
     one = epsilon([NoisySums(2.0, 1.0, 1)], delta=1e-5)
     config = config_of(site_private_tree(tmp_path, budget=one))
     with pytest.raises(PrivacyError, match="aggregation of round 2 would cost"):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     assert RunFolder(config.output.path).load().round == 1

@@ -9,7 +9,7 @@ from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError, RunError
 from fedcl.experiment.run import run_experiment
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.messages.releases import PrivateMomentShare
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -66,7 +66,7 @@ def released(config, number):
 
 def test_a_release_is_paid_for_before_every_second_round(tree):
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
         charges = ledger_of(config, site).charges()
         kinds = [(c.what == "moments", c.round) for c in charges]
@@ -81,11 +81,11 @@ def test_a_release_is_paid_for_before_every_second_round(tree):
 def test_workers_and_resumption_change_nothing(tree):
     tree = with_values(tree, privacy__test_seed=5)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     for rounds, workers in ((1, 1), (2, 2), (3, 1)):
         changes = {"federation__rounds": rounds, "compute__workers": workers}
         part = config_of(another_folder(with_values(tree, **changes), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
@@ -93,7 +93,7 @@ def test_without_noise_the_release_is_that_of_everybody_at_once(tmp_path):
     write_table(tmp_path / "data")
     tree = _with_moments(central_private_tree(tmp_path), noise_multiplier=1e-9)
     config = config_of(with_values(tree, federation__rounds=1, privacy__budget=1e30))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     network.set_feature_scale(*read_public_scale(config.encoder.public_scale, cohort.shape[0]))
@@ -115,7 +115,7 @@ def test_without_noise_the_release_is_that_of_everybody_at_once(tmp_path):
 def test_a_target_covers_the_releases_too(tree):
     tree = with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=4)
     config = config_of(_with_moments(tree, noise_multiplier=4.0))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
         assert 3.6 <= ledger_of(config, site).epsilon(delta=1e-5) <= 4
 
@@ -146,7 +146,7 @@ def test_training_without_the_released_moments_is_refused(tmp_path):
 def test_a_spent_budget_ends_with_a_message(tree):
     config = config_of(with_values(tree, privacy__budget=0.01))
     with pytest.raises(RoundError, match="round 1, moments: 0 valid updates from 3 sites"):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
 
 
 def test_sites_too_small_for_a_mean_of_their_own_are_named(tree):

@@ -9,15 +9,15 @@ import pytest
 from flwr.clientapp import ClientApp
 
 from fedcl.errors import RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import REFUSALS, Refusal
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.log import Receipts, receipts_at
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.sites.context import Deployed
+from fedcl.sites.context import DeployedSite
 from fedcl.sites.memory import SiteMemory
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import open_site
@@ -69,7 +69,7 @@ def carried(config, left, before=lambda message: None):
     app.train("gradient")(through)
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
 
 
 def trees(folder):
@@ -111,7 +111,7 @@ def test_receipts_hold_every_byte_that_the_wire_carried(cohort, name):
 @pytest.mark.parametrize("name", ["plain", "secure", "central"])
 def test_no_participant_path_or_age_stands_in_a_receipt(cohort, name):
     config = config_of(trees(cohort)[name])
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     table = pd.read_csv(cohort / "data" / "participants.tsv", sep="\t")
     words, numbers = [], []
 
@@ -141,7 +141,7 @@ def test_no_participant_path_or_age_stands_in_a_receipt(cohort, name):
 
 def test_noise_and_epsilon_are_told_where_the_ledger_was_charged(cohort):
     config = config_of(trees(cohort)["both"])
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     receipts = kept_of(config, "south")
     masked = [one for one in receipts if one.masked]
     share = 2**-0.5
@@ -162,7 +162,7 @@ def test_noise_and_epsilon_are_told_where_the_ledger_was_charged(cohort):
 
 def test_updates_tell_their_noise_and_a_test_seed(cohort):
     config = config_of(private_tree(cohort, test_seed=5))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     updates = [one for one in kept_of(config, "north") if one.kind == "update"]
     assert [one.round for one in updates] == [1, 2]
     for one in updates:
@@ -174,7 +174,7 @@ def test_updates_tell_their_noise_and_a_test_seed(cohort):
 
 def test_the_exact_epsilon_is_the_ledgers(cohort):
     config = config_of(private_tree(cohort))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     text = (config.output.path / "config.yaml").read_text()
     site = open_site(text, 1)
     order = Instruction(2, text, {})
@@ -225,11 +225,11 @@ def test_a_site_whose_record_was_altered_lets_nothing_leave(cohort):
 
 def test_a_simulation_goes_on_after_a_power_cut_damaged_a_record(cohort):
     config = config_of(trees(cohort)["plain"])
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     file = RunFolder(config.output.path).site_path("south") / "receipts.jsonl"
     file.write_bytes(file.read_bytes()[:-700])
     longer = config_of(with_values(trees(cohort)["plain"], federation__rounds=3))
-    simulate(longer, sites=SITES, resume=True)
+    simulate_federation(longer, sites=SITES, resume=True)
     old, new = sorted(receipts_at(file.parent), key=lambda one: len(one.path.name), reverse=True)
     assert "3 receipts were made" in old.look().problem
     assert [one.round for one in new.look().receipts] == [0, 3]
@@ -261,7 +261,7 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
     refusal = Refusal("north", "the training failed")
     home = home_at(tmp_path)
     for _ in ("one run", "another"):
-        Deployed(home).keep_receipt(refusal, encode_release(refusal), None, None)
+        DeployedSite(home).keep_receipt(refusal, encode_release(refusal), None, None)
     assert len(Receipts(home.files.receipts, durable=True).look().receipts) == 2
     SiteMemory(tmp_path / "run").keep_receipt(receipt_of(refusal, None, None))
     assert (tmp_path / "run" / "receipts.jsonl").exists()
@@ -283,7 +283,7 @@ def fedcl(*arguments):
 def test_the_commands_verify_show_and_write_a_page(cohort):
     """Slow (about 8 s): six real commands."""
     config = config_of(trees(cohort)["plain"])
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     run_, site = config.output.path, RunFolder(config.output.path).site_path("south")
     done = fedcl("verify", run_)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from fedcl import local_round
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.experiment.run import run_experiment
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.models.network import build_network
 from fedcl.moments.of_a_site import site_moments
 from fedcl.optimizer import build_optimizer
@@ -57,7 +57,7 @@ def test_a_plain_federation_with_moments_counts_participants(tmp_path):
 
 def test_a_site_needs_participants_and_not_scans(tmp_path):
     config = config_of(with_values(table_tree(tmp_path), local__min_participants=4))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert set(RunFolder(config.output.path).read_log()[0]["sites"]) == {"south", "12"}
 
 
@@ -67,7 +67,7 @@ def test_a_private_federation_pays_for_participants(tmp_path):
         tree = with_values(private_tree(tmp_path, test_seed=3), privacy__gradients=gradients)
         tree["privacy"]["ledger"] = str(tmp_path / gradients)
         config = config_of(another_folder(tree, gradients))
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
         for site, participants in TRAINING.items():
             expected = min(4, participants)
             cost = NoisySums(2.0, expected / participants, 2 * -(-participants // expected))

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 from fedcl.config.loading import fingerprint, resolved
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.releases import Introduction, Refusal, SumOffer, Update
 from fedcl.messages.summed_arrays import moment_arrays, plan_of, update_arrays
 from fedcl.models.network import build_network
@@ -28,11 +28,11 @@ from fedcl.secure_sum.protocol import (
     Survivors,
     SurvivorSignature,
 )
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.wire.orders import (
     Instruction,
-    Invitation,
+    SumInvitation,
     SumQuestion,
     encode_instruction,
     encode_question,
@@ -107,7 +107,7 @@ def test_a_round_of_sums_gives_the_weights_of_a_round_in_the_clear(tree, changes
         tree["secure_sum"]["largest"] = 2000.0
     secret, clear = config_of(tree), config_of(in_the_clear(tree))
     for config in (secret, clear):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     # The first step of FedAdam moves at most eta (1 - beta_1) / tau = 1 times what the mean does.
     assert_close(final_weights(secret), final_weights(clear), secret, steps=2)
     (record,) = RunFolder(secret.output.path).read_log()
@@ -121,7 +121,7 @@ def test_moments_are_summed_too_and_training_goes_on_as_in_the_clear(tree, momen
     tree = with_values(with_moments(tree, moments), federation__rounds=3)
     secret, clear = config_of(tree), config_of(in_the_clear(tree))
     for config in (secret, clear):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     for name, array in final_weights(clear).items():
         np.testing.assert_allclose(final_weights(secret)[name], array, rtol=1e-3, atol=1e-4)
     logs = [RunFolder(config.output.path).read_log() for config in (secret, clear)]
@@ -137,13 +137,13 @@ def test_two_worker_processes_and_a_resumed_run_give_the_same_bits(tree):
     """Slow (about 6 s): worker processes start. Masks differ each time, and cancel exactly."""
     tree = with_moments(tree, MOMENTS)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
-    simulate(two, sites=SITES, resume=False)
+    simulate_federation(two, sites=SITES, resume=False)
     assert_identical(final_weights(whole), final_weights(two))
     for rounds in (1, 2):
         part = config_of(another_folder(with_values(tree, federation__rounds=rounds), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
@@ -153,7 +153,7 @@ def test_private_updates_are_summed_without_a_loss(tmp_path):
     tree["privacy"] = private_tree(tmp_path)["privacy"]
     tree["objective"]["prototypes"] = PROTOTYPES
     config = config_of(tree)
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for record in RunFolder(config.output.path).read_log():
         assert record["loss"] is None
         assert all(entry["rejected"] is None for entry in record["sites"].values())
@@ -184,7 +184,7 @@ def through(change):
 def federation(config, change, *, grid=InProcessGrid):
     folder = RunFolder(config.output.path)
     folder.resume(config)
-    run(grid(SITES, client_app=through(change)), config, folder)
+    run_rounds(grid(SITES, client_app=through(change)), config, folder)
     return folder.read_log()
 
 
@@ -217,7 +217,7 @@ def test_no_release_holds_a_sites_own_vector(tree, monkeypatch):
 
 def test_receipts_tell_the_exchanges_and_nothing_is_kept_when_the_sum_is_over(tree):
     config = config_of(with_values(with_moments(tree, MOMENTS), federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path).site_path("south")
     lines = [json.loads(line) for line in (folder / "receipts.jsonl").read_text().splitlines()]
     exchanges = [
@@ -331,9 +331,9 @@ def test_too_few_sites_end_with_a_message_and_the_run_goes_on_with_more(tree, nu
     if number <= 3:
         assert "the training failed: site south." in words
     assert RunFolder(config.output.path).load().round == 1
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     clear = config_of(in_the_clear(tree))
-    simulate(clear, sites=SITES, resume=False)
+    simulate_federation(clear, sites=SITES, resume=False)
     for name, array in final_weights(clear).items():
         np.testing.assert_allclose(final_weights(config)[name], array, rtol=1e-3, atol=1e-4)
 
@@ -498,11 +498,11 @@ ALL = ("12", "north", "south")
     ("invitation", "why"),
     [
         (None, "asks in the clear"),
-        (Invitation("abc", ("12", "north")), "without naming it"),
-        (Invitation("abc", ("south",)), "the threshold is 2"),
-        (Invitation("../x", ALL), "names no secure sum"),
-        (Invitation("", ALL), "names no secure sum"),
-        (Invitation("abc", (*ALL, "stranger")), "no identity key is pinned for site stranger"),
+        (SumInvitation("abc", ("12", "north")), "without naming it"),
+        (SumInvitation("abc", ("south",)), "the threshold is 2"),
+        (SumInvitation("../x", ALL), "names no secure sum"),
+        (SumInvitation("", ALL), "names no secure sum"),
+        (SumInvitation("abc", (*ALL, "stranger")), "no identity key is pinned for site stranger"),
     ],
 )
 def test_a_site_refuses_an_invitation_before_it_trains(tree, invitation, why, monkeypatch):
@@ -518,7 +518,7 @@ def test_a_site_refuses_an_invitation_before_it_trains(tree, invitation, why, mo
 def test_a_sums_name_is_used_once_and_each_answer_is_given_once(tree):
     config = config_of(tree)
     sites = {label: Site(config, label) for label in ALL}
-    offers = {label: site.train(Invitation("abc", ALL)) for label, site in sites.items()}
+    offers = {label: site.train(SumInvitation("abc", ALL)) for label, site in sites.items()}
     south = sites["south"]
     everybody = AllKeys(1, tuple(offers[label].keys for label in ALL))
     assert isinstance(south.go_on("other", everybody), Refusal)
@@ -529,15 +529,15 @@ def test_a_sums_name_is_used_once_and_each_answer_is_given_once(tree):
     # After that error it is out of the sum, and enters none of that name again.
     assert isinstance(south.go_on("abc", Survivors(1, ALL)), Refusal)
     assert "its part of it is over" in south.log().read_text()
-    assert isinstance(south.train(Invitation("abc", ALL)), Refusal)
+    assert isinstance(south.train(SumInvitation("abc", ALL)), Refusal)
     assert "was entered before" in south.log().read_text()
-    assert isinstance(south.train(Invitation("abd", ALL)), SumOffer)
+    assert isinstance(south.train(SumInvitation("abd", ALL)), SumOffer)
 
 
 def test_a_site_finds_keys_that_the_server_made_up(tree):
     config = config_of(tree)
     sites = {label: Site(config, label) for label in ALL}
-    keys = [sites[label].train(Invitation("abc", ALL)).keys for label in ALL]
+    keys = [sites[label].train(SumInvitation("abc", ALL)).keys for label in ALL]
     forged = [replace(keys[0], mask_key=keys[1].mask_key), *keys[1:]]
     assert isinstance(sites["south"].go_on("abc", AllKeys(1, tuple(forged))), Refusal)
     assert "site 12: its keys are not signed" in sites["south"].log().read_text()
@@ -547,7 +547,7 @@ def test_a_site_told_another_configuration_midway_goes_no_further(tree):
     """The plan is bound to the configuration: a lower threshold is another plan."""
     config = config_of(tree)
     sites = {label: Site(config, label) for label in ALL}
-    keys = tuple(sites[label].train(Invitation("abc", ALL)).keys for label in ALL)
+    keys = tuple(sites[label].train(SumInvitation("abc", ALL)).keys for label in ALL)
     south = sites["south"]
     south.text = resolved(config_of(with_values(tree, secure_sum__largest=9_999.0)))
     assert isinstance(south.go_on("abc", AllKeys(1, keys)), Refusal)
@@ -558,7 +558,7 @@ def test_a_site_that_agreed_to_sums_trains_under_no_other_configuration(tree):
     """Otherwise a server could ask for the same work in the clear."""
     config = config_of(tree)
     agreed = {"config-sha256": fingerprint(resolved(config))}
-    assert isinstance(Site(config, **agreed).train(Invitation("abc", ALL)), SumOffer)
+    assert isinstance(Site(config, **agreed).train(SumInvitation("abc", ALL)), SumOffer)
     clear = config_of(with_values(tree, secure_sum=None))
     refusal = Site(clear, **agreed).train(None)
     assert refusal == Refusal(
@@ -569,7 +569,7 @@ def test_a_site_that_agreed_to_sums_trains_under_no_other_configuration(tree):
 
 def test_secrets_of_a_sum_under_way_are_the_owners_alone(tree):
     config = config_of(tree)
-    Site(config).train(Invitation("abc", ALL))
+    Site(config).train(SumInvitation("abc", ALL))
     files = list((RunFolder(config.output.path).site_path("south") / "sums" / "open").iterdir())
     assert {file.name for file in files} == {"kept", "words", "entered.json"}
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
@@ -597,7 +597,7 @@ def test_a_site_without_its_key_does_not_join(tree, tmp_path):
     (tmp_path / "keys" / "south.key").unlink()
     config = config_of(with_values(tree, federation__min_sites=3, federation__answer_timeout_s=0.1))
     with pytest.raises(RoundError, match=r"2 sites can train.*configuration cannot be used"):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).site_path("south") / "failures.log"
     assert "site south has no identity key; make one with `fedcl keys" in log.read_text()
 

@@ -5,7 +5,7 @@ import pytest
 
 from fedcl.config.moments import PrivateMoments
 from fedcl.errors import RoundError
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Update
 from fedcl.run_folder.folder import RunFolder
 from fedcl.secure_sum.protocol import MaskedInput
@@ -50,7 +50,7 @@ def test_the_opened_sums_are_those_in_the_clear(tree):
     masked = config_of(tree)
     clear = config_of(another_folder(with_values(tree, secure_sum=None), "-clear"))
     for config in (masked, clear):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     found, expected = final_weights(masked), final_weights(clear)
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], atol=CLOSE, err_msg=name)
@@ -80,7 +80,7 @@ def test_nothing_is_said_in_the_clear(tree):
 
 def test_every_site_still_pays(tree):
     config = config_of(with_values(tree, federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
         assert [c.what == "moments" for c in ledger_of(config, site).charges()] == [True, False]
 

@@ -9,8 +9,8 @@ from flwr.app import Array, ConfigRecord, RecordDict
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.errors import WireError
 from fedcl.messages.releases import Introduction, MomentShare, Refusal, TermSum, Update
-from fedcl.moments.shared import Shared
-from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.moments.shared import SharedMoments
+from fedcl.moments.sums import NodeSums, node_shapes
 from fedcl.receipts.describe import describe
 from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
 from fedcl.wire.records import fresh_copy, moments_bytes, payload_bytes
@@ -57,7 +57,7 @@ def test_introductions_and_refusals_arrive():
 
 
 def sums(rng, nodes=3, dim=4):
-    shapes = shapes_of(nodes, dim).values()
+    shapes = node_shapes(nodes, dim).values()
     return NodeSums(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
 
 
@@ -81,7 +81,7 @@ def test_moments_arrive_alone_and_with_an_update(rng):
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_shared_moments_arrive_with_whose_they_are(rng, parts):
-    shared = Shared(6, ("a", "zürich/3"), tuple(sums(rng) for _ in range(parts)))
+    shared = SharedMoments(6, ("a", "zürich/3"), tuple(sums(rng) for _ in range(parts)))
     sent = Instruction(7, "seed: 1\n", {}, held="abc", shared=shared)
     received = decode_instruction(fresh_copy(encode_instruction(sent)))
     assert (received.held, received.shared.round, received.shared.sites) == ("abc", 6, shared.sites)

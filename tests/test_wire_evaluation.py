@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcl.errors import WireError
-from fedcl.evaluation.error_sums import Cell, ErrorSums, Recognised
+from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, fit_probes
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
@@ -15,7 +15,7 @@ from fedcl.wire.orders import Instruction, decode_instruction, encode_instructio
 from fedcl.wire.records import encoded
 from fedcl.wire.releases import decode_release, encode_release
 
-ALL, FEMALE = Cell("internal", "all", ""), Cell("internal", "sex", "female")
+ALL, FEMALE = TestGroup("internal", "all", ""), TestGroup("internal", "sex", "female")
 
 
 def sums(rng, participants=13, dim=3):
@@ -32,7 +32,7 @@ def said_sums(rng):
 def said_errors():
     def errors(years):
         cells = {ALL: ErrorSums(9, years, -years, 9.5), FEMALE: ErrorSums(4, 1.5, 1.0, 2.5)}
-        return SiteErrors(cells, Recognised(9, int(years)))
+        return SiteErrors(cells, RecognisedCount(9, int(years)))
 
     return EvaluationErrors(
         "a", 4, 13, {"representation": errors(7.0), "embedding": errors(3.0)}, 0.5

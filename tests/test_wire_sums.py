@@ -19,7 +19,7 @@ from fedcl.secure_sum.protocol import (
 )
 from fedcl.wire.orders import (
     Instruction,
-    Invitation,
+    SumInvitation,
     SumQuestion,
     decode_instruction,
     decode_question,
@@ -79,7 +79,7 @@ def test_questions_arrive_as_they_left(relayed):
 
 
 def test_an_invitation_arrives_with_its_order():
-    sent = Instruction(7, "seed: 1\n", {}, invitation=Invitation("abc", ("a", "zürich/3")))
+    sent = Instruction(7, "seed: 1\n", {}, invitation=SumInvitation("abc", ("a", "zürich/3")))
     assert decode_instruction(encode_instruction(sent)) == sent
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedcl.compute.shared_files import fresh_folder, put
+from fedcl.compute.shared_files import fresh_folder, write_shared
 from fedcl.compute.workers import largest_worker_mb, worker_pool
 
 KILLED = """
@@ -97,9 +97,9 @@ def test_nothing_of_a_pool_is_left_when_work_was_in_flight():
 
 def test_a_parcel_holds_what_was_put_in_it_and_its_file_is_used_again(tmp_path):
     folder = fresh_folder(tmp_path / "parcels")
-    first, second = put(folder, [b"long" * 1000, b""]), put(folder, [b"other"])
+    first, second = write_shared(folder, [b"long" * 1000, b""]), write_shared(folder, [b"other"])
     assert first.take() == [b"long" * 1000, b""]
-    third = put(folder, iter([b"short", b"er"]))
+    third = write_shared(folder, iter([b"short", b"er"]))
     assert third.take() == [b"short", b"er"]
     assert second.take() == [b"other"]
     assert len(list(folder.iterdir())) == 2
@@ -110,25 +110,25 @@ LARGE = b"large" * 100_000
 
 
 def test_a_file_that_somebody_still_looks_at_is_not_used_again(tmp_path):
-    first = put(tmp_path, [b"first", LARGE])
+    first = write_shared(tmp_path, [b"first", LARGE])
     array = np.frombuffer(first.take()[1], np.uint8)
-    put(tmp_path, [b"other" * len(LARGE)])
+    write_shared(tmp_path, [b"other" * len(LARGE)])
     assert bytes(array) == LARGE
     assert len(list(tmp_path.iterdir())) == 2
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 0
     del array
-    third = put(tmp_path, [LARGE[::-1]])
+    third = write_shared(tmp_path, [LARGE[::-1]])
     assert third.look() == [LARGE[::-1]]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_who_looks_at_a_file_that_is_deleted_still_sees_it(tmp_path):
-    first = put(tmp_path, [LARGE])
+    first = write_shared(tmp_path, [LARGE])
     seen = first.look()
     first.delete()
     first.delete()
-    put(tmp_path, [LARGE[::-1]])
+    write_shared(tmp_path, [LARGE[::-1]])
     assert seen == [LARGE]
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -139,7 +139,7 @@ def test_a_thousand_replies_that_are_kept_hold_no_thousand_files_open(tmp_path, 
         return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
 
     before = opened()
-    kept = [put(tmp_path, [number.to_bytes(2) * size]).take() for number in range(1000)]
+    kept = [write_shared(tmp_path, [number.to_bytes(2) * size]).take() for number in range(1000)]
     assert kept == [[number.to_bytes(2) * size] for number in range(1000)]
     assert opened() - before <= 256
     del kept
@@ -148,14 +148,14 @@ def test_a_thousand_replies_that_are_kept_hold_no_thousand_files_open(tmp_path, 
 
 @pytest.mark.parametrize("parts", [[], [b""], [b"", b""]])
 def test_a_parcel_of_nothing_is_taken_and_its_file_used_again(tmp_path, parts):
-    assert put(tmp_path, parts).take() == parts
-    assert put(tmp_path, [b"x"]).take() == [b"x"]
+    assert write_shared(tmp_path, parts).take() == parts
+    assert write_shared(tmp_path, [b"x"]).take() == [b"x"]
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_arrays_of_a_parcel_begin_where_arrays_in_memory_may(tmp_path):
     data = [b"a", LARGE, b"12345678", b"", b"12"]
-    views = put(tmp_path, data).look()
+    views = write_shared(tmp_path, data).look()
     assert views == data
     starts = [np.frombuffer(view, np.uint8).ctypes.data for view in views if len(view)]
     assert all(start % 64 == 0 for start in starts)

@@ -5,7 +5,7 @@ from typing import Any
 
 from engines.outcome import Clock, hand_back, options
 from fedcl.config.loading import load
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.folder import RunFolder
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     config = config.model_copy(update={"output": output, "compute": compute})
     clock = Clock()
     _stamp_checkpoints(clock)
-    simulate(config, sites=chosen.task.settings.nodes, resume=False)
+    simulate_federation(config, sites=chosen.task.settings.nodes, resume=False)
     last = RunFolder(Path(config.output.path)).load()
     assert last is not None
     hand_back(chosen.out, clock.ends, last.weights)

@@ -46,11 +46,11 @@ class Batch:
         return Batch(*(value.to(dtype) for value in vars(self).values()))
 
 
-Losses = Callable[[Network, Batch], Tensor]
+BatchLosses = Callable[[Network, Batch], Tensor]
 """What a mechanism differentiates, summed over the values returned."""
 
 
-def losses_of(task: Objective, frozen: FrozenMoments | None = None) -> Losses:
+def losses_of(task: Objective, frozen: FrozenMoments | None = None) -> BatchLosses:
     """Return what participant privacy differentiates; `task` decomposes.
 
     Args:
@@ -64,7 +64,7 @@ def losses_of(task: Objective, frozen: FrozenMoments | None = None) -> Losses:
 
 def clipped_sum(
     network: Network,
-    losses: Losses,
+    losses: BatchLosses,
     batch: Batch,
     *,
     clip_norm: float,

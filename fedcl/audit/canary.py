@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from fedcl.audit.batch import Batch, Losses
+from fedcl.audit.batch import Batch, BatchLosses
 from fedcl.models.network import AGE_CENTRE_YEARS, AGE_SPREAD_YEARS, Network
 from fedcl.shapes import Embedding, Inputs, Representation
 
@@ -43,7 +43,7 @@ class Canary:
 
 
 def find_canary(
-    losses: Losses,
+    losses: BatchLosses,
     network: Network,
     others: Batch,
     *,
@@ -84,7 +84,7 @@ def _start(others: Batch, generator: torch.Generator) -> Batch:
 
 
 def _ascend(
-    losses: Losses, network: Network, others: Batch, start: Batch, clip_norm: float, steps: int
+    losses: BatchLosses, network: Network, others: Batch, start: Batch, clip_norm: float, steps: int
 ) -> Canary:
     views = [view.clone().requires_grad_() for view in (start.first, start.second)]
     decades = (start.ages / 10).requires_grad_()
@@ -114,7 +114,7 @@ def _ascend(
 
 
 def _slope_of_age(
-    losses: Losses,
+    losses: BatchLosses,
     network: Network,
     others: Batch,
     canary: Batch,
@@ -131,7 +131,7 @@ def _slope_of_age(
     return (10 * (sizes[0] - sizes[1]) / (2 * _YEAR)).detach().expand(1)
 
 
-def _gradients(losses: Losses, network: Network, batch: Batch) -> Tensor:
+def _gradients(losses: BatchLosses, network: Network, batch: Batch) -> Tensor:
     """Each participant's gradient, shape (participant, value)."""
     apart = _Apart(network, torch.zeros(len(batch), 1), 0.0)
     found = torch.autograd.grad(

@@ -9,7 +9,7 @@ from fedcl.privacy.ledger import Ledger
 
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimedSums:
     """The sums of one run in one ledger.
 
     Attributes:
@@ -23,7 +23,7 @@ class Claimed:
     ledger_epsilon: float
 
 
-def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: float) -> Claimed:
+def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: float) -> ClaimedSums:
     """Return the claim of the ledger that paid most for a run.
 
     Args:
@@ -52,4 +52,4 @@ def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: floa
         cost = NoisySums(planned.noise_multiplier, planned.sampling_rate, steps)
         found.append((renyi_epsilon([cost], delta=delta), cost, ledger))
     _, cost, ledger = max(found, key=lambda one: one[0])
-    return Claimed(cost, epsilon([cost], delta=delta), ledger.epsilon(delta=delta))
+    return ClaimedSums(cost, epsilon([cost], delta=delta), ledger.epsilon(delta=delta))

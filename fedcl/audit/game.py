@@ -50,7 +50,7 @@ def always(sum_of: SumOf, others: int, *, noise_sd: float, steps: int = 1) -> Ga
     return Game(sums, np.array([1.0, 0.0]), np.array([0.0, 1.0]), noise_sd, steps)
 
 
-def sampled(sum_of: SumOf, others: int, *, rate: float, noise_sd: float, steps: int) -> Game:
+def sampled_game(sum_of: SumOf, others: int, *, rate: float, noise_sd: float, steps: int) -> Game:
     """Return the game of a mechanism that draws each participant by a coin of their own.
 
     Args:

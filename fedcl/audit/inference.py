@@ -14,7 +14,7 @@ from sklearn.random_projection import GaussianRandomProjection
 
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_site
 
-FEWEST = 5
+FEWEST_PER_SIDE = 5
 """Fewer participants than this are not reported on."""
 
 _SKETCH = 64
@@ -56,7 +56,7 @@ def of_representations(
         [values[keep] for values, keep in zip(pair, known, strict=True)]
         for pair in (features, labels)
     )
-    if len(true) < FEWEST or not can_fit_site(fitted):
+    if len(true) < FEWEST_PER_SIDE or not can_fit_site(fitted):
         return None
     probe = fit_site(train, fitted, jobs=jobs, seed=seed)
     accuracy = balanced_accuracy(probe.predict(test) == true, true)

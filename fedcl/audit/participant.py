@@ -6,7 +6,7 @@ import torch
 
 from fedcl.audit.batch import alike, clipped_sum, losses_of
 from fedcl.audit.canary import find_canary
-from fedcl.audit.game import Game, sampled
+from fedcl.audit.game import Game, sampled_game
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.models.network import build_network
@@ -14,7 +14,7 @@ from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.accounting import NoisySums
 from fedcl.seeds import torch_generator
 
-OTHERS = 3
+OTHER_PARTICIPANTS = 3
 """Whom the canary meets: with sampling every subset of them is a sum to form."""
 
 _RESTARTS, _STEPS = 2, 20
@@ -43,7 +43,7 @@ def participant_game(
     shape = (*shape[:1], *(min(size, _VOXELS) for size in shape[1:]))
     network = build_network(config, shape, seed=config.seed)
     losses, generator = losses_of(config.objective, frozen), torch_generator(config.seed, "canary")
-    others = alike(OTHERS, shape, generator)
+    others = alike(OTHER_PARTICIPANTS, shape, generator)
     canary = find_canary(
         losses,
         network,
@@ -64,9 +64,9 @@ def participant_game(
             gradients=privacy.gradients,
         )
 
-    return sampled(
+    return sampled_game(
         sum_of,
-        OTHERS,
+        OTHER_PARTICIPANTS,
         rate=cost.sampling_rate,
         noise_sd=cost.noise_multiplier * privacy.clip_norm,
         steps=cost.steps,

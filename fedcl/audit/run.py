@@ -10,13 +10,13 @@ import torch
 
 from fedcl.audit.audit_file import Audit, Claim, InferenceFound, MembershipFound, write_audit
 from fedcl.audit.bounds import CONFIDENCE, most_certified
-from fedcl.audit.claim import Claimed, claim_of
+from fedcl.audit.claim import ClaimedSums, claim_of
 from fedcl.audit.game import Game, always, certify, distance
-from fedcl.audit.inference import FEWEST, of_representations
+from fedcl.audit.inference import FEWEST_PER_SIDE, of_representations
 from fedcl.audit.membership import membership
-from fedcl.audit.participant import OTHERS, participant_game
+from fedcl.audit.participant import OTHER_PARTICIPANTS, participant_game
 from fedcl.audit.scores import scored_by, trained_on
-from fedcl.compute.device import choose_device, place, use_threads
+from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, ParticipantPrivacy, SitePrivacy
 from fedcl.data.cohort import INTERNAL_TEST, TRAIN, Cohort, Rows, training_rows
@@ -25,7 +25,7 @@ from fedcl.experiment.evaluate import OnStep
 from fedcl.experiment.representations import encoded_alike, features
 from fedcl.experiment.run import open_for_training
 from fedcl.models.network import Network, build_network
-from fedcl.moments.frozen import ReleasedMoments, frozen_moments
+from fedcl.moments.frozen import NoisyMoments, frozen_moments
 from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Ledger
@@ -72,7 +72,7 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
     claim = _claim(config, cohort, runs, checkpoint.released)
     on_step("Auditing", 1, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
-    place(network, choose_device(config.compute))
+    to_device(network, choose_device(config.compute))
     membership_ = _membership(network, config, cohort, folder)
     on_step("Auditing", 2, 3)
     audit = Audit(
@@ -92,7 +92,7 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
 
 
 def _claim(
-    config: Config, cohort: Cohort, runs: int, released: ReleasedMoments | None
+    config: Config, cohort: Cohort, runs: int, released: NoisyMoments | None
 ) -> Claim | None:
     privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
@@ -124,7 +124,7 @@ def _cost(config: Config, cohort: Cohort, site: str) -> NoisySums:
 
 def _audited(
     privacy: ParticipantPrivacy | CentralPrivacy | SitePrivacy,
-    claimed: Claimed,
+    claimed: ClaimedSums,
     game: Game,
     runs: int,
 ) -> Claim:
@@ -150,7 +150,7 @@ def site_game(config: Config, cost: NoisySums) -> Game:
     assert isinstance(privacy, SitePrivacy)
     received = {"weight": np.zeros(_VALUES, np.float32)}
     usual = {"weight": np.full(_VALUES, privacy.clip_norm / _VALUES, np.float32)}
-    sent = [*[usual] * OTHERS, {"weight": np.full(_VALUES, 1e30, np.float32)}]
+    sent = [*[usual] * OTHER_PARTICIPANTS, {"weight": np.full(_VALUES, 1e30, np.float32)}]
 
     def sum_of(positions: Sequence[int]) -> torch.Tensor:
         updates = ((sent[position], 1.0) for position in positions)
@@ -158,7 +158,7 @@ def site_game(config: Config, cost: NoisySums) -> Game:
         return privacy.sites * torch.from_numpy(mean["weight"])
 
     noise_sd = cost.noise_multiplier * privacy.clip_norm
-    return always(sum_of, OTHERS, noise_sd=noise_sd, steps=cost.steps)
+    return always(sum_of, OTHER_PARTICIPANTS, noise_sd=noise_sd, steps=cost.steps)
 
 
 class _Silence(Entropy):
@@ -179,7 +179,7 @@ def _membership(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder
 ) -> MembershipFound | None:
     members, others = _members(config, cohort)
-    if min(len(members), len(others)) < FEWEST:
+    if min(len(members), len(others)) < FEWEST_PER_SIDE:
         return None
     score = np.zeros(len(cohort))
     for rows in encoded_alike(network, config, cohort, folder, None):

@@ -14,12 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 from fedcl.deployment.approval import Approvals
-from fedcl.deployment.bundle import build, digest
+from fedcl.deployment.bundle import build, bundle_digest
 from fedcl.deployment.connection import Connection
 from fedcl.deployment.flower import LOOPBACK
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.deployment.limits import releases_of, require_within
-from fedcl.deployment.supervisor import Supervisor, is_running, log_file, read_status, stop
+from fedcl.deployment.supervisor import (
+    Supervisor,
+    is_running,
+    log_file,
+    read_status,
+    stop_supervisor,
+)
 from fedcl.errors import ConfigError, RunError
 from fedcl.kit.folders import server_folder
 
@@ -44,7 +50,7 @@ def serve(folder: Path, console: Console, *, background: bool) -> None:
     where = f"{federation.name}: serving on {federation.listen}:{federation.port}"
     _supervise(
         files.state,
-        lambda: server.services(files, federation),
+        lambda: server.server_services(files, federation),
         ready=lambda: all(map(_listens, ready)),
         problem=lambda: None,
         told=f"{where}. Sites reach it as {federation.server}.",
@@ -58,7 +64,7 @@ def join(settings: Path, console: Console, *, background: bool) -> None:
     """Run a site until Ctrl-C, or leave it running."""
     from fedcl.deployment import join as site
 
-    home = Home.of(settings)
+    home = SiteHome.of(settings)
     site.require_ready(home)
     if not is_running(home.files.state):
         Connection(home.files.state).forget()
@@ -70,7 +76,7 @@ def join(settings: Path, console: Console, *, background: bool) -> None:
 
     _supervise(
         home.files.state,
-        lambda: site.services(home, settings),
+        lambda: site.site_services(home, settings),
         ready=ready,
         problem=lambda: _problem(home.files.state),
         told=f"site {home.settings.site}: joined {home.settings.server}.",
@@ -89,7 +95,7 @@ def approve(
     from fedcl.config.harmonise import require_whole_cohort
     from fedcl.config.loading import fingerprint, load, resolved
 
-    home = Home.of(settings)
+    home = SiteHome.of(settings)
     config = load(experiment, overrides)
     require_whole_cohort(config.harmonise)
     require_within(config, home.settings.limits)
@@ -114,7 +120,7 @@ def approve(
     console.print(
         f"Approved: {approvals.approve_experiment(text)}\n"
         f"Approved: {approvals.approve_bundle(bundle)}\n"
-        f"The server must run the same fedcl: bundle {digest(bundle)[:16]}.",
+        f"The server must run the same fedcl: bundle {bundle_digest(bundle)[:16]}.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -169,10 +175,10 @@ def show_logs(path: Path, service: str | None, console: Console, *, follow: bool
                     time.sleep(_LOOK_S)
 
 
-def end(path: Path, console: Console) -> None:
+def end_processes(path: Path, console: Console) -> None:
     """End what runs in a folder."""
     folder, state = _places(path)
-    ran = stop(state)
+    ran = stop_supervisor(state)
     console.print(f"{folder}: {'ended.' if ran else 'nothing ran.'}", highlight=False)
 
 

@@ -22,7 +22,7 @@ console = Console()
 Server = Annotated[
     Path, typer.Argument(metavar="SERVER_FOLDER", help="What `fedcl kit new` wrote.")
 ]
-Site = Annotated[str, typer.Argument(metavar="SITE", help="The site's label.")]
+SiteLabel = Annotated[str, typer.Argument(metavar="SITE", help="The site's label.")]
 
 
 @app.command()
@@ -115,7 +115,7 @@ def approve(
 
 
 @app.command()
-def revoke(folder: Server, site: Site) -> None:
+def revoke(folder: Server, site: SiteLabel) -> None:
     """At the server: shut a site out, its key and its open invitation."""
     from fedcl.kit import admission
 
@@ -125,7 +125,7 @@ def revoke(folder: Server, site: Site) -> None:
 
 
 @app.command()
-def invite(folder: Server, site: Site) -> None:
+def invite(folder: Server, site: SiteLabel) -> None:
     """At the server: invite a site again, or one that was added to the settings."""
     from fedcl.kit import opening
 

@@ -21,7 +21,7 @@ from fedcl.compute.fast_imports import uncollected
 from fedcl.errors import ConfigError, FedclError, RunError
 
 if TYPE_CHECKING:
-    from fedcl.experiment.evaluate import Kind
+    from fedcl.config.experiment import RunKind
     from fedcl.run_folder.results_file import Results
 
 # Nothing contacts the outside: Flower reads these when it is imported, after this module.
@@ -143,7 +143,7 @@ def study(
     elif file is None:
         raise ConfigError("name the study's YAML: fedcl study configs/studies/demo.yaml")
     else:
-        studies.study(file, console, overrides=set_ or [], each=each or [], plan=plan, now=now)
+        studies.run_study(file, console, overrides=set_ or [], each=each or [], plan=plan, now=now)
 
 
 @app.command()
@@ -217,7 +217,7 @@ Background = Annotated[
     bool, typer.Option("--background", help="Leave it running and return when it is ready.")
 ]
 SiteFile = Annotated[Path, typer.Argument(metavar="SITE.yaml", help="A site's own settings.")]
-Place = Annotated[
+ProcessFolder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A server's folder, a site's, or a SITE.yaml.")
 ]
 
@@ -269,13 +269,13 @@ def run(
 
     experiment = load(config, set_ or [])
     if stop:
-        deployed.stop(experiment, federation, console)
+        deployed.stop_run(experiment, federation, console)
     else:
-        deployed.run(experiment, federation, console)
+        deployed.run_between_institutions(experiment, federation, console)
 
 
 @app.command()
-def status(folder: Place) -> None:
+def status(folder: ProcessFolder) -> None:
     """Print which processes of a server or a site run, and when each site was last heard."""
     from fedcl.cli import deploy
 
@@ -284,7 +284,7 @@ def status(folder: Place) -> None:
 
 @app.command()
 def logs(
-    folder: Place,
+    folder: ProcessFolder,
     process: Annotated[str | None, typer.Argument(help="Of one process only.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing one's.")] = False,
 ) -> None:
@@ -295,11 +295,11 @@ def logs(
 
 
 @app.command()
-def stop(folder: Place) -> None:
+def stop(folder: ProcessFolder) -> None:
     """End the processes of a server or a site."""
     from fedcl.cli import deploy
 
-    deploy.end(folder, console)
+    deploy.end_processes(folder, console)
 
 
 @app.command("flower-config")
@@ -340,7 +340,7 @@ def main() -> None:
 
 
 def _experiment(
-    kind: "Kind", path: Path, overrides: list[str] | None, resume: bool, restart: bool
+    kind: "RunKind", path: Path, overrides: list[str] | None, resume: bool, restart: bool
 ) -> None:
     from fedcl.cli.progress import steps
     from fedcl.config.loading import load

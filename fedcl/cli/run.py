@@ -11,7 +11,7 @@ from fedcl.cli.interrupt import interruptible
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.loading import fingerprint, resolved
-from fedcl.deployment.submit import Federation, Patience, number_of, run_to_the_end
+from fedcl.deployment.submit import FederationServer, Patience, number_of, run_to_the_end
 from fedcl.errors import ConfigError, RunError
 from fedcl.report.table import evaluation_table
 from fedcl.run_folder.evaluation_file import read_evaluation
@@ -21,7 +21,7 @@ from fedcl.site_labels import site_order
 _PATIENCE = Patience(tries=5, wait_s=10.0)
 
 
-def run(config: Config, folder: Path, console: Console) -> None:
+def run_between_institutions(config: Config, folder: Path, console: Console) -> None:
     """Submit an experiment and follow it to its end; print what every site did."""
     require_whole_cohort(config.harmonise)
     if config.output.mlflow is not None:
@@ -29,7 +29,7 @@ def run(config: Config, folder: Path, console: Console) -> None:
             "output.mlflow: a run between institutions is not followed by MLflow; write null, its "
             "rounds.jsonl holds every round"
         )
-    federation = Federation(folder.absolute())
+    federation = FederationServer(folder.absolute())
     federation.require_running()
     console.print(
         f"Experiment {config.name}: sites must have approved fingerprint "
@@ -78,12 +78,12 @@ def run(config: Config, folder: Path, console: Console) -> None:
     console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
 
 
-def stop(config: Config, folder: Path, console: Console) -> None:
+def stop_run(config: Config, folder: Path, console: Console) -> None:
     """End a run that is under way; its finished rounds are kept."""
     number = number_of(RunFolder(config.output.path))
     if number is None:
         raise RunError(f"{config.output.path}: no run was submitted from here")
-    Federation(folder.absolute()).stop(number)
+    FederationServer(folder.absolute()).stop(number)
     console.print(f"Run {number} is ended; the same command without --stop goes on with it.")
 
 

@@ -28,7 +28,7 @@ _WIDTH = 240
 """Letters; a pipe or a log has no width of its own."""
 
 
-def study(
+def run_study(
     path: Path,
     console: Console,
     *,

@@ -22,7 +22,7 @@ _NO_HEADER = -zlib.MAX_WBITS
 _MOST_MEMORY = 9
 
 
-def encode(values: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
+def encode_array(values: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
     """Return (bytes as uint8, the values that they stand for).
 
     Args:
@@ -59,7 +59,7 @@ def decode(coded: np.ndarray, codec: Codec, count: int) -> np.ndarray:
     return _values(_unpacked(coded.tobytes(), size), codec, count)
 
 
-def values_in(coded: np.ndarray, codec: Codec) -> np.ndarray:
+def decode_own(coded: np.ndarray, codec: Codec) -> np.ndarray:
     """Return the float32 values, however many, of bytes that this process has encoded."""
     body = coded[1:].tobytes()
     plain = zlib.decompress(body, _NO_HEADER) if coded[0] == _DEFLATED else body

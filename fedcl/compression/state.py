@@ -17,11 +17,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedcl.arrays.tensors import State
-from fedcl.compression.codec import decode, encode
+from fedcl.compression.codec import decode, encode_array
 from fedcl.config.federation import Codec
 from fedcl.errors import CodecError
 
-Shapes = Mapping[str, tuple[int, ...]]
+TensorShapes = Mapping[str, tuple[int, ...]]
 
 
 def is_rounded(shape: tuple[int, ...]) -> bool:
@@ -43,7 +43,7 @@ def encode_state(state: State, codec: Codec) -> State:
     }
 
 
-def decode_state(coded: State, codec: Codec, shapes: Shapes) -> State:
+def decode_state(coded: State, codec: Codec, shapes: TensorShapes) -> State:
     """Return the tensors that `encode_state` made bytes of.
 
     Args:
@@ -107,6 +107,6 @@ def add_change(current: State, sent: State) -> State:
 
 def _encoded(name: str, array: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
     try:
-        return encode(array, codec)
+        return encode_array(array, codec)
     except CodecError as error:
         raise CodecError(f"{name}: {error}") from None

@@ -55,7 +55,7 @@ def keep_memory() -> None:
         mallopt(_MMAP_THRESHOLD, 2**25)
 
 
-def place(network: Network, device: torch.device) -> Network:
+def to_device(network: Network, device: torch.device) -> Network:
     """Move a network to its device, channels last for 3D convolutions on a GPU."""
     if all(tensor.device.type == device.type for tensor in network.parameters()):
         return network  # and in the layout that it was given when it came here

@@ -69,7 +69,7 @@ class Parcel:
         return [whole[a : a + n] for a, n in zip(starts, self.lengths, strict=False)]
 
 
-def put(folder: Path, parts: Iterable[bytes]) -> Parcel:
+def write_shared(folder: Path, parts: Iterable[bytes]) -> Parcel:
     """Write byte strings to a file in `folder` that nobody else reads or writes."""
     path, lengths = _taken(folder, folder / uuid4().hex), []
     with path.open("r+b") as file:

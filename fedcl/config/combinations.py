@@ -9,7 +9,7 @@ from fedcl.config.federation import (
     Median,
     TrimmedMean,
 )
-from fedcl.config.network import Encoder, MLPEncoder
+from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, Privacy, SitePrivacy
 
@@ -17,7 +17,7 @@ from fedcl.config.privacy import CentralPrivacy, NoPrivacy, Privacy, SitePrivacy
 def require_privacy_is_true(
     privacy: Privacy,
     *,
-    encoder: Encoder,
+    encoder: EncoderSettings,
     objective: Objective,
     local: Local,
     federation: Federation,
@@ -89,7 +89,7 @@ def _require_central_privacy_is_true(
 
 
 def require_sums_suffice(
-    *, privacy: Privacy, encoder: Encoder, objective: Objective, federation: Federation
+    *, privacy: Privacy, encoder: EncoderSettings, objective: Objective, federation: Federation
 ) -> None:
     """Refuse what needs more of the sites than a sum, or tells more.
 

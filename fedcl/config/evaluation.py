@@ -9,7 +9,7 @@ from fedcl.config.section import Count, Section
 Features = Literal["representation", "embedding"]
 
 
-class FromSums(Section):
+class SumEvaluationSettings(Section):
     """What a federation can measure itself: from sums that its sites say (docs/evaluation.md)."""
 
     every_rounds: Count | None
@@ -34,11 +34,11 @@ class Evaluation(Section):
     """Also probe age along the way, every so many rounds (the curve); null: only at the end."""
     bootstrap: Annotated[int, Field(ge=0)]
     """Resamples of the test participants for 95 % intervals; 0: none."""
-    from_sums: FromSums | None = None
+    from_sums: SumEvaluationSettings | None = None
     """null: in a federation between institutions nothing is measured."""
 
 
-def due(settings: FromSums | None, round_number: int, *, rounds: int) -> bool:
+def due(settings: SumEvaluationSettings | None, round_number: int, *, rounds: int) -> bool:
     """Whether sites are asked for sums after a round.
 
     Args:

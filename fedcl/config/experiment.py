@@ -23,12 +23,15 @@ from fedcl.config.data import (
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import Combat
-from fedcl.config.network import Encoder, Projector, require_recompute_applies
+from fedcl.config.network import EncoderSettings, ProjectorSettings, require_recompute_applies
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
 from fedcl.config.section import Count, Section
 from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views
+
+RunKind = Literal["simulate", "pooled", "local"]
+"""Who trains together: a federation on this machine, everybody pooled, or each site alone."""
 
 
 class Compute(Section):
@@ -81,8 +84,8 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0)]
     data: Data
     views: Views
-    encoder: Encoder
-    projector: Projector
+    encoder: EncoderSettings
+    projector: ProjectorSettings
     objective: Objective
     local: Local
     federation: Federation

@@ -97,7 +97,7 @@ def absolute(config: Config) -> Config:
     return config.model_copy(update=changes)
 
 
-def digest(config: Config) -> str:
+def config_digest(config: Config) -> str:
     """Return the hash of the resolved configuration, 16 hexadecimal digits."""
     return text_digest(resolved(config))
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from fedcl.config.section import Count, Section
 
 
-class Projector(Section):
+class ProjectorSettings(Section):
     """Linear-ReLU-Linear onto the unit sphere."""
 
     hidden: Count
@@ -37,7 +37,7 @@ class MLPEncoder(Section):
     file, from published values; null: from the federation's sums."""
 
 
-Encoder = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]
+EncoderSettings = Annotated[ConvolutionalEncoder | MLPEncoder, Field(discriminator="kind")]
 
 
 def require_recompute_applies(

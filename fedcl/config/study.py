@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from fedcl.config.evaluation import Features
 from fedcl.config.section import Count, Probability, Section
 
 Changes = dict[str, Any]
 """Of an experiment, by dotted key."""
 
-Features = Literal["representation", "embedding"]
 
-Name = Annotated[str, Field(pattern=r"^[^/\\\n]+$", max_length=80)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\\n]+$", max_length=80)]
 
 
 class Arm(Section):
@@ -28,7 +28,7 @@ class Arm(Section):
     parts: tuple[str, ...] = ()
     """Of the study's parts, applied in this order, before `changes`."""
     changes: Changes = Field(default={})
-    over: dict[Name, list[Any] | dict[Name, Changes]] = Field(default={})
+    over: dict[FileName, list[Any] | dict[FileName, Changes]] = Field(default={})
     """Axes: a dotted key and its values, or any name and, for each of its levels, changes."""
 
 
@@ -68,9 +68,9 @@ class Study(Section):
     """To the base, for every arm."""
     last: Changes = Field(default={})
     """The same, after an arm's own: how `--each` makes a study small."""
-    parts: dict[Name, Changes] = Field(default={})
+    parts: dict[FileName, Changes] = Field(default={})
     """Named changes that arms share."""
-    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    arms: Annotated[dict[FileName, Arm], Field(min_length=1)]
     cross_validation: CrossValidation | None = None
     """null: the cohort's own split."""
     attacks: Attacks | None = None

@@ -15,7 +15,7 @@ from fedcl.harmonisation.adjustment import Adjustment
 _SLOPES = "slopes.npy"
 
 
-def kept(
+def adjustments_on_disk(
     folder: Path, make: Callable[[], Iterable[tuple[str, Adjustment]]]
 ) -> dict[str, Adjustment]:
     """Return the adjustments in `folder` by site, made now if they are not there.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fedcl.config.harmonise import Combat, SplineAge
-from fedcl.data.adjustment_cache import kept
+from fedcl.data.adjustment_cache import adjustments_on_disk
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.errors import DataError
@@ -90,7 +90,7 @@ def harmonised(
     else:
         name = _content_name(fit, cache, origin)
         folder = cache / "harmonised" / name
-        adjustments = kept(folder, lambda: _adjustments(fit, on_progress))
+        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, on_progress))
     sites = cohort.table["site"].to_numpy()
 
     def read(row: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from nibabel.filebasedimages import ImageFileError
 
 
 @dataclass(frozen=True)
-class Header:
+class GridHeader:
     """Grid of one file, as text.
 
     Attributes:
@@ -23,15 +23,15 @@ class Header:
     axes: str | None
 
 
-def read_header(path: Path) -> Header | None:
+def read_header(path: Path) -> GridHeader | None:
     """Return what a `.npy` or NIfTI file says of its grid; None where it cannot be read."""
     try:
         if path.suffix == ".npy":
-            return Header(_times(np.load(path, mmap_mode="r").shape), None, None)
+            return GridHeader(_times(np.load(path, mmap_mode="r").shape), None, None)
         image = nibabel.load(path)
         edges = (f"{float(edge):.4g}" for edge in image.header.get_zooms()[:3])
         axes = "".join(nibabel.aff2axcodes(image.affine))
-        return Header(_times(image.shape), _times(edges), axes)
+        return GridHeader(_times(image.shape), _times(edges), axes)
     except (ImageFileError, EOFError, OSError, ValueError, TypeError):
         return None  # reading the scan itself says what is wrong with it
 

@@ -17,7 +17,7 @@ from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import read_openbhb
 from fedcl.data.phantom.cohort import settings_of, write_phantom
 from fedcl.data.problems import Problems
-from fedcl.data.sample import sampled
+from fedcl.data.sample import sample_cohort
 from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
@@ -80,7 +80,7 @@ def open_experiment(
         config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
     )
     if config.sample is not None:
-        cohort = sampled(
+        cohort = sample_cohort(
             cohort,
             config.sample,
             seed=config.seed,

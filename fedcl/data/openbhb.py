@@ -25,7 +25,7 @@ from fedcl.data.scans import described, matching
 from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
 from fedcl.errors import DataError
 
-COLUMNS = Columns(site="siteXacq")
+OPENBHB_COLUMNS = Columns(site="siteXacq")
 
 _FILES = {
     "vbm": "sub-{}_preproc-cat12vbm_desc-gm_T1w.npy",
@@ -83,7 +83,7 @@ def read_participants(
         if len(parts) == 3:
             table["siteXacq"] = table.groupby(parts, sort=True).ngroup().astype(str)
             problems.notes.append(f"{path}: siteXacq rebuilt from study, site, acquisition_setting")
-    tidied = tidy(table, COLUMNS, path, problems, needs_split=True, own_site=own_site)
+    tidied = tidy(table, OPENBHB_COLUMNS, path, problems, needs_split=True, own_site=own_site)
     return in_site_order(tidied)
 
 
@@ -252,4 +252,4 @@ def _roi_table(path: Path, size: int) -> tuple[pd.DataFrame, np.ndarray]:
     if values.shape[1] != size:
         raise DataError(f"{path}: {values.shape[1]} measures, expected {size}")
     array = values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
-    return described(raw["participant_id"].map(plain_id), raw, COLUMNS), array
+    return described(raw["participant_id"].map(plain_id), raw, OPENBHB_COLUMNS), array

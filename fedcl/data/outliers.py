@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-FEWEST = 8
+FEWEST_SCANS = 8
 """Scans; a median absolute deviation of fewer says little."""
 THRESHOLD = 3.5
 """Of the modified z-score."""
@@ -62,7 +62,7 @@ def distances(
 
 def outliers(distances: np.ndarray) -> list[int]:
     """Return the positions of distances far above the others; none where there are fewer than 8."""
-    if len(distances) < FEWEST or distances.min() <= 0:
+    if len(distances) < FEWEST_SCANS or distances.min() <= 0:
         return []  # at no distance: all scans are equal
     logs = np.log(distances)
     away = logs - np.median(logs)

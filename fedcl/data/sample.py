@@ -11,7 +11,7 @@ from fedcl.seeds import derive
 from fedcl.site_labels import nearest_label
 
 
-def sampled(
+def sample_cohort(
     cohort: Cohort, sample: Sample, *, seed: int, min_participants: int, one_site: bool = False
 ) -> Cohort:
     """Return the cohort without the training sites and participants that `sample` leaves out.

@@ -33,8 +33,8 @@ from fedcl.seeds import numpy_generator
 from fedcl.shapes import Inputs
 
 Volume = Float[Tensor, "channel x y z"]
-Row = Float[Tensor, " feature"]
-Scale = tuple[Row, Row]
+FeatureRow = Float[Tensor, " feature"]
+Scale = tuple[FeatureRow, FeatureRow]
 """Mean and standard deviation of every feature, in its own unit."""
 
 
@@ -86,8 +86,8 @@ def volume_view(volume: Volume, views: VolumeViews, random: np.random.Generator)
 
 
 def table_view(
-    row: Row, views: TableViews, random: np.random.Generator, *, scale: Scale | None = None
-) -> Row:
+    row: FeatureRow, views: TableViews, random: np.random.Generator, *, scale: Scale | None = None
+) -> FeatureRow:
     """Return one augmentation of a feature row; `scale` as in `two_views`."""
     mean, sd = scale if scale is not None else (torch.zeros_like(row), torch.ones_like(row))
     if views.noise is not None and random.random() < views.noise.probability:
@@ -112,7 +112,7 @@ def _steps(views: VolumeViews) -> Iterator[tuple[float, Augment]]:
     if (crop := views.crop_and_resize) is not None:
         yield crop.probability, lambda volume, random: crop_and_resize(volume, crop, random)
     if (blur := views.blur) is not None:
-        yield blur.probability, lambda volume, random: smooth(volume, blur, random)
+        yield blur.probability, lambda volume, random: gaussian_smooth(volume, blur, random)
     if (noise := views.noise) is not None:
         yield noise.probability, lambda volume, random: add_noise(volume, noise, random)
     if (cutout := views.cutout) is not None:
@@ -151,7 +151,7 @@ def crop_and_resize(volume: Volume, crop: CropAndResize, random: np.random.Gener
     return F.interpolate(volume[box][None], size=volume.shape[1:], mode="trilinear")[0]
 
 
-def smooth(volume: Volume, blur: Blur, random: np.random.Generator) -> Volume:
+def gaussian_smooth(volume: Volume, blur: Blur, random: np.random.Generator) -> Volume:
     """Convolve with a Gaussian, one width per axis in voxels, cut at 4 widths."""
     from monai.networks.layers import GaussianFilter
 

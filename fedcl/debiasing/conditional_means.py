@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.shapes import BetweenParticipants, Embedding, Mean, PerParticipant, ViewEmbeddings
 
-MIN_EFFECTIVE = 2.0
+MIN_EFFECTIVE_PARTICIPANTS = 2.0
 """Fewer effective participants of other sites than this have no mean to speak of."""
 
 
@@ -39,7 +39,7 @@ def conditional_means(
     weights = positiveness.to(z.dtype) * (~same & known[:, None] & known[None, :])
     total = weights.sum(dim=1, keepdim=True)
     share = weights / torch.where(total > 0, total, 1.0)
-    enough = (total[:, 0] > 0) & (share.square().sum(dim=1) <= 1 / MIN_EFFECTIVE)
+    enough = (total[:, 0] > 0) & (share.square().sum(dim=1) <= 1 / MIN_EFFECTIVE_PARTICIPANTS)
     share = share * enough[:, None]
     peers = (same & enough[None, :] & enough[:, None]).to(z.dtype).fill_diagonal_(0.0)
     with torch.autocast(z.device.type, enabled=False):

@@ -18,7 +18,7 @@ from fedcl.shapes import PairMask, PerParticipant, Representation, Scalar
 Side = Literal["positive", "negative", "both"]
 Form = Literal["kl", "squared"]
 
-MIN_EFFECTIVE = 2.0
+MIN_EFFECTIVE_PAIRS = 2.0
 """Fewer effective pairs than this have no variance to speak of."""
 
 
@@ -27,7 +27,7 @@ def fairkl(groups: BiasGroups, *, side: Side, form: Form) -> dict[str, BatchTerm
 
     A Gaussian is fitted to the similarities of each group; "positive" compares pairs of one class
     (positiveness 1), "negative" pairs of two classes. A side is not counted where either group has
-    fewer than MIN_EFFECTIVE pairs: one site only, or a class of one.
+    fewer than MIN_EFFECTIVE_PAIRS pairs: one site only, or a class of one.
 
     Args:
         groups: Of a batch, or of it and what other sites share; positiveness 0 or 1.
@@ -36,13 +36,13 @@ def fairkl(groups: BiasGroups, *, side: Side, form: Form) -> dict[str, BatchTerm
     """
     terms: dict[str, BatchTerm] = {}
     for name in _parts(side):
-        value, enough = _distance(*groups.gaussians(name, (0, 1)), form, MIN_EFFECTIVE)
+        value, enough = _distance(*groups.gaussians(name, (0, 1)), form, MIN_EFFECTIVE_PAIRS)
         terms[name] = BatchTerm(value, enough.to(value.dtype))
     return terms
 
 
 def fairkl_regression(
-    groups: BiasGroups, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE
+    groups: BiasGroups, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE_PAIRS
 ) -> dict[str, AnchorLoss]:
     """Return the same distance per anchor, its pairs weighted by positiveness, per side.
 

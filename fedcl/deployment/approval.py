@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from fedcl.config.loading import fingerprint
-from fedcl.deployment.bundle import digest
+from fedcl.deployment.bundle import bundle_digest
 from fedcl.errors import ConfigError
 from fedcl.files.atomic import write_file, write_secret, write_text
 
@@ -42,7 +42,7 @@ class Approvals:
 
     def approve_bundle(self, bundle: bytes) -> Path:
         """Agree to run a bundle; return the file that says so."""
-        file = self.folder / f"bundle-{digest(bundle)}.fab"
+        file = self.folder / f"bundle-{bundle_digest(bundle)}.fab"
         write_file(file, lambda temporary: _write_read_only(temporary, bundle))
         return file
 
@@ -62,7 +62,7 @@ class Approvals:
 
     def has_bundle(self, bundle: bytes) -> bool:
         """Return whether a bundle is approved, byte for byte."""
-        file = self.folder / f"bundle-{digest(bundle)}.fab"
+        file = self.folder / f"bundle-{bundle_digest(bundle)}.fab"
         return file.exists() and file.read_bytes() == bundle
 
     def require_experiment(self, text: str) -> None:
@@ -81,7 +81,7 @@ class Approvals:
     def vouch(self, bundle: bytes) -> dict[str, str]:
         """Return a signature of the bundle as Flower's node wants it."""
         signed_at = int(time.time())
-        message = signed_at.to_bytes(8, "big") + bytes.fromhex(digest(bundle))
+        message = signed_at.to_bytes(8, "big") + bytes.fromhex(bundle_digest(bundle))
         signature = base64.urlsafe_b64encode(self._signer().sign(message)).decode()
         signed = {"signed_at": signed_at, "signature": signature}
         return {"valid_license": "Valid", _SIGNER: json.dumps(signed)}

@@ -76,7 +76,7 @@ def build() -> bytes:
         return bundles[0].read_bytes()
 
 
-def digest(bundle: bytes) -> str:
+def bundle_digest(bundle: bytes) -> str:
     """Return what names a bundle: its SHA-256, 64 hexadecimal digits."""
     return hashlib.sha256(bundle).hexdigest()
 
@@ -120,7 +120,7 @@ def _flowers_name(bundle: Path) -> str:
     with zipfile.ZipFile(bundle) as archive:
         project = tomllib.loads(archive.read("pyproject.toml").decode())["project"]
     version = project["version"].replace(".", "-")
-    return f"fedcl.{project['name']}.{version}.{digest(bundle.read_bytes())[:8]}.fab"
+    return f"fedcl.{project['name']}.{version}.{bundle_digest(bundle.read_bytes())[:8]}.fab"
 
 
 def _protect(folder: Path, *, writable: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fedcl.files.atomic import write_json
 
-CONNECTION = "connection.json"
+CONNECTION_FILE = "connection.json"
 
 
 class Connection:
@@ -17,7 +17,7 @@ class Connection:
     """
 
     def __init__(self, state: Path) -> None:
-        self._file = state / CONNECTION
+        self._file = state / CONNECTION_FILE
         self._known: str | None = ""
 
     def note(self, problem: str | None) -> bool:

@@ -9,7 +9,7 @@ from fedcl.kit.folders import SiteFolder
 
 
 @dataclass(frozen=True)
-class Home:
+class SiteHome:
     """Where a site is at home.
 
     Attributes:
@@ -21,13 +21,13 @@ class Home:
     settings: SiteSettings
 
     @staticmethod
-    def of(settings: Path) -> "Home":
+    def of(settings: Path) -> "SiteHome":
         """Return the home of a SITE.yaml.
 
         Raises:
             ConfigError: it cannot be read.
         """
-        return Home(SiteFolder(settings.absolute().parent), load_site(settings))
+        return SiteHome(SiteFolder(settings.absolute().parent), load_site(settings))
 
     @property
     def stop_file(self) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.bundle import install
 from fedcl.deployment.flower import LOOPBACK, environment, flower
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.deployment.supervisor import Service
 from fedcl.deployment.tls import write_loopback_certificate
 from fedcl.errors import ConfigError
@@ -22,7 +22,7 @@ from fedcl.kit.certificate_problem import site_certificate_problem
 from fedcl.kit.node_key import load_node_key
 
 
-def require_ready(home: Home) -> None:
+def require_ready(home: SiteHome) -> None:
     """Check that a site has all it needs to join.
 
     Raises:
@@ -42,7 +42,7 @@ def require_ready(home: Home) -> None:
         )
 
 
-def services(home: Home, settings: Path) -> list[Service]:
+def site_services(home: SiteHome, settings: Path) -> list[Service]:
     """Prepare a site's folder; return its processes in the order they start.
 
     Args:

@@ -8,18 +8,19 @@ from fedcl.files.atomic import write_text
 from fedcl.kit.federation import FederationSettings
 from fedcl.kit.folders import ServerFolder
 
-CONNECTION = "federation"
+FLOWER_CONNECTION = "federation"
 """What Flower's own configuration calls the SuperLink of this folder."""
 
 
-def services(files: ServerFolder, federation: FederationSettings) -> list[Service]:
+def server_services(files: ServerFolder, federation: FederationSettings) -> list[Service]:
     """Prepare a server's folder; return its processes in the order they start."""
     home = files.state / "flower"
     address = f"{LOOPBACK}:{federation.superlink_port}"
     connection = f'address = "{address}"\nroot-certificates = "{files.authority}"\n'
     write_text(
         home / "config.toml",
-        f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n{connection}',
+        f'[superlink]\ndefault = "{FLOWER_CONNECTION}"\n\n'
+        f"[superlink.{FLOWER_CONNECTION}]\n{connection}",
     )
     around = environment(home)
     superlink = Service(

@@ -18,7 +18,7 @@ from fedcl.config.experiment import Config
 from fedcl.config.loading import resolved
 from fedcl.deployment.bundle import stage
 from fedcl.deployment.flower import environment, flower
-from fedcl.deployment.serve import CONNECTION
+from fedcl.deployment.serve import FLOWER_CONNECTION
 from fedcl.deployment.supervisor import is_running
 from fedcl.errors import FedclError, RoundError, RunError
 from fedcl.files.atomic import write_json, write_text
@@ -52,7 +52,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Federation:
+class FederationServer:
     """A server's folder, as the one who runs experiments uses it.
 
     Attributes:
@@ -92,7 +92,7 @@ class Federation:
             f"folder = {json.dumps(str(base))}\n",
         )
         try:
-            said = self._ask("run", str(staged), CONNECTION, "-c", str(settings))
+            said = self._ask("run", str(staged), FLOWER_CONNECTION, "-c", str(settings))
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return int(said["run-id"])
@@ -103,7 +103,7 @@ class Federation:
         Raises:
             RunError: Flower does not answer.
         """
-        runs = self._ask("ls", CONNECTION, "--run-id", str(run)).get("runs", [])
+        runs = self._ask("ls", FLOWER_CONNECTION, "--run-id", str(run)).get("runs", [])
         return str(runs[0]["status"]) if runs else "unknown"
 
     def stop(self, run: int) -> None:
@@ -112,7 +112,7 @@ class Federation:
         Raises:
             RunError: Flower does not answer.
         """
-        self._ask("stop", str(run), CONNECTION)
+        self._ask("stop", str(run), FLOWER_CONNECTION)
 
     def _ask(self, *words: str) -> dict[str, Any]:
         try:
@@ -138,7 +138,7 @@ class Federation:
 
 
 def run_to_the_end(
-    federation: Federation,
+    federation: FederationServer,
     config: Config,
     *,
     base: Path,
@@ -202,7 +202,7 @@ def number_of(folder: RunFolder) -> int | None:
 
 
 def _follow(
-    federation: Federation,
+    federation: FederationServer,
     folder: RunFolder,
     number: int,
     config: Config,
@@ -243,7 +243,7 @@ def _signs(folder: RunFolder) -> tuple[int, ...]:
     return tuple(file.stat().st_mtime_ns for file in files if file.exists())
 
 
-def _under_way(federation: Federation, folder: RunFolder) -> int | None:
+def _under_way(federation: FederationServer, folder: RunFolder) -> int | None:
     number = number_of(folder)
     if number is None:
         return None
@@ -270,7 +270,7 @@ def _what_next(done: int, config: Config) -> str:
     return "from the start" if done <= 0 else f"on from round {done + 1}"
 
 
-def _guessed(federation: Federation, folder: RunFolder) -> str:
+def _guessed(federation: FederationServer, folder: RunFolder) -> str:
     """Say what may have ended an app that had no time to say it."""
     if shutil.disk_usage(folder.path).free < _LEAST_BYTES:
         return f"the disk that holds {folder.path} is full"

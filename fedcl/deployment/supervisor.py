@@ -209,7 +209,7 @@ def read_status(state: Path) -> dict[str, Any] | None:
         return None
 
 
-def stop(state: Path, *, longest_s: float = 60.0) -> bool:
+def stop_supervisor(state: Path, *, longest_s: float = 60.0) -> bool:
     """End the supervisor of a folder and all it started; return whether one ran.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fedcl.evaluation.hiding import Key, Kind, cells_to_hide
+from fedcl.evaluation.hiding import HiddenFactor, Key, cells_to_hide
 from fedcl.site_labels import site_order
 
 UNKNOWN = "unknown"
@@ -32,7 +32,7 @@ class People:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GroupErrors:
     """Errors of the participants who share a site, a sex, a decade of age or a field strength.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cell:
         mean_error: Mean of predicted minus true, years; None where hidden.
     """
 
-    kind: Kind
+    kind: HiddenFactor
     label: str
     participants: int | None
     mae: float | None
@@ -85,7 +85,7 @@ class Gaps:
 
 def age_errors_by_cell(
     true: np.ndarray, predicted: np.ndarray, people: People, *, min_participants: int = 10
-) -> tuple[Cell, ...]:
+) -> tuple[GroupErrors, ...]:
     """Return the errors of every cell, kind by kind; labels in the order of their values.
 
     Args:
@@ -100,14 +100,14 @@ def age_errors_by_cell(
     cells = []
     for (kind, label), member in members.items():
         if (kind, label) in hidden:
-            cells.append(Cell(kind, label, None, None, None))
+            cells.append(GroupErrors(kind, label, None, None, None))
         else:
             mae, mean = float(np.abs(error[member]).mean()), float(error[member].mean())
-            cells.append(Cell(kind, label, int(member.sum()), mae, mean))
+            cells.append(GroupErrors(kind, label, int(member.sum()), mae, mean))
     return tuple(cells)
 
 
-def gaps(cells: Sequence[Cell]) -> Gaps:
+def gaps(cells: Sequence[GroupErrors]) -> Gaps:
     """Return how far apart the cells that are shown lie; an unknown value is left aside."""
     known = [cell for cell in cells if cell.kind == "site" or cell.label != UNKNOWN]
     mae = {(c.kind, c.label): c.mae for c in known if c.mae is not None}
@@ -133,7 +133,7 @@ def gaps(cells: Sequence[Cell]) -> Gaps:
 def _members(ages: np.ndarray, people: People) -> dict[Key, np.ndarray]:
     """Return who is in each cell, bool, (participants,)."""
     decades = [f"{low}-{low + 9}" for low in (ages // 10 * 10).astype(int)]
-    kinds: dict[Kind, tuple[list[str], Callable[[str], Any]]] = {
+    kinds: dict[HiddenFactor, tuple[list[str], Callable[[str], Any]]] = {
         "site": ([str(site) for site in people.sites], site_order),
         "sex": ([str(sex) or UNKNOWN for sex in people.sexes], lambda sex: (sex == UNKNOWN, sex)),
         "age": (decades, lambda decade: int(decade.split("-")[0])),
@@ -149,7 +149,7 @@ def _members(ages: np.ndarray, people: People) -> dict[Key, np.ndarray]:
     }
 
 
-def _last_minus_first(mae: Mapping[Key, float], kind: Kind) -> float | None:
+def _last_minus_first(mae: Mapping[Key, float], kind: HiddenFactor) -> float | None:
     """The cells are in the order of their values."""
     values = [value for key, value in mae.items() if key[0] == kind]
     return values[-1] - values[0] if len(values) > 1 else None

@@ -12,7 +12,7 @@ from fedcl.evaluation.challenge_rules import EXPONENT as EXPONENT
 from fedcl.evaluation.challenge_rules import score as score
 from fedcl.evaluation.chance import median_error, site_chance, site_from_age
 from fedcl.evaluation.intervals import Interval as Interval
-from fedcl.evaluation.intervals import Rows, measure, resamples
+from fedcl.evaluation.intervals import ResampledRows, measure_with_interval, resamples
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age, fit_site
 from fedcl.evaluation.split import Split as Split
 from fedcl.seeds import numpy_generator
@@ -90,27 +90,33 @@ def challenge(
     sizes = {name: len(split) for name, split in tests.items()}
     draws = resamples(sizes, bootstrap=bootstrap, generator=numpy_generator(seed, "bootstrap"))
 
-    def mae(rows: Rows, name: str) -> float:
+    def mae(rows: ResampledRows, name: str) -> float:
         return float(errors[name][rows[name]].mean())
 
-    def accuracy(rows: Rows) -> float:
+    def accuracy(rows: ResampledRows) -> float:
         assert correct is not None
         return balanced_accuracy(correct[rows["internal"]], internal.sites[rows["internal"]])
 
-    def score_of(rows: Rows) -> float:
+    def score_of(rows: ResampledRows) -> float:
         return score(mae(rows, "external"), accuracy(rows))
 
     def mae_of(name: str) -> Interval | None:
-        return measure(lambda rows: mae(rows, name), sizes, draws) if name in tests else None
+        return (
+            measure_with_interval(lambda rows: mae(rows, name), sizes, draws)
+            if name in tests
+            else None
+        )
 
     scored = correct is not None and "external" in tests
     return Challenge(
         mae_internal=mae_of("internal"),
         mae_external=mae_of("external"),
-        site_balanced_accuracy=None if correct is None else measure(accuracy, sizes, draws),
+        site_balanced_accuracy=None
+        if correct is None
+        else measure_with_interval(accuracy, sizes, draws),
         site_chance=chance,
         site_from_age=from_age,
-        challenge_score=measure(score_of, sizes, draws) if scored else None,
+        challenge_score=measure_with_interval(score_of, sizes, draws) if scored else None,
         median_internal=median_error(train.ages, internal.ages),
         median_external=median_error(train.ages, external.ages),
         per_site=_per_site(tests, predictions),

@@ -68,7 +68,7 @@ class ErrorSums:
 
 
 @dataclass(frozen=True, order=True)
-class Cell:
+class TestGroup:
     """A group of test participants of one site.
 
     Attributes:
@@ -88,7 +88,7 @@ class Cell:
 
 
 CELLS = tuple(
-    Cell(split, by, value)
+    TestGroup(split, by, value)
     for split in TESTS
     for by, values in ((EVERYBODY, ("",)), (SEX, SEXES), (AGE, DECADES))
     for value in values
@@ -99,7 +99,7 @@ CELL_OF = {cell.name: cell for cell in CELLS}
 
 
 @dataclass(frozen=True)
-class Recognised:
+class RecognisedCount:
     """How many internal test participants of a site are taken for the site's own.
 
     Attributes:
@@ -123,7 +123,7 @@ def error_cells(
     ages: np.ndarray,
     sexes: np.ndarray,
     min_cell: int,
-) -> dict[Cell, ErrorSums]:
+) -> dict[TestGroup, ErrorSums]:
     """Return what may leave a site of its errors in one split.
 
     Args:
@@ -145,9 +145,11 @@ def error_cells(
         if 0 < left < min_cell:
             told_decades = []
     return {
-        Cell(split, EVERYBODY, ""): ErrorSums.of(errors),
-        **{Cell(split, SEX, sex): ErrorSums.of(errors[sexes == sex]) for sex in told_sexes},
-        **{Cell(split, AGE, one): ErrorSums.of(errors[decades == one]) for one in told_decades},
+        TestGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
+        **{TestGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex]) for sex in told_sexes},
+        **{
+            TestGroup(split, AGE, one): ErrorSums.of(errors[decades == one]) for one in told_decades
+        },
     }
 
 
@@ -165,17 +167,21 @@ def _told(labels: np.ndarray, min_cell: int) -> list[str]:
     return sorted(value for _, value in groups)
 
 
-def recognised(correct: np.ndarray, *, min_cell: int) -> Recognised | None:
+def recognised(correct: np.ndarray, *, min_cell: int) -> RecognisedCount | None:
     """Return how many of a site's participants were recognised; None of few participants.
 
     Args:
         correct: Whether the site was predicted, bool, one per internal test participant.
         min_cell: Fewest participants.
     """
-    return None if len(correct) < max(min_cell, 1) else Recognised(len(correct), int(correct.sum()))
+    return (
+        None
+        if len(correct) < max(min_cell, 1)
+        else RecognisedCount(len(correct), int(correct.sum()))
+    )
 
 
-def balanced_accuracy(sites: Mapping[str, Recognised]) -> float | None:
+def summed_balanced_accuracy(sites: Mapping[str, RecognisedCount]) -> float | None:
     """Return the mean over sites of the share recognised, in [0, 1]; None without sites."""
     shares = [one.correct / one.count for one in sites.values()]
     return float(np.mean(shares)) if shares else None

@@ -8,8 +8,8 @@ import numpy as np
 from fedcl.evaluation.challenge import Split
 from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
 from fedcl.evaluation.ridge_sums import RidgeSums
-from fedcl.evaluation.summed_probes import FromSums as FromSums
-from fedcl.evaluation.summed_probes import Held, errors_of_site, fit_probes, summarise
+from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site, fit_probes, summarise
+from fedcl.evaluation.summed_probes import SumProbeResults as FromSums
 
 
 def evaluate_from_sums(
@@ -30,11 +30,11 @@ def evaluate_from_sums(
     sums = {site: RidgeSums.of(features, ages) for site, features, ages in _by_site(train)}
     sums = {site: one for site, one in sums.items() if one.count >= min_cell}
     probes = fit_probes(sums, seed=seed)
-    tests: dict[str, dict[str, Held]] = {}
+    tests: dict[str, dict[str, SiteTestSet]] = {}
     for name, split in ((INTERNAL, internal), (EXTERNAL, external)):
         for site, features, ages in _by_site(split):
             nobody_knows = np.full(len(ages), "")
-            tests.setdefault(site, {})[name] = Held(features, ages, nobody_knows)
+            tests.setdefault(site, {})[name] = SiteTestSet(features, ages, nobody_knows)
     said = {
         site: errors_of_site(site, held, probes, min_cell=min_cell) for site, held in tests.items()
     }

@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["site", "sex", "age", "field"]
+HiddenFactor = Literal["site", "sex", "age", "field"]
 """What the people of a cell share."""
-Key = tuple[Kind, str]
+Key = tuple[HiddenFactor, str]
 """A cell: its kind and its label."""
 
 _ROUNDING = 1e-6

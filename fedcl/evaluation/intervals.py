@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Rows = dict[str, np.ndarray]
+ResampledRows = dict[str, np.ndarray]
 """Row numbers of the test participants that take part, by split."""
 
 _PERCENTILES = (2.5, 97.5)
@@ -26,7 +26,7 @@ class Interval:
 
 def resamples(
     sizes: Mapping[str, int], *, bootstrap: int, generator: np.random.Generator
-) -> list[Rows]:
+) -> list[ResampledRows]:
     """Draw participants with replacement, each split by itself, `bootstrap` times."""
     return [
         {name: generator.integers(size, size=size) for name, size in sizes.items()}
@@ -34,8 +34,10 @@ def resamples(
     ]
 
 
-def measure(
-    value: Callable[[Rows], float], sizes: Mapping[str, int], draws: Sequence[Rows]
+def measure_with_interval(
+    value: Callable[[ResampledRows], float],
+    sizes: Mapping[str, int],
+    draws: Sequence[ResampledRows],
 ) -> Interval:
     """Return `value` on all participants, and its interval over the draws.
 

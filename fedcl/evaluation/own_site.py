@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcl.evaluation.challenge import Challenge, SiteError, Split
-from fedcl.evaluation.intervals import Interval, measure, resamples
+from fedcl.evaluation.intervals import Interval, measure_with_interval, resamples
 from fedcl.evaluation.probes import FOLDS, fit_age
 from fedcl.seeds import numpy_generator
 
@@ -89,4 +89,4 @@ def _mean(values: np.ndarray, bootstrap: int, generator: np.random.Generator) ->
         return None
     sizes = {"all": len(values)}
     draws = resamples(sizes, bootstrap=bootstrap, generator=generator)
-    return measure(lambda rows: float(values[rows["all"]].mean()), sizes, draws)
+    return measure_with_interval(lambda rows: float(values[rows["all"]].mean()), sizes, draws)

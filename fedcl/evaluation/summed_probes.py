@@ -18,12 +18,12 @@ from fedcl.evaluation.error_sums import (
     EVERYBODY,
     EXTERNAL,
     INTERNAL,
-    Cell,
     ErrorSums,
-    Recognised,
-    balanced_accuracy,
+    RecognisedCount,
+    TestGroup,
     error_cells,
     recognised,
+    summed_balanced_accuracy,
 )
 from fedcl.evaluation.lda_sums import SiteProbe, class_sums, fit_lda
 from fedcl.evaluation.ridge_sums import AgeProbe, RidgeSums, fit_ridge
@@ -69,8 +69,8 @@ class SiteErrors:
         recognised: By the site probe; None of few participants.
     """
 
-    cells: dict[Cell, ErrorSums]
-    recognised: Recognised | None
+    cells: dict[TestGroup, ErrorSums]
+    recognised: RecognisedCount | None
 
     def error_array(self) -> np.ndarray:
         """Return the sums of absolute, signed and squared errors, a row for each cell."""
@@ -79,7 +79,7 @@ class SiteErrors:
 
 
 @dataclass(frozen=True)
-class FromSums:
+class SumProbeResults:
     """What the probes from sums measure; None where no site has enough participants.
 
     Attributes:
@@ -100,7 +100,7 @@ class FromSums:
 
 
 @dataclass(frozen=True)
-class Held:
+class SiteTestSet:
     """One site's test participants of one split.
 
     Attributes:
@@ -155,7 +155,7 @@ def fit_probes(sums: Mapping[str, RidgeSums], *, seed: int) -> SumProbes:
 
 
 def errors_of_site(
-    site: str, tests: Mapping[str, Held], probes: SumProbes, *, min_cell: int
+    site: str, tests: Mapping[str, SiteTestSet], probes: SumProbes, *, min_cell: int
 ) -> SiteErrors:
     """Return what a site says of its test participants.
 
@@ -165,7 +165,7 @@ def errors_of_site(
         probes: Fitted from all sites' sums.
         min_cell: Fewest participants of a cell.
     """
-    cells: dict[Cell, ErrorSums] = {}
+    cells: dict[TestGroup, ErrorSums] = {}
     for split, held in tests.items():
         errors = probes.age.predict(held.features) - held.ages
         cells |= error_cells(split, errors, ages=held.ages, sexes=held.sexes, min_cell=min_cell)
@@ -178,7 +178,7 @@ def errors_of_site(
 
 def summarise(
     alpha: float, training_participants: int, sites: Mapping[str, SiteErrors]
-) -> FromSums:
+) -> SumProbeResults:
     """Return what all sites' errors say.
 
     Args:
@@ -188,11 +188,11 @@ def summarise(
     """
     internal, external = (_everybody(sites.values(), split) for split in (INTERNAL, EXTERNAL))
     told = {site: one.recognised for site, one in sites.items() if one.recognised is not None}
-    accuracy = balanced_accuracy(told)
+    accuracy = summed_balanced_accuracy(told)
     challenge_score = None
     if external is not None and accuracy is not None:
         challenge_score = score(external.mae, accuracy)
-    return FromSums(
+    return SumProbeResults(
         mae_internal=None if internal is None else internal.mae,
         mae_external=None if external is None else external.mae,
         site_balanced_accuracy=accuracy,
@@ -207,5 +207,5 @@ def summarise(
 
 
 def _everybody(sites: Iterable[SiteErrors], split: str) -> ErrorSums | None:
-    parts = [s.cells[cell] for s in sites if (cell := Cell(split, EVERYBODY, "")) in s.cells]
+    parts = [s.cells[cell] for s in sites if (cell := TestGroup(split, EVERYBODY, "")) in s.cells]
     return reduce(add, parts) if parts else None

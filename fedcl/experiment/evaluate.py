@@ -5,15 +5,14 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import numpy as np
 
 import fedcl
-from fedcl.compute.device import choose_device, choose_workers, place
+from fedcl.compute.device import choose_device, choose_workers, to_device
 from fedcl.compute.workers import largest_worker_mb
-from fedcl.config.experiment import Config
-from fedcl.config.loading import digest
+from fedcl.config.experiment import Config, RunKind
+from fedcl.config.loading import config_digest
 from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge import Challenge, age_errors, challenge
@@ -33,22 +32,21 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import (
     CohortInfo,
     CurvePoint,
-    Evaluation,
+    EvaluationResults,
     Results,
     RunInfo,
-    Skipped,
+    SkippedSite,
     TrainingInfo,
     measures,
     write_results,
 )
 
-Kind = Literal["simulate", "pooled", "local"]
 OnStep = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
 
 @dataclass(frozen=True)
-class Found:
+class EvaluatedFeatures:
     """What an evaluation gives: the challenge on both kinds of features.
 
     Attributes:
@@ -65,7 +63,7 @@ class Found:
 
 
 def evaluate_run(
-    kind: Kind,
+    kind: RunKind,
     config: Config,
     cohort: Cohort,
     folder: RunFolder,
@@ -89,9 +87,9 @@ def evaluate_run(
     """
     on_step("Evaluating", 0, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
-    place(network, choose_device(config.compute))
+    to_device(network, choose_device(config.compute))
     curve: tuple[CurvePoint, ...] = ()
-    found = evaluate(kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1)
+    found = probe_encoder(kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1)
     if found.features is not None:
         curve = _curve(network, config, cohort, folder, last=found.features[0])
     on_step("Evaluating", 1, 3)
@@ -106,13 +104,13 @@ def evaluate_run(
             started=started.isoformat(timespec="seconds"),
             seconds=round((datetime.now(UTC) - started).total_seconds(), 1),
             fedcl_version=fedcl.__version__,
-            config_digest=digest(config),
+            config_digest=config_digest(config),
             data_digest=cohort.digest,
             privacy=statement(config, cohort.sites),
         ),
         cohort=_cohort_info(cohort, config),
         training=_training_info(kind, config, network, folder),
-        evaluation=Evaluation(
+        evaluation=EvaluationResults(
             representation=measures(found.representation, dim=found.dims[0]),
             embedding=measures(found.embedding, dim=found.dims[1]),
         ),
@@ -127,9 +125,9 @@ def evaluate_run(
     return results
 
 
-def evaluate(
-    kind: Kind, network: Network, config: Config, cohort: Cohort, folder: RunFolder, *, jobs: int
-) -> Found:
+def probe_encoder(
+    kind: RunKind, network: Network, config: Config, cohort: Cohort, folder: RunFolder, *, jobs: int
+) -> EvaluatedFeatures:
     """Probe the last checkpoint(s) of a run.
 
     Args:
@@ -152,10 +150,12 @@ def evaluate(
         )
         for one in both
     ]
-    return Found(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both)
+    return EvaluatedFeatures(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both)
 
 
-def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: RunFolder) -> Found:
+def _evaluate_alone(
+    network: Network, config: Config, cohort: Cohort, folder: RunFolder
+) -> EvaluatedFeatures:
     everyone: tuple[list[SiteFeatures], list[SiteFeatures]] = ([], [])
     for site in cohort.training_sites(min_participants=config.local.min_participants):
         checkpoint = alone.site_folder(folder, site).load()
@@ -175,7 +175,7 @@ def _evaluate_alone(network: Network, config: Config, cohort: Cohort, folder: Ru
     settings = {"bootstrap": config.evaluation.bootstrap, "seed": config.seed}
     representation, embedding = (own_site(sites, **settings) for sites in everyone)
     dims = [sites[0].train.features.shape[1] for sites in everyone]
-    return Found(representation, embedding, (dims[0], dims[1]), None)
+    return EvaluatedFeatures(representation, embedding, (dims[0], dims[1]), None)
 
 
 def _curve(
@@ -205,7 +205,7 @@ def _curve(
     return tuple(points)
 
 
-def figures(found: Found, cohort: Cohort, config: Config) -> dict[str, object]:
+def figures(found: EvaluatedFeatures, cohort: Cohort, config: Config) -> dict[str, object]:
     """Return what the report draws: no ids, in the order of sites."""
     drawn = found.features
     return {
@@ -240,7 +240,9 @@ def _cohort_info(cohort: Cohort, config: Config) -> CohortInfo:
     )
 
 
-def _training_info(kind: Kind, config: Config, network: Network, folder: RunFolder) -> TrainingInfo:
+def _training_info(
+    kind: RunKind, config: Config, network: Network, folder: RunFolder
+) -> TrainingInfo:
     log = folder.read_log()
     if kind == "local":
         for path in sorted(folder.sites.glob("site-*")):
@@ -268,12 +270,14 @@ def _peak_memory_mb(workers: int) -> float:
     return own + (workers * largest_worker_mb() if workers > 1 else 0)
 
 
-def skipped_sites(cohort: Cohort, config: Config) -> tuple[Skipped, ...]:
+def skipped_sites(cohort: Cohort, config: Config) -> tuple[SkippedSite, ...]:
     """Return the sites that have training participants, but too few."""
     least = config.local.min_participants
     sizes = {s: cohort.participants(cohort.rows(split=TRAIN, site=s)) for s in cohort.sites}
     return tuple(
-        Skipped(site=site, participants=size, reason=f"fewer than {least} training participants")
+        SkippedSite(
+            site=site, participants=size, reason=f"fewer than {least} training participants"
+        )
         for site, size in sizes.items()
         if 0 < size < least
     )

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 
-from fedcl.compute.device import choose_device, place, use_threads
+from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import Cohort, Rows, feature_sums
@@ -54,7 +54,7 @@ def train_rounds(
     else:
         folder.write_log(checkpoint)
     write_state(network, checkpoint.weights)
-    place(network, choose_device(config.compute))
+    to_device(network, choose_device(config.compute))
     memory = checkpoint.server
 
     for number in range(checkpoint.round + 1, config.federation.rounds + 1):

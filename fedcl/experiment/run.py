@@ -1,6 +1,6 @@
 """One experiment from configuration to report: open the data, train, evaluate, write.
 
-`simulate`, `pooled` and `local` differ in who trains together and in nothing else.
+`simulate_federation`, `pooled` and `local` differ in who trains together and in nothing else.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedcl.compute.device import choose_device
 from fedcl.compute.workers import prepare_workers
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, RunKind
 from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
 from fedcl.config.secure_sum import SecureSum
@@ -19,8 +19,8 @@ from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, DataError, RunError
 from fedcl.experiment import local as alone
 from fedcl.experiment import pooled
-from fedcl.experiment.evaluate import Kind, OnStep, evaluate_run, skipped_sites
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.evaluate import OnStep, evaluate_run, skipped_sites
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import Results, read_results
 from fedcl.secure_sum.identity import own_identity
@@ -31,7 +31,7 @@ Say = Callable[[str], object]
 
 
 def run_experiment(
-    kind: Kind,
+    kind: RunKind,
     config: Config,
     *,
     resume: bool,
@@ -110,7 +110,7 @@ def run_experiment(
 
 
 def _train(
-    kind: Kind,
+    kind: RunKind,
     config: Config,
     cohort: Cohort,
     sites: tuple[str, ...],
@@ -130,7 +130,7 @@ def _train(
                     on_step("Sites of this round", asked - waiting, asked)
 
             asked = min(config.federation.sites_per_round or len(sites), len(sites))
-            simulate(config, sites=len(cohort.sites), resume=True, on_reply=on_reply)
+            simulate_federation(config, sites=len(cohort.sites), resume=True, on_reply=on_reply)
         case "pooled":
 
             def on_round(number: int) -> None:
@@ -155,7 +155,7 @@ def _train(
             alone.train_alone(config, folder, sites, on_site=on_site)
 
 
-def beside(kind: Kind, config: Config) -> Config:
+def beside(kind: RunKind, config: Config) -> Config:
     """Return the experiment in the folder of its kind.
 
     Pooled and local runs lie beside the federation's: output.path-pooled, output.path-local.

@@ -22,7 +22,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedcl.compute.device import choose_workers, keep_memory, use_threads
-from fedcl.compute.shared_files import Parcel, fresh_folder, put
+from fedcl.compute.shared_files import Parcel, fresh_folder, write_shared
 from fedcl.compute.workers import worker_pool
 from fedcl.config.experiment import Config
 from fedcl.config.loading import resolved
@@ -38,7 +38,9 @@ OnReply = Callable[[str, int], None]
 """Called with (round, messages still open) after each reply: progress."""
 
 
-def simulate(config: Config, *, sites: int, resume: bool, on_reply: OnReply | None = None) -> None:
+def simulate_federation(
+    config: Config, *, sites: int, resume: bool, on_reply: OnReply | None = None
+) -> None:
     """Run the experiment's federation of `sites` sites here, until its last round.
 
     Raises:
@@ -164,7 +166,7 @@ class InProcessGrid(Grid):
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedRecord:
     """A record whose array bytes lie in a parcel."""
 
     content: RecordDict
@@ -190,9 +192,11 @@ class Crew:
         self._pool = pool
         self._scratch = scratch
         # All messages of a round share their arrays: they are written once.
-        self._sent: tuple[list[ArrayRecord], Packed] | None = None
+        self._sent: tuple[list[ArrayRecord], PackedRecord] | None = None
 
-    def begin(self, message: Message, node: int, node_config: dict[str, int]) -> "Future[Packed]":
+    def begin(
+        self, message: Message, node: int, node_config: dict[str, int]
+    ) -> "Future[PackedRecord]":
         """Hand a message to the next free process."""
         records = list(message.content.array_records.values())
         if self._sent is None or not _identical(records, self._sent[0]):
@@ -204,7 +208,7 @@ class Crew:
         light = Message(packed.content, metadata=message.metadata)
         return self._pool.submit(_answer_packed, light, packed, node, node_config, self._scratch)
 
-    def unpack(self, packed: Packed) -> RecordDict:
+    def unpack(self, packed: PackedRecord) -> RecordDict:
         """Return a reply whole; its file is free when nobody looks at its arrays any more."""
         return _unpack(packed, packed.parcel.take())
 
@@ -213,17 +217,17 @@ def _identical(some: Sequence[object], others: Sequence[object]) -> bool:
     return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
 
 
-def _pack(content: RecordDict, scratch: Path) -> Packed:
+def _pack(content: RecordDict, scratch: Path) -> PackedRecord:
     records = content.array_records
     arrays = {
         key: tuple((n, a.dtype, tuple(a.shape), a.stype) for n, a in record.items())
         for key, record in records.items()
     }
-    parcel = put(scratch, (a.data for record in records.values() for a in record.values()))
-    return Packed(_without_arrays(content), arrays, parcel)
+    parcel = write_shared(scratch, (a.data for record in records.values() for a in record.values()))
+    return PackedRecord(_without_arrays(content), arrays, parcel)
 
 
-def _unpack(packed: Packed, views: Iterable[memoryview]) -> RecordDict:
+def _unpack(packed: PackedRecord, views: Iterable[memoryview]) -> RecordDict:
     content, rest = RecordDict(dict(packed.content.items())), iter(views)
     for key, described in packed.arrays.items():
         record = ArrayRecord()
@@ -240,8 +244,8 @@ def _without_arrays(content: RecordDict) -> RecordDict:
 
 
 def _answer_packed(
-    message: Message, packed: Packed, node: int, node_config: dict[str, int], scratch: Path
-) -> Packed:
+    message: Message, packed: PackedRecord, node: int, node_config: dict[str, int], scratch: Path
+) -> PackedRecord:
     message.content = _unpack(packed, packed.parcel.look())
     return _pack(_answer(message, node, node_config), scratch)
 

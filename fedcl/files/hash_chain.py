@@ -20,7 +20,7 @@ from typing import Any
 from fedcl.errors import PrivacyError
 from fedcl.files.atomic import sync, write_text
 
-Entry = dict[str, Any]
+ChainEntry = dict[str, Any]
 """What a line says, without the hash."""
 
 _START = "0" * 64
@@ -30,7 +30,7 @@ _BLOCK = 1 << 12
 
 
 @dataclass(frozen=True)
-class Looked:
+class ChainContents:
     """What a chain holds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Looked:
             hand.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ChainEntry, ...]
     last: str
     problem: str | None
     torn: int
@@ -82,18 +82,18 @@ class Chain:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield OpenChain(self)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: ChainEntry) -> None:
         """Add a line; as of `OpenChain.append`."""
         with self.opened() as chain:
             chain.append(entry)
 
-    def look(self) -> Looked:
+    def look(self) -> ChainContents:
         """Read every line and change nothing: a copy on a read-only disk can be looked at."""
         if not self._lock.exists():  # nobody ever wrote here: it is a copy
-            return looked(self)
+            return read_chain(self)
         with self._lock.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
-            return looked(self)
+            return read_chain(self)
 
     @property
     def _lock(self) -> Path:
@@ -106,13 +106,13 @@ class OpenChain:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[ChainEntry, ...]:
         """Return every line; mend what a killed process left.
 
         Raises:
             PrivacyError: the chain's own kind: a line cannot be trusted.
         """
-        found = looked(self._chain)
+        found = read_chain(self._chain)
         if found.problem is not None:
             raise self._chain.error(found.problem)
         if found.torn:
@@ -121,7 +121,7 @@ class OpenChain:
             self._mark(len(found.entries), found.last)
         return found.entries
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: ChainEntry) -> None:
         """Add a line, at a cost that does not grow with the file.
 
         Raises:
@@ -153,7 +153,7 @@ class OpenChain:
             self._mark(count + 1, last)  # killed between the line and its mark
             return count + 1, last
         # Reading it all says which line it is.
-        problem = looked(self._chain).problem
+        problem = read_chain(self._chain).problem
         raise self._chain.error(problem or _altered(self._chain, count))
 
     def _cut(self, torn: int) -> None:
@@ -173,7 +173,7 @@ class OpenChain:
             file.write(text.encode())
 
 
-def looked(chain: Chain) -> Looked:
+def read_chain(chain: Chain) -> ChainContents:
     """Read a chain that nobody writes to meanwhile."""
     problem = None
     try:
@@ -182,7 +182,7 @@ def looked(chain: Chain) -> Looked:
         problem, count, marked = str(error), 0, _START
     raw = chain.path.read_bytes() if chain.path.exists() else b""
     *lines, rest = raw.split(b"\n")
-    entries: list[Entry] = []
+    entries: list[ChainEntry] = []
     hashes = [_START]
     for number, text in enumerate(lines, 1):
         try:
@@ -214,7 +214,7 @@ def looked(chain: Chain) -> Looked:
         problem = _altered(chain, count)
         del entries[count:]
     unmarked = problem is None and len(lines) > count
-    return Looked(tuple(entries), hashes[len(entries)], problem, len(rest), unmarked)
+    return ChainContents(tuple(entries), hashes[len(entries)], problem, len(rest), unmarked)
 
 
 def read_mark(chain: Chain) -> tuple[int, str]:

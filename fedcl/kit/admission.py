@@ -7,12 +7,12 @@ from fedcl.errors import RunError
 from fedcl.files.atomic import write_text
 from fedcl.kit.federation import load_federation
 from fedcl.kit.folders import server_folder
-from fedcl.kit.registry import Approved, Registry, Revoked, SiteEntry
+from fedcl.kit.registry import ApprovedEvent, Registry, RevokedEvent, SiteEntry
 from fedcl.kit.request import read_request
-from fedcl.kit.verification import Verified, entry_of, require_same_federation, verified
+from fedcl.kit.verification import VerifiedRequest, entry_of, require_same_federation, verified
 
 
-def verify_request(folder: Path, path: Path, now: datetime) -> Verified:
+def verify_request(folder: Path, path: Path, now: datetime) -> VerifiedRequest:
     """Check a site's request against this federation and what stands about the site.
 
     Raises:
@@ -24,7 +24,7 @@ def verify_request(folder: Path, path: Path, now: datetime) -> Verified:
     return verified(request, path, Registry(folder).sites(), now)
 
 
-def approve(folder: Path, checked: Verified, now: datetime) -> Approved:
+def approve(folder: Path, checked: VerifiedRequest, now: datetime) -> ApprovedEvent:
     """Accept a verified request's key; one that was accepted before stays as it is.
 
     Raises:
@@ -34,9 +34,9 @@ def approve(folder: Path, checked: Verified, now: datetime) -> Approved:
     files, request = server_folder(folder), checked.request
     days = load_federation(files.federation).days.node_key
 
-    def decide(sites: tuple[SiteEntry, ...]) -> Approved:
+    def decide(sites: tuple[SiteEntry, ...]) -> ApprovedEvent:
         again = verified(request, checked.source, sites, now)
-        return again.already or Approved(
+        return again.already or ApprovedEvent(
             time=_second(now),
             site=request.site,
             verifier=again.verifier,
@@ -59,11 +59,11 @@ def revoke(folder: Path, site: str, now: datetime) -> None:
     """
     files = server_folder(folder)
 
-    def decide(sites: tuple[SiteEntry, ...]) -> Revoked:
+    def decide(sites: tuple[SiteEntry, ...]) -> RevokedEvent:
         entry = entry_of(site, sites, files.registry)
         if entry.approved is None and entry.pending is None:
             raise RunError(f"site {site} has been revoked already, {entry.revoked:%Y-%m-%d}")
-        return Revoked(time=_second(now), site=site)
+        return RevokedEvent(time=_second(now), site=site)
 
     Registry(folder).record(decide)
     # The registry decides; these would only mislead.

@@ -31,7 +31,7 @@ from fedcl.site_labels import file_stem
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSite:
     """A site's folder, ready.
 
     Attributes:
@@ -49,7 +49,7 @@ class Prepared:
 
 def prepare_request(
     path: Path, folder: Path | None, now: datetime, data: Data | None = None
-) -> Prepared:
+) -> PreparedSite:
     """Make the site's key, if need be, and its request.
 
     Args:
@@ -79,7 +79,7 @@ def prepare_request(
         write_site_units(files.path, invitation.site, invitation.server)
     request = make_request(invitation, key, now)
     write_text(files.request, request_text(request), durable=True)
-    return Prepared(files, request, former, _notes(files, invitation))
+    return PreparedSite(files, request, former, _notes(files, invitation))
 
 
 def _held(files: SiteFolder, invitation: Invitation) -> Invitation | None:

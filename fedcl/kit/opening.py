@@ -14,7 +14,7 @@ from fedcl.kit.document import read_text
 from fedcl.kit.federation import FederationSettings, load_federation
 from fedcl.kit.folders import ServerFolder, server_folder
 from fedcl.kit.invitation import invitation_text, make_invitation
-from fedcl.kit.registry import Invited, Registry, SiteEntry
+from fedcl.kit.registry import InvitedEvent, Registry, SiteEntry
 from fedcl.kit.units import write_server_units
 from fedcl.site_labels import nearest_label
 
@@ -98,8 +98,8 @@ def _invite(
 ) -> None:
     invitation = make_invitation(settings, authority, site, now)
 
-    def decide(_: Sequence[SiteEntry]) -> Invited:
-        return Invited(
+    def decide(_: Sequence[SiteEntry]) -> InvitedEvent:
+        return InvitedEvent(
             time=invitation.issued,
             site=site,
             verifier=invitation.verifier,

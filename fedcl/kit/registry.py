@@ -21,7 +21,7 @@ from fedcl.kit.federation import Label
 from fedcl.kit.node_key import parse_public_line, sent_public_key
 from fedcl.kit.private_file import require_private
 
-State = Literal["approved", "invited", "invitation expired", "key expired", "revoked"]
+SiteState = Literal["approved", "invited", "invitation expired", "key expired", "revoked"]
 
 
 def _is_key(line: str) -> str:
@@ -29,7 +29,7 @@ def _is_key(line: str) -> str:
     return line
 
 
-class Invited(Section):
+class InvitedEvent(Section):
     """A site was given an invitation; it makes an older one that was not used void."""
 
     event: Literal["invited"] = "invited"
@@ -40,7 +40,7 @@ class Invited(Section):
     expires: AwareDatetime
 
 
-class Approved(Section):
+class ApprovedEvent(Section):
     """A site's key was accepted; it takes the place of the one before."""
 
     event: Literal["approved"] = "approved"
@@ -54,7 +54,7 @@ class Approved(Section):
     expires: AwareDatetime
 
 
-class Revoked(Section):
+class RevokedEvent(Section):
     """A site's key and its open invitation were made void."""
 
     event: Literal["revoked"] = "revoked"
@@ -62,9 +62,9 @@ class Revoked(Section):
     site: Label
 
 
-Event = Annotated[Invited | Approved | Revoked, Field(discriminator="event")]
-E = TypeVar("E", Invited, Approved, Revoked)
-_EVENT: TypeAdapter[Invited | Approved | Revoked] = TypeAdapter(Event)
+Event = Annotated[InvitedEvent | ApprovedEvent | RevokedEvent, Field(discriminator="event")]
+E = TypeVar("E", InvitedEvent, ApprovedEvent, RevokedEvent)
+_EVENT: TypeAdapter[InvitedEvent | ApprovedEvent | RevokedEvent] = TypeAdapter(Event)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class SiteEntry:
     """
 
     site: str
-    invitations: tuple[Invited, ...] = ()
-    approvals: tuple[Approved, ...] = ()
-    pending: Invited | None = None
-    approved: Approved | None = None
+    invitations: tuple[InvitedEvent, ...] = ()
+    approvals: tuple[ApprovedEvent, ...] = ()
+    pending: InvitedEvent | None = None
+    approved: ApprovedEvent | None = None
     revoked: datetime | None = None
 
-    def state(self, now: datetime) -> State:
+    def state(self, now: datetime) -> SiteState:
         """Return how the site stands: a valid key first, then an invitation, then what ended."""
         if self.allowed(now) is not None:
             return "approved"
@@ -95,7 +95,7 @@ class SiteEntry:
             return "invited" if now < self.pending.expires else "invitation expired"
         return "revoked" if self.approved is None else "key expired"
 
-    def allowed(self, now: datetime) -> Approved | None:
+    def allowed(self, now: datetime) -> ApprovedEvent | None:
         """Return the key that the site may connect with now; None if it may not."""
         if self.approved is None or now >= self.approved.expires:
             return None
@@ -118,11 +118,11 @@ class Registry:
         entries: dict[str, SiteEntry] = {}
         for number, event in enumerate(self._events(), 1):
             entry = entries.get(event.site, SiteEntry(event.site))
-            if isinstance(event, Invited):
+            if isinstance(event, InvitedEvent):
                 entry = replace(entry, invitations=(*entry.invitations, event), pending=event)
             elif not entry.invitations:
                 raise self._damaged(number, f"site {event.site} was not invited before")
-            elif isinstance(event, Approved):
+            elif isinstance(event, ApprovedEvent):
                 approvals = (*entry.approvals, event)
                 entry = replace(
                     entry, approvals=approvals, approved=event, pending=None, revoked=None
@@ -168,7 +168,7 @@ class Registry:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _events(self) -> list[Invited | Approved | Revoked]:
+    def _events(self) -> list[InvitedEvent | ApprovedEvent | RevokedEvent]:
         try:
             require_private(self.path)
             raw = self.path.read_bytes()
@@ -179,7 +179,7 @@ class Registry:
             raise self._damaged(len(lines) + 1, "it is cut")
         return [self._event(line, number) for number, line in enumerate(lines, 1)]
 
-    def _event(self, line: bytes, number: int) -> Invited | Approved | Revoked:
+    def _event(self, line: bytes, number: int) -> InvitedEvent | ApprovedEvent | RevokedEvent:
         try:
             return _EVENT.validate_json(line)
         except ValidationError as error:

@@ -11,7 +11,7 @@ from fedcl.kit.federation import load_federation
 from fedcl.kit.fingerprint import certificate_fingerprint
 from fedcl.kit.folders import ServerFolder
 from fedcl.kit.invitation import CLOCKS_AGREE
-from fedcl.kit.registry import Approved, Invited, SiteEntry
+from fedcl.kit.registry import ApprovedEvent, InvitedEvent, SiteEntry
 from fedcl.kit.request import Request, key_problem, made_with
 from fedcl.site_labels import nearest_label
 
@@ -19,7 +19,7 @@ _AGAIN = "invite the site again (`fedcl kit invite`), and there: `fedcl kit requ
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedRequest:
     """A request in which everything is right but what persons compare.
 
     Attributes:
@@ -32,7 +32,7 @@ class Verified:
     request: Request
     source: Path
     verifier: str
-    already: Approved | None
+    already: ApprovedEvent | None
 
 
 def require_same_federation(request: Request, path: Path, files: ServerFolder) -> None:
@@ -52,7 +52,9 @@ def require_same_federation(request: Request, path: Path, files: ServerFolder) -
         )
 
 
-def verified(request: Request, path: Path, sites: tuple[SiteEntry, ...], now: datetime) -> Verified:
+def verified(
+    request: Request, path: Path, sites: tuple[SiteEntry, ...], now: datetime
+) -> VerifiedRequest:
     """Check a request against what stands about the sites.
 
     Raises:
@@ -70,7 +72,7 @@ def verified(request: Request, path: Path, sites: tuple[SiteEntry, ...], now: da
     if before is not None and before == entry.approved:
         if now >= before.expires:
             raise ConfigError(f"{path}: its key expired {before.expires:%Y-%m-%d}; {_AGAIN}")
-        return Verified(request, path, used.verifier, before)
+        return VerifiedRequest(request, path, used.verifier, before)
     _require_open(used, path, entry, now)
     _require_clocks(request, path, used.time, now)
     for known in (approval for other in sites for approval in other.approvals):
@@ -79,7 +81,7 @@ def verified(request: Request, path: Path, sites: tuple[SiteEntry, ...], now: da
                 f"{path}: its key was approved before, for site {known.site}; each invitation "
                 "needs a new one: at the site, `fedcl kit request` with the new invitation"
             )
-    return Verified(request, path, used.verifier, None)
+    return VerifiedRequest(request, path, used.verifier, None)
 
 
 def entry_of(site: str, sites: Sequence[SiteEntry], source: Path) -> SiteEntry:
@@ -95,7 +97,7 @@ def entry_of(site: str, sites: Sequence[SiteEntry], source: Path) -> SiteEntry:
     raise ConfigError(f"{source}: no site {site!r} was invited to this federation{known}")
 
 
-def _invitation_of(request: Request, path: Path, entry: SiteEntry) -> Invited:
+def _invitation_of(request: Request, path: Path, entry: SiteEntry) -> InvitedEvent:
     for invitation in entry.invitations:
         if made_with(request, invitation.verifier):
             return invitation
@@ -105,7 +107,7 @@ def _invitation_of(request: Request, path: Path, entry: SiteEntry) -> Invited:
     )
 
 
-def _require_open(used: Invited, path: Path, entry: SiteEntry, now: datetime) -> None:
+def _require_open(used: InvitedEvent, path: Path, entry: SiteEntry, now: datetime) -> None:
     if used != entry.pending:
         why = "site was revoked" if entry.revoked else "site has a later invitation or key"
         raise ConfigError(f"{path}: its invitation is void, because the {why}; {_AGAIN}")

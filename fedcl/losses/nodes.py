@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedcl.shapes import NodeCovariances, NodeMeans, PerNode, Rows, ToNodes
+from fedcl.shapes import AnchorRows, NodeCovariances, NodeMeans, PerNode, ToNodes
 
 _SMALLEST_POWER = 1e-6
 _SMALLEST_SPREAD = 1e-12
@@ -35,12 +35,12 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.count)
 
-    def similarity(self, vectors: Rows) -> ToNodes:
+    def similarity(self, vectors: AnchorRows) -> ToNodes:
         """Return the mean over a node's participants k of <vector, z_k>; exact."""
         with torch.autocast(vectors.device.type, enabled=False):
             return vectors @ self.mean.to(vectors.dtype).T
 
-    def spread(self, vectors: Rows) -> ToNodes:
+    def spread(self, vectors: AnchorRows) -> ToNodes:
         """Return the variance over a node's participants k of <vector, z_k>; exact, >= 0."""
         nodes, dim, _ = self.covariance.shape
         flat = self.covariance.to(vectors.dtype).transpose(0, 1).reshape(dim, nodes * dim)

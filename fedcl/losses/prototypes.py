@@ -17,7 +17,7 @@ from fedcl.config.kernels import Kernel
 from fedcl.config.moments import Prototypes
 from fedcl.losses.kernels import Known, positiveness
 from fedcl.losses.pairs import Pairs, own_views
-from fedcl.shapes import PerNode, Rows, ViewEmbeddings
+from fedcl.shapes import AnchorRows, PerNode, ViewEmbeddings
 
 
 def prototype_ages(settings: Prototypes) -> PerNode:
@@ -25,7 +25,7 @@ def prototype_ages(settings: Prototypes) -> PerNode:
     return settings.first + settings.spacing * torch.arange(settings.count, dtype=torch.float32)
 
 
-def age_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> Rows:
+def prototype_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> AnchorRows:
     """Return a unit vector for each age, shape (age, dim).
 
     <p(a), p(b)> approximates exp(-(a - b)^2 / (2 bandwidth^2)), the better the larger `dim`.
@@ -67,7 +67,7 @@ def pairs_with_prototypes(
     views, dim, device = embeddings.shape[1], embeddings.shape[2], embeddings.device
     rows = embeddings.flatten(0, 1).to(pairs.similarity.dtype)
     ages = prototype_ages(settings).to(device)
-    points = age_curve(ages, dim, bandwidth_years=settings.bandwidth).to(rows.dtype)
+    points = prototype_curve(ages, dim, bandwidth_years=settings.bandwidth).to(rows.dtype)
     with torch.autocast(device.type, enabled=False):
         to_points = rows @ points.T / temperature
     known_age = {"age": known["age"].to(rows.dtype)}

@@ -15,14 +15,14 @@ from fedcl.losses.log_sums import log_sum
 from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.losses.pairs import gram
 from fedcl.losses.terms import BatchTerm
-from fedcl.shapes import NodeMeans, PairWeights, Representation, Rows, ToNodes, ViewEmbeddings
+from fedcl.shapes import AnchorRows, NodeMeans, PairWeights, Representation, ToNodes, ViewEmbeddings
 
 RELEASED_SCALE = 2.0
 RELEASED_RIDGE = 0.01
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteParticipants:
     """Participants of other sites beside a batch.
 
     Attributes:
@@ -58,12 +58,16 @@ def decoupled_uniformity(
     """
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
-        centroids = smooth(centroids, prior, added=ridge * len(centroids) ** 0.5)
+        centroids = kernel_smooth(centroids, prior, added=ridge * len(centroids) ** 0.5)
     return _uniformity(centroids, scale)
 
 
 def decoupled_uniformity_across(
-    embeddings: ViewEmbeddings, remote: Remote, *, ridge: float = 1.0, scale: float = 1.0
+    embeddings: ViewEmbeddings,
+    remote: RemoteParticipants,
+    *,
+    ridge: float = 1.0,
+    scale: float = 1.0,
 ) -> BatchTerm:
     """Return the same over all pairs with at least one participant of the batch.
 
@@ -110,11 +114,11 @@ def decoupled_uniformity_released(
     """Return the value of the authors' code: scale 2, and lambda n = 0.01 whatever n is."""
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
-        centroids = smooth(centroids, prior, added=RELEASED_RIDGE)
+        centroids = kernel_smooth(centroids, prior, added=RELEASED_RIDGE)
     return _uniformity(centroids, RELEASED_SCALE)
 
 
-def smooth(centroids: Representation, prior: PairWeights, *, added: float) -> Representation:
+def kernel_smooth(centroids: Representation, prior: PairWeights, *, added: float) -> Representation:
     """Return alpha^T mu with alpha = (K + added I)^-1 K, which is symmetric; K has no gradient."""
     kernel = prior.detach().to(centroids.dtype)
     with torch.autocast(centroids.device.type, enabled=False):
@@ -134,7 +138,7 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
     return BatchTerm(mean, torch.ones_like(mean))
 
 
-def _squared_distance(some: Rows, others: NodeMeans) -> ToNodes:
+def _squared_distance(some: AnchorRows, others: NodeMeans) -> ToNodes:
     """cdist's gradient is not defined where two vectors are equal."""
     squares = some.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]
     return squares - 2 * some @ others.T

@@ -14,7 +14,7 @@ from fedcl.config.federation import site_weight
 from fedcl.messages.releases import GradientShare, MomentShare, PrivateMomentShare, TermSum, Update
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -53,7 +53,7 @@ def plan_of(
     attempt: str,
     purpose: str,
     length: int,
-) -> Plan:
+) -> SumPlan:
     """Return the plan of a secure sum.
 
     Args:
@@ -75,7 +75,7 @@ def plan_of(
     asked = tuple(sorted(set(sites)))
     # The share is what its digits say: 0.7 of 10 sites are 7, not 8.
     share = math.ceil(round(settings.threshold * len(asked), 9))
-    return Plan(
+    return SumPlan(
         run=" ".join((config.name, agreed, purpose, attempt)),
         round=round_number,
         sites=asked,
@@ -175,7 +175,7 @@ def besides_terms(shapes: Shapes) -> Shapes:
     return {name: shape for name, shape in shapes.items() if not name.startswith(_TERMS)}
 
 
-def values_in(shapes: Shapes) -> int:
+def count_values(shapes: Shapes) -> int:
     """Return how many values arrays of these shapes hold."""
     return sum(math.prod(shape) for shape in shapes.values())
 

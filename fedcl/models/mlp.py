@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fedcl.shapes import Features, Representation
+from fedcl.shapes import FeatureRows, Representation
 
 FARTHEST_SD = 8.0
 """Standardised values are clipped here: one damaged measure must not drown the others."""
@@ -76,12 +76,12 @@ class MLP(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_sd.copy_(sd)
 
-    def standardise(self, features: Features) -> Features:
+    def standardise(self, features: FeatureRows) -> FeatureRows:
         """Return features in standard deviations from the mean, within +-8."""
         floor = SMALLEST_RELATIVE_SD * self.feature_mean.abs().clamp(min=1)
         scaled = (features - self.feature_mean) / torch.maximum(self.feature_sd, floor)
         return scaled.clamp(-FARTHEST_SD, FARTHEST_SD)
 
-    def forward(self, features: Features) -> Representation:
+    def forward(self, features: FeatureRows) -> Representation:
         """Return one non-negative row of length `width` per participant."""
         return self.layers(self.standardise(features))

@@ -17,13 +17,13 @@ from fedcl.config.federation import FedBN
 from fedcl.errors import RunError
 from fedcl.models.norm import NORMALISATION_LAYERS
 
-Names = tuple[str, ...]
+TensorNames = tuple[str, ...]
 
 # A simulation asks thousands of times, and a network keeps its layers: they are walked once.
-_known: "WeakKeyDictionary[nn.Module, dict[bool, Names]]" = WeakKeyDictionary()
+_known: "WeakKeyDictionary[nn.Module, dict[bool, TensorNames]]" = WeakKeyDictionary()
 
 
-def travelling(network: nn.Module, *, keep_norm: bool) -> Names:
+def travelling(network: nn.Module, *, keep_norm: bool) -> TensorNames:
     """Return the names of the tensors that travel, in the network's own order.
 
     All parameters and buffers of floating point do. The batch counter of batch normalisation is a
@@ -39,7 +39,7 @@ def travelling(network: nn.Module, *, keep_norm: bool) -> Names:
     return known[keep_norm]
 
 
-def _walked(network: nn.Module, *, keep_norm: bool) -> Names:
+def _walked(network: nn.Module, *, keep_norm: bool) -> TensorNames:
     staying = {
         name
         for name, module in network.named_modules()
@@ -52,7 +52,7 @@ def _walked(network: nn.Module, *, keep_norm: bool) -> Names:
     )
 
 
-def travelling_names(network: nn.Module, config: Config) -> Names:
+def travelling_names(network: nn.Module, config: Config) -> TensorNames:
     """Return the names of the tensors that travel under the experiment's aggregation rule."""
     return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
 

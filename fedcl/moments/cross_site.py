@@ -15,9 +15,9 @@ from fedcl.debiasing.groups import BiasGroups, Group
 from fedcl.losses.kernels import Known, positiveness, within_batch
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.pairs import Pairs, beside_nodes
-from fedcl.losses.uniformity import Remote
-from fedcl.moments.snapshot import Residents, Snapshot
-from fedcl.shapes import Embedding, Numbers, OfAnchors, Rows, ToNodes, ViewEmbeddings
+from fedcl.losses.uniformity import RemoteParticipants
+from fedcl.moments.snapshot import OwnParticipants, Snapshot
+from fedcl.shapes import AnchorRows, Embedding, Numbers, OfAnchors, ToNodes, ViewEmbeddings
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def with_others(
     )
 
 
-def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> Remote:
+def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> RemoteParticipants:
     """Return the other sites as decoupled uniformity sees them, with a kernel as its prior."""
     snapshot = cross_site.snapshot
     kernel = None
@@ -77,7 +77,7 @@ def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> Remo
             for name, values in snapshot.grid.items()
         }
         kernel = within_batch(points, prior)
-    return Remote(_scaled(snapshot), kernel, snapshot.settings.order)
+    return RemoteParticipants(_scaled(snapshot), kernel, snapshot.settings.order)
 
 
 def bias_groups(
@@ -107,7 +107,7 @@ def bias_groups(
     )
 
 
-def _group_of_others(rows: Rows, weights: ToNodes, nodes: Nodes) -> Group:
+def _group_of_others(rows: AnchorRows, weights: ToNodes, nodes: Nodes) -> Group:
     if not len(nodes):
         return _nobody(rows)
     similarity = nodes.similarity(rows)
@@ -125,7 +125,7 @@ def _scaled(snapshot: Snapshot) -> Nodes:
 
 
 def _own_group(
-    rows: Rows, to_grid: ToNodes, owner: OfAnchors, residents: Residents | None
+    rows: AnchorRows, to_grid: ToNodes, owner: OfAnchors, residents: OwnParticipants | None
 ) -> Group:
     if residents is None:
         return _nobody(rows)
@@ -136,6 +136,6 @@ def _own_group(
     return Group(similarity, weights, (owner[:, None] != everybody[None, :]).to(rows.dtype))
 
 
-def _nobody(rows: Rows) -> Group:
+def _nobody(rows: AnchorRows) -> Group:
     nothing = rows.new_zeros(len(rows), 1)
     return Group(nothing, nothing, nothing)

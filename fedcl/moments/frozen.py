@@ -22,7 +22,7 @@ from fedcl.shapes import ToNodes, ViewEmbeddings
 
 
 @dataclass(frozen=True)
-class ReleasedMoments:
+class NoisyMoments:
     """What every site is told: a release, or a mean over several.
 
     Attributes:
@@ -44,7 +44,7 @@ class ReleasedMoments:
             torch.from_numpy(self.sums.total.astype(np.float64)) / count[:, None], 1.0
         )
 
-    def blended(self, now: "ReleasedMoments", momentum: float) -> "ReleasedMoments":
+    def blended(self, now: "NoisyMoments", momentum: float) -> "NoisyMoments":
         """Return momentum * this + (1 - momentum) * now; a slot that is new starts afresh."""
         before = np.array(now.sums.residuals, dtype=np.float64)
         before[0] = self.sums.residuals[0]
@@ -74,7 +74,7 @@ class FrozenMoments:
 
 
 def frozen_moments(
-    released: ReleasedMoments, site: str, settings: PrivateMoments, *, device: torch.device
+    released: NoisyMoments, site: str, settings: PrivateMoments, *, device: torch.device
 ) -> FrozenMoments:
     """Return a release as a site's losses see it, float32.
 

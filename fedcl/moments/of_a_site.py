@@ -16,7 +16,7 @@ from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.models.network import Network
 from fedcl.moments.grid import node_count, node_shares
-from fedcl.moments.snapshot import Residents
+from fedcl.moments.snapshot import OwnParticipants
 from fedcl.moments.sums import NodeSums, sums_of
 from fedcl.shapes import Embedding, NodeShares
 
@@ -70,7 +70,9 @@ def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
     return node_shares(known, settings) * shares[:, None]
 
 
-def residents(cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray) -> Residents:
+def residents(
+    cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray
+) -> OwnParticipants:
     """Return the site's own participants as its batches see them."""
     shares = resident_shares(cohort, rows, config).float()
-    return Residents(torch.from_numpy(embeddings), shares)
+    return OwnParticipants(torch.from_numpy(embeddings), shares)

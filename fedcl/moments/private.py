@@ -67,7 +67,7 @@ class PrivateSums:
         }
 
 
-def shapes_of(nodes: int, dim: int, slots: int) -> dict[str, tuple[int, ...]]:
+def private_shapes(nodes: int, dim: int, slots: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the arrays."""
     return {
         "count": (nodes,),

@@ -9,7 +9,7 @@ from fedcl.moments.sums import NodeSums
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedMoments:
     """Moments of the sites that answered.
 
     Attributes:

@@ -23,7 +23,7 @@ _MET = 0.5
 
 
 @dataclass(frozen=True)
-class Residents:
+class OwnParticipants:
     """A site's own training participants, in the order of its rows.
 
     Attributes:
@@ -36,7 +36,7 @@ class Residents:
 
 
 @dataclass(frozen=True)
-class Others:
+class OtherParticipants:
     """Participants of other sites, at the nodes that have enough of them.
 
     Attributes:
@@ -69,15 +69,15 @@ class Snapshot:
 
     settings: Moments
     grid: Known
-    others: Others
-    candidates: Others
-    residents: Residents | None
+    others: OtherParticipants
+    candidates: OtherParticipants
+    residents: OwnParticipants | None
     shift: Mean | None
 
 
 def snapshot_of(
     others: Iterable[NodeSums],
-    residents: Residents | None,
+    residents: OwnParticipants | None,
     settings: Moments,
     *,
     candidates: Iterable[NodeSums] | None = None,
@@ -99,13 +99,13 @@ def snapshot_of(
     points = nodes_known(settings)
     grid = {name: values.to(device, torch.float32) for name, values in points.items()}
     if residents is not None:
-        residents = Residents(residents.embeddings.to(device), residents.shares.to(device))
+        residents = OwnParticipants(residents.embeddings.to(device), residents.shares.to(device))
     return Snapshot(settings, grid, seen, met, residents, _shift(seen, residents))
 
 
 def _others(
     others: tuple[NodeSums, ...], settings: Moments, dim: int, device: torch.device
-) -> Others:
+) -> OtherParticipants:
     everybody = NodeSums.add_all(others, node_count(settings), dim)
     enough = everybody.count >= settings.min_count
     parts = others or (everybody,)  # nobody
@@ -113,7 +113,7 @@ def _others(
     moments = [_moments(sums, at, dim) for sums, at in zip(parts, used, strict=True)]
     joined = [torch.cat(part) for part in zip(*moments, strict=True)]
     nodes = Nodes(*(part.to(device, torch.float32) for part in joined))
-    return Others(nodes, torch.from_numpy(np.concatenate(used)).to(device))
+    return OtherParticipants(nodes, torch.from_numpy(np.concatenate(used)).to(device))
 
 
 def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,7 +124,7 @@ def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, 
     return count, mean, second - mean[:, :, None] * mean[:, None, :]
 
 
-def _shift(others: Others, residents: Residents | None) -> Mean | None:
+def _shift(others: OtherParticipants, residents: OwnParticipants | None) -> Mean | None:
     """Mean over residents of their embedding less the others' mean at their age.
 
     Residents whose nodes hold nobody else are left out.

@@ -55,7 +55,7 @@ class NodeSums:
     @staticmethod
     def zeros(nodes: int, dim: int) -> "NodeSums":
         """Return the sums over nobody, float64."""
-        shapes = shapes_of(nodes, dim)
+        shapes = node_shapes(nodes, dim)
         return NodeSums(*(np.zeros(shape) for shape in shapes.values()))
 
     @staticmethod
@@ -67,7 +67,7 @@ class NodeSums:
         return total
 
 
-def shapes_of(nodes: int, dim: int) -> dict[str, tuple[int, ...]]:
+def node_shapes(nodes: int, dim: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the arrays."""
     return {"count": (nodes,), "total": (nodes, dim), "squares": (nodes, dim * (dim + 1) // 2)}
 

@@ -13,7 +13,7 @@ from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable_names
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import central_plan, noise_of_share
-from fedcl.privacy.step_batch import Drawn
+from fedcl.privacy.step_batch import StepBatch
 
 
 def gradient_share(
@@ -44,7 +44,7 @@ def gradient_share(
     noise_sd = noise_of_share(config)
     chosen = entropy.uniform(cohort.participants(rows)) < central_plan(config).cost.sampling_rate
     drawn = rows[chosen[cohort.owners(rows)]]
-    batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
+    batch = StepBatch(network, cohort, drawn, config, round_number, step, frozen)
     network.train()
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         gradients = total(batch.losses, batch.owners)

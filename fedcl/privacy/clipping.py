@@ -19,14 +19,14 @@ from fedcl.shapes import PerParticipant
 Gradients = list[Tensor]
 """One tensor for each trainable parameter, in the network's order."""
 
-Losses = Callable[[Sequence[int]], PerParticipant]
+ParticipantLosses = Callable[[Sequence[int]], PerParticipant]
 """The losses of the participants at these positions of a batch, each a function of its own only."""
 
 
 Owners = Sequence[int]
 """Whose scan each of a batch's scans is; participants count from 0, and each has one or more."""
 
-Sum = Callable[[Losses, Owners], Gradients]
+Sum = Callable[[ParticipantLosses, Owners], Gradients]
 """The clipped sum over the participants of a batch, who may be none."""
 
 
@@ -57,7 +57,9 @@ def clipped_sums(
         _forget_samples(network)
 
 
-def _by_hooks(network: nn.Module, losses: Losses, owners: Owners, *, clip_norm: float) -> Gradients:
+def _by_hooks(
+    network: nn.Module, losses: ParticipantLosses, owners: Owners, *, clip_norm: float
+) -> Gradients:
     parameters, participants = trainable(network), len(set(owners))
     if participants == 0:
         return [torch.zeros_like(p) for p in parameters]
@@ -76,7 +78,7 @@ def _by_hooks(network: nn.Module, losses: Losses, owners: Owners, *, clip_norm: 
 
 
 def _one_by_one(
-    network: nn.Module, losses: Losses, owners: Owners, *, clip_norm: float
+    network: nn.Module, losses: ParticipantLosses, owners: Owners, *, clip_norm: float
 ) -> Gradients:
     parameters = trainable(network)
     total = [torch.zeros_like(p) for p in parameters]

@@ -12,7 +12,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
-from fedcl.seeds import Name
+from fedcl.seeds import DrawName
 
 _TWO_TO_53 = float(1 << 53)
 
@@ -34,7 +34,7 @@ class Entropy:
         return Entropy(os.urandom(32))
 
     @staticmethod
-    def not_private(seed: int, *names: Name) -> "Entropy":
+    def not_private(seed: int, *names: DrawName) -> "Entropy":
         """Return the stream called `names`, for tests: whoever knows the seed knows the noise."""
         text = "\x1f".join(repr(name) for name in (seed, *names))
         return Entropy(blake2b(text.encode(), digest_size=32, person=b"test noise").digest())

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedcl.errors import PrivacyError
-from fedcl.files.hash_chain import Chain, Entry
+from fedcl.files.hash_chain import Chain, ChainEntry
 from fedcl.privacy.accounting import NoisySums, epsilon, within
 from fedcl.site_labels import file_stem
 
@@ -90,10 +90,10 @@ class Ledger:
                 )
             chain.append(asdict(new))
 
-    def _charges(self, entries: Iterable[Entry]) -> tuple[Charge, ...]:
+    def _charges(self, entries: Iterable[ChainEntry]) -> tuple[Charge, ...]:
         return tuple(self._charge(entry, number) for number, entry in enumerate(entries, 1))
 
-    def _charge(self, entry: Entry, number: int) -> Charge:
+    def _charge(self, entry: ChainEntry, number: int) -> Charge:
         try:
             return Charge(**{**entry, "cost": NoisySums(**entry["cost"])})
         except (TypeError, KeyError) as error:

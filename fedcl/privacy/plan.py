@@ -9,7 +9,7 @@ from fedcl.privacy.accounting import NoisySums, calibrate
 
 
 @dataclass(frozen=True)
-class Plan:
+class PrivacyPlan:
     """The private steps of a round; a function of public numbers alone.
 
     Attributes:
@@ -21,7 +21,7 @@ class Plan:
     cost: NoisySums
 
 
-def plan(config: Config, participants: int) -> Plan:
+def plan(config: Config, participants: int) -> PrivacyPlan:
     """Return what a site of so many participants does in each round.
 
     As many steps as shuffled batches would take, but each participant is in each with the same
@@ -35,7 +35,7 @@ def plan(config: Config, participants: int) -> Plan:
     return _planned(config, privacy, min(config.local.batch_size, participants), participants)
 
 
-def central_plan(config: Config) -> Plan:
+def central_plan(config: Config) -> PrivacyPlan:
     """Return what all sites together do in each round.
 
     Raises:
@@ -97,7 +97,7 @@ def _planned(
     privacy: ParticipantPrivacy | CentralPrivacy,
     expected: int,
     participants: int,
-) -> Plan:
+) -> PrivacyPlan:
     rate = expected / participants
     steps = config.local.epochs * -(-participants // expected)
     noise = privacy.noise_multiplier
@@ -110,7 +110,7 @@ def _planned(
             steps=steps * config.federation.rounds,
             beside=_releases(config),
         )
-    return Plan(expected, NoisySums(noise, rate, steps))
+    return PrivacyPlan(expected, NoisySums(noise, rate, steps))
 
 
 def _releases(config: Config) -> tuple[NoisySums, ...]:

@@ -12,13 +12,13 @@ import torch
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.data.cohort import Cohort, Rows
-from fedcl.local_round import Trained
+from fedcl.local_round import TrainingSums
 from fedcl.models.network import Network
 from fedcl.moments.frozen import FrozenMoments
 from fedcl.privacy.clipping import clipped_sums, trainable
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.plan import plan
-from fedcl.privacy.step_batch import Drawn
+from fedcl.privacy.step_batch import StepBatch
 
 
 def private_round(
@@ -32,7 +32,7 @@ def private_round(
     round_number: int,
     proximal: float = 0.0,
     frozen: FrozenMoments | None = None,
-) -> Trained:
+) -> TrainingSums:
     """Train `network` in place; the weights are then private as the plan's cost says.
 
     No term of the objective is reported: a loss is a function of the participants' scans.
@@ -59,11 +59,11 @@ def private_round(
         for step in range(todo.cost.steps):
             chosen = entropy.uniform(participants) < todo.cost.sampling_rate
             drawn = rows[chosen[owners]]
-            batch = Drawn(network, cohort, drawn, config, round_number, step, frozen)
+            batch = StepBatch(network, cohort, drawn, config, round_number, step, frozen)
             gradients = total(batch.losses, batch.owners)
             for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
                 noise = noise_sd * entropy.normal(one.numel()).view_as(one)
                 noisy = (one + noise.to(one)) / todo.expected
                 parameter.grad = noisy + proximal * (parameter.detach() - start)
             optimizer.step()
-    return Trained(participants, todo.cost.steps, {}, time.perf_counter() - started)
+    return TrainingSums(participants, todo.cost.steps, {}, time.perf_counter() - started)

@@ -15,7 +15,7 @@ from fedcl.seeds import derive
 from fedcl.shapes import PerParticipant
 
 
-class Drawn:
+class StepBatch:
     """Scans and labels of the participants of a step, read once; nobody at all is a step too.
 
     Attributes:

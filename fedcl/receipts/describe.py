@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcl.arrays.norms import norm_of
 from fedcl.arrays.tensors import State, type_name
-from fedcl.compression.codec import values_in
+from fedcl.compression.codec import decode_own
 from fedcl.messages.headers import Header, header_bytes
 from fedcl.messages.release_headers import release_header
 from fedcl.messages.releases import (
@@ -22,7 +22,14 @@ from fedcl.messages.releases import (
     arrays_of,
     moments_of,
 )
-from fedcl.receipts.line import ArraySent, Noise, Receipt, Said, Spent, said
+from fedcl.receipts.line import (
+    AddedNoise,
+    ArraySent,
+    EpsilonSpent,
+    Receipt,
+    ReceiptNumber,
+    receipt_number,
+)
 from fedcl.secure_sum.protocol import MaskedInput
 
 
@@ -34,8 +41,8 @@ def describe(
     attempt: str | None = None,
     run: str | None = None,
     config_sha256: str | None = None,
-    noise: Noise | None = None,
-    epsilon: Spent | None = None,
+    noise: AddedNoise | None = None,
+    epsilon: EpsilonSpent | None = None,
     objects: Sequence[str] = (),
     time: datetime | None = None,
 ) -> Receipt:
@@ -122,13 +129,13 @@ def _stands_for(array: np.ndarray, release: Release) -> np.ndarray:
     """Return the values of an array that may be encoded."""
     match release:
         case Update(change="bfloat16" | "int8" as codec) if array.dtype == np.uint8:
-            return values_in(array, codec)
+            return decode_own(array, codec)
         case _:
             return array
 
 
-def _norm(array: np.ndarray) -> Said:
-    return said(float(f"{norm_of([array]):.6g}"))
+def _norm(array: np.ndarray) -> ReceiptNumber:
+    return receipt_number(float(f"{norm_of([array]):.6g}"))
 
 
 def _listed(header: Header) -> dict[str, Any]:
@@ -143,6 +150,6 @@ def _word(value: object) -> object:
         case bytes():
             return f"{len(value)} bytes"
         case float():
-            return said(value)
+            return receipt_number(value)
         case _:
             return value

@@ -8,13 +8,13 @@ from pydantic import AfterValidator, Field
 
 from fedcl.config.section import Section
 
-Said = float | Literal["nan", "inf", "-inf"]
+ReceiptNumber = float | Literal["nan", "inf", "-inf"]
 """A number; JSON has none that is not finite."""
 
 _ID = re.compile(r"[0-9a-f]+")
 
 
-def said(value: float) -> Said:
+def receipt_number(value: float) -> ReceiptNumber:
     """Return a number as a receipt holds it."""
     if math.isnan(value):
         return "nan"
@@ -36,12 +36,12 @@ class ArraySent(Section):
     shape: tuple[int, ...]
     dtype: str
     bytes: int
-    norm: Said | None
+    norm: ReceiptNumber | None
     """L2, to six digits; of encoded bytes, of the values they stand for;
     null for masked words, which look like noise."""
 
 
-class Noise(Section):
+class AddedNoise(Section):
     """Noise that the site added before the release left."""
 
     mechanism: Literal["gaussian"]
@@ -56,7 +56,7 @@ class Noise(Section):
     """False: the noise comes from privacy.test_seed, and whoever knows that knows the noise."""
 
 
-class Spent(Section):
+class EpsilonSpent(Section):
     """What the participants have paid so far, all lines of the site's ledger together."""
 
     epsilon: float
@@ -92,8 +92,8 @@ class Receipt(Section):
     """Of arrays and header, as they travel."""
     masked: bool
     """Whether the arrays are words of a secure sum: uniform noise for whoever has one site's."""
-    noise: Noise | None
-    epsilon: Spent | None
+    noise: AddedNoise | None
+    epsilon: EpsilonSpent | None
     """After a charge to the ledger; null for a release that cost nothing more."""
     reason: str | None
     """Of a refusal."""

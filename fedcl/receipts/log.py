@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from fedcl.errors import ReceiptError, RunError
-from fedcl.files.hash_chain import Chain, Entry
+from fedcl.files.hash_chain import Chain, ChainEntry
 from fedcl.receipts.line import Receipt
 
 NAME = "receipts.jsonl"
@@ -19,7 +19,7 @@ _ADVICE = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class ReceiptLog:
     """What the receipts of a site say.
 
     Attributes:
@@ -94,7 +94,7 @@ class Receipts:
         except OSError as error:
             raise ReceiptError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def look(self) -> Kept:
+    def look(self) -> ReceiptLog:
         """Read every receipt and change nothing.
 
         Raises:
@@ -115,7 +115,7 @@ class Receipts:
                 )
                 break
             receipts.append(receipt)
-        return Kept(self.path, tuple(receipts), found.last, problem, found.unmarked)
+        return ReceiptLog(self.path, tuple(receipts), found.last, problem, found.unmarked)
 
 
 def receipts_at(path: Path) -> tuple[Receipts, ...]:
@@ -162,7 +162,7 @@ def _records(folder: Path) -> list[Path]:
     return sorted({file.with_suffix(".jsonl") for file in files})
 
 
-def _receipt(entry: Entry) -> Receipt | None:
+def _receipt(entry: ChainEntry) -> Receipt | None:
     try:
         return Receipt.model_validate(entry)
     except ValidationError:

@@ -5,10 +5,10 @@ from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
 from fedcl.moments.private import SENSITIVITY
 from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
-from fedcl.receipts.line import Noise
+from fedcl.receipts.line import AddedNoise
 
 
-def noise_of(config: Config, purpose: str, participants: int) -> Noise | None:
+def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | None:
     """Return the noise in what a site says for a purpose (`summed_arrays`); None without any.
 
     Args:
@@ -30,7 +30,7 @@ def noise_of(config: Config, purpose: str, participants: int) -> Noise | None:
         multiplier, sensitivity = todo.cost.noise_multiplier, privacy.clip_norm
     else:
         return None
-    return Noise(
+    return AddedNoise(
         mechanism="gaussian",
         multiplier=multiplier,
         sensitivity=sensitivity,

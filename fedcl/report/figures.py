@@ -48,7 +48,7 @@ def loss_curve(curve: Sequence[CurvePoint]) -> str:
     return svg("loss", (4.9, 3.1), draw, says="Training loss per round")
 
 
-def age_curve(
+def age_error_curve(
     curve: Sequence[CurvePoint], *, median_internal: float | None, median_external: float | None
 ) -> str:
     """Draw the age error along the rounds, with that of guessing the median age as dashes."""

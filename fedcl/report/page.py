@@ -11,12 +11,12 @@ from fedcl.files.atomic import write_text
 from fedcl.report import figures
 from fedcl.report.number_text import count, number, percent
 from fedcl.report.template import rendered
-from fedcl.run_folder.evaluation_file import RoundMeasured, read_evaluation
+from fedcl.run_folder.evaluation_file import RoundEvaluation, read_evaluation
 from fedcl.run_folder.folder import RunFolder
-from fedcl.run_folder.results_file import Measured, Measures, Results, read_results
+from fedcl.run_folder.results_file import MeasuredValue, Measures, Results, read_results
 from fedcl.site_labels import site_order
 
-KINDS = {
+RUN_KINDS = {
     "simulate": "federation simulated on one machine",
     "pooled": "pooled: all sites' participants together, no federation",
     "local": "each site alone, with its own encoder",
@@ -33,8 +33,8 @@ def write_report(folder: RunFolder) -> Path:
     text = rendered(
         "page.html",
         results=results,
-        verdict=verdict(results),
-        kind=KINDS[results.run.kind],
+        verdict=run_verdict(results),
+        kind=RUN_KINDS[results.run.kind],
         cards=_cards(results.evaluation.representation),
         figures=_draw(results, _read_figures(folder)),
         per_site=sorted(
@@ -50,7 +50,7 @@ def write_report(folder: RunFolder) -> Path:
     return folder.report
 
 
-def verdict(results: Results) -> str:
+def run_verdict(results: Results) -> str:
     """Return the outcome on the representation in one sentence of plain words."""
     found = results.evaluation.representation
     parts = []
@@ -81,7 +81,7 @@ def verdict(results: Results) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def interval(measured: Measured | None, *, share: bool = False) -> str:
+def interval(measured: MeasuredValue | None, *, share: bool = False) -> str:
     """Return the 95 % interval as "low to high"; empty where there is none."""
     if measured is None or measured.low is None or measured.high is None:
         return ""
@@ -90,7 +90,7 @@ def interval(measured: Measured | None, *, share: bool = False) -> str:
     return f"{number(measured.low)} to {number(measured.high)}"
 
 
-def _age_verdict(where: str, mae: Measured, median: float | None) -> str:
+def _age_verdict(where: str, mae: MeasuredValue, median: float | None) -> str:
     text = f"predicts age on {where} to within {number(mae.value, 1)} years on average"
     if median is None:
         return text
@@ -104,7 +104,11 @@ def _cards(found: Measures) -> list[dict[str, Any]]:
     """The key numbers, each with a bar from zero to `end` and marks for what guessing gives."""
 
     def card(
-        title: str, measured: Measured | None, unit: str, says: str, marks: dict[str, float | None]
+        title: str,
+        measured: MeasuredValue | None,
+        unit: str,
+        says: str,
+        marks: dict[str, float | None],
     ) -> dict[str, Any]:
         share = unit == "%"
         known = {name: value for name, value in marks.items() if value is not None}
@@ -161,7 +165,7 @@ def _cards(found: Measures) -> list[dict[str, Any]]:
     ]
 
 
-def _last_evaluation(folder: RunFolder) -> RoundMeasured | None:
+def _last_evaluation(folder: RunFolder) -> RoundEvaluation | None:
     """What the federation measured itself after its last round, where it was asked to."""
     evaluated = read_evaluation(folder.evaluation)
     return evaluated.rounds[-1] if evaluated and evaluated.rounds else None
@@ -195,7 +199,7 @@ def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
     if any(point.loss is not None for point in results.curve):
         drawn["loss"] = Markup(figures.loss_curve(results.curve))
     if any((point.mae_internal, point.mae_external) != (None, None) for point in results.curve):
-        drawn["age"] = Markup(figures.age_curve(results.curve, **medians))
+        drawn["age"] = Markup(figures.age_error_curve(results.curve, **medians))
     predictions = {name: pair for name, pair in data["predictions"].items() if pair["true"]}
     if predictions:
         limits = figures.age_limits(

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fedcl.receipts.line import Noise, Receipt, Spent
+from fedcl.receipts.line import AddedNoise, EpsilonSpent, Receipt
 from fedcl.report.number_text import NOTHING, byte_size, count
 
 
 @dataclass(frozen=True)
-class Row:
+class ReceiptRow:
     """What is told of some releases of one kind; texts, ready to be shown.
 
     Attributes:
@@ -36,7 +36,7 @@ class Row:
     epsilon: str
 
 
-def rows_of(receipts: Sequence[Receipt], *, together: bool) -> Iterator[Row]:
+def rows_of(receipts: Sequence[Receipt], *, together: bool) -> Iterator[ReceiptRow]:
     """Yield the rows of the receipts of one experiment, in the order they came.
 
     Args:
@@ -66,18 +66,18 @@ def experiment_of(receipts: Sequence[Receipt]) -> str:
     return f"{names[0] if names else 'an experiment that this site did not open'} ({text[:16]})"
 
 
-def epsilon_words(spent: Spent | None) -> str:
+def epsilon_words(spent: EpsilonSpent | None) -> str:
     """Return the epsilon so far, as a bound where it is one."""
     if spent is None:
         return ""
     return f"{'≤ ' if spent.accountant == 'renyi' else ''}{spent.epsilon:.2f}"
 
 
-def _row(same: Sequence[Receipt]) -> Row:
+def _row(same: Sequence[Receipt]) -> ReceiptRow:
     first = same[0]
     what = first.kind if len(same) == 1 else f"{first.kind} × {count(len(same))}"
     spent = [one.epsilon for one in same if one.epsilon is not None]
-    return Row(
+    return ReceiptRow(
         time=first.time,
         round=first.round,
         place=str(first.round) + (f".{first.step}" if len(same) == 1 and first.step else ""),
@@ -104,7 +104,7 @@ def _norm(same: Sequence[Receipt]) -> str:
     return least if least == most else f"{least} to {most}"
 
 
-def _noise(noise: Noise | None) -> str:
+def _noise(noise: AddedNoise | None) -> str:
     """The SD of a site's noise as a product, and whether it protects anybody."""
     if noise is None:
         return ""

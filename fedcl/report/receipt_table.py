@@ -6,12 +6,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fedcl.receipts.log import Kept
+from fedcl.receipts.log import ReceiptLog
 from fedcl.report.number_text import moment
-from fedcl.report.receipt_rows import Row, experiment_of, rows_of
+from fedcl.report.receipt_rows import ReceiptRow, experiment_of, rows_of
 
 
-def receipt_tables(kept: Kept, round_number: int | None = None) -> Iterator[Table]:
+def receipt_tables(kept: ReceiptLog, round_number: int | None = None) -> Iterator[Table]:
     """Yield a table for each experiment: a row for each kind of release in a round.
 
     Args:
@@ -26,7 +26,7 @@ def receipt_tables(kept: Kept, round_number: int | None = None) -> Iterator[Tabl
             yield _table(f"{kept.path}\n{experiment_of(run)}, from {since} UTC", rows)
 
 
-def _table(title: str, rows: Sequence[Row]) -> Table:
+def _table(title: str, rows: Sequence[ReceiptRow]) -> Table:
     table = Table(
         title=Text(title, style="table.title"),
         title_justify="left",

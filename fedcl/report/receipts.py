@@ -9,7 +9,7 @@ from markupsafe import Markup
 from fedcl.errors import RunError
 from fedcl.files.atomic import write_text
 from fedcl.receipts.line import Receipt
-from fedcl.receipts.log import Kept
+from fedcl.receipts.log import ReceiptLog
 from fedcl.report import receipt_figures
 from fedcl.report.receipt_rows import epsilon_words, experiment_of, rows_of
 from fedcl.report.template import rendered
@@ -64,7 +64,7 @@ KINDS = {
 """What each kind of release is, in plain words."""
 
 
-def write_page(kept: Kept) -> Path:
+def write_page(kept: ReceiptLog) -> Path:
     """Write receipts.html beside the receipts, the damaged ones too, which it says first.
 
     Raises:

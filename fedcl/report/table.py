@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from fedcl.run_folder.evaluation_file import RoundMeasured
-from fedcl.run_folder.results_file import Measured, Measures, Results
+from fedcl.run_folder.evaluation_file import RoundEvaluation
+from fedcl.run_folder.results_file import MeasuredValue, Measures, Results
 
 _KINDS = ("representation", "embedding")
 
@@ -75,14 +75,14 @@ def comparison_table(runs: Sequence[Results]) -> Table:
     return table
 
 
-def _interval(measured: Measured | None, form: str) -> str:
+def _interval(measured: MeasuredValue | None, form: str) -> str:
     if measured is None or measured.low is None or measured.high is None:
         return _value(measured, form)
     low, high = form.format(measured.low), form.format(measured.high)
     return f"{form.format(measured.value)} [{low}, {high}]"
 
 
-def _value(measured: Measured | None, form: str) -> str:
+def _value(measured: MeasuredValue | None, form: str) -> str:
     return "-" if measured is None else form.format(measured.value)
 
 
@@ -90,7 +90,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def evaluation_table(measured: RoundMeasured) -> Table:
+def evaluation_table(measured: RoundEvaluation) -> Table:
     """Return what a round's evaluation found: a row per measure."""
     title = f"evaluated from sums after round {measured.round}"
     table = Table(title=title, title_justify="left", caption_justify="left")

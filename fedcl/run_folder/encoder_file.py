@@ -2,7 +2,7 @@
 
 import fedcl
 from fedcl.config.experiment import Config
-from fedcl.config.loading import digest
+from fedcl.config.loading import config_digest
 from fedcl.files.atomic import write_tensors
 from fedcl.run_folder.folder import RunFolder
 
@@ -21,7 +21,7 @@ def write_encoder(folder: RunFolder, config: Config, *, privacy: str) -> None:
         "name": config.name,
         "round": str(checkpoint.round),
         "fedcl_version": fedcl.__version__,
-        "config_digest": digest(config),
+        "config_digest": config_digest(config),
         "privacy": privacy,
     }
     write_tensors(folder.model, checkpoint.weights, metadata=metadata)

@@ -8,12 +8,11 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from fedcl.config.evaluation import Features
-from fedcl.config.evaluation import FromSums as Settings
+from fedcl.config.evaluation import Features, SumEvaluationSettings
 from fedcl.config.section import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.error_sums import CELLS, DIVISIONS, TESTS, Cell, ErrorSums
-from fedcl.evaluation.summed_probes import FromSums, SiteErrors
+from fedcl.evaluation.error_sums import CELLS, DIVISIONS, TESTS, ErrorSums, TestGroup
+from fedcl.evaluation.summed_probes import SiteErrors, SumProbeResults
 from fedcl.files.atomic import write_text
 from fedcl.site_labels import site_order
 
@@ -57,7 +56,7 @@ class SumMeasures(Section):
     groups: tuple[GroupRow, ...]
 
 
-class SiteAsked(Section):
+class SiteReply(Section):
     """What came of asking a site."""
 
     participants: int
@@ -66,7 +65,7 @@ class SiteAsked(Section):
     """Why an answer was not used."""
 
 
-class RoundMeasured(Section):
+class RoundEvaluation(Section):
     """The evaluation after one round."""
 
     round: int
@@ -76,7 +75,7 @@ class RoundMeasured(Section):
     bytes: int
     """Received by the server."""
     sent_bytes: int
-    sites: dict[str, SiteAsked]
+    sites: dict[str, SiteReply]
     problem: str | None
     """Why nothing could be measured."""
     measures: dict[Features, SumMeasures]
@@ -86,11 +85,11 @@ class SumEvaluation(Section):
     """Every evaluation of a run, the oldest first."""
 
     version: Literal[1]
-    rounds: tuple[RoundMeasured, ...]
+    rounds: tuple[RoundEvaluation, ...]
 
 
 def measures_of(
-    found: FromSums, said: Mapping[str, SiteErrors], *, dim: int, fitted_sites: int
+    found: SumProbeResults, said: Mapping[str, SiteErrors], *, dim: int, fitted_sites: int
 ) -> SumMeasures:
     """Return what is written of one kind of features.
 
@@ -119,7 +118,7 @@ def measures_of(
     )
 
 
-def _row(site: str | None, cell: Cell, sums: ErrorSums) -> GroupRow:
+def _row(site: str | None, cell: TestGroup, sums: ErrorSums) -> GroupRow:
     split, by = TESTS[TESTS.index(cell.split)], DIVISIONS[DIVISIONS.index(cell.by)]
     return GroupRow.model_validate(
         {
@@ -154,7 +153,7 @@ def read_evaluation(path: Path) -> SumEvaluation | None:
         ) from None
 
 
-def is_measured(path: Path, settings: Settings, round_number: int) -> bool:
+def is_measured(path: Path, settings: SumEvaluationSettings, round_number: int) -> bool:
     """Whether evaluation.json holds a round, measured as the experiment asks."""
     done = read_evaluation(path)
     return done is not None and any(
@@ -164,7 +163,7 @@ def is_measured(path: Path, settings: Settings, round_number: int) -> bool:
     )
 
 
-def add_round(path: Path, measured: RoundMeasured) -> None:
+def add_round(path: Path, measured: RoundEvaluation) -> None:
     """Write a round's evaluation after those of earlier rounds; later ones are of no run now."""
     before = read_evaluation(path)
     earlier = [one for one in (before.rounds if before else ()) if one.round < measured.round]

@@ -27,9 +27,9 @@ from fedcl.config.experiment import Config
 from fedcl.config.loading import parse, resolved
 from fedcl.errors import FedclError, RunError
 from fedcl.files.atomic import read_tensors, write_folder, write_json, write_tensors, write_text
-from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.frozen import NoisyMoments
 from fedcl.moments.private import PrivateSums
-from fedcl.moments.shared import Shared
+from fedcl.moments.shared import SharedMoments
 from fedcl.moments.sums import NodeSums
 
 # What may change between a run and its resumption: none of it alters the rounds already done. The
@@ -60,8 +60,8 @@ class Checkpoint:
     weights: State
     server: State
     record: dict[str, Any]
-    shared: Shared | None = None
-    released: ReleasedMoments | None = None
+    shared: SharedMoments | None = None
+    released: NoisyMoments | None = None
 
 
 class RunFolder:
@@ -232,22 +232,22 @@ class RunFolder:
         return self.path / "checkpoints" / f"round-{round_number:05d}"
 
 
-def _shared(folder: Path, described: dict[str, Any] | None) -> Shared | None:
+def _shared(folder: Path, described: dict[str, Any] | None) -> SharedMoments | None:
     if described is None:
         return None
     stacked = read_tensors(folder / "moments.safetensors")
     parts = zip(*(stacked[name] for name in ("count", "total", "squares")), strict=True)
-    return Shared(
+    return SharedMoments(
         described["round"], tuple(described["sites"]), tuple(NodeSums(*part) for part in parts)
     )
 
 
-def _released(folder: Path, described: dict[str, Any] | None) -> ReleasedMoments | None:
+def _released(folder: Path, described: dict[str, Any] | None) -> NoisyMoments | None:
     if described is None:
         return None
     sums = PrivateSums(**read_tensors(folder / "released.safetensors"))
     slots, sizes = tuple(described["slots"]), tuple(described["sizes"])
-    return ReleasedMoments(described["round"], slots, sizes, sums)
+    return NoisyMoments(described["round"], slots, sizes, sums)
 
 
 def _remove(folder: Path) -> None:

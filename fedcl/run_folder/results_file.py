@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
 SCHEMA = 1
 
 
-class Measured(Section):
+class MeasuredValue(Section):
     """A value with its 95 % bootstrap interval over test participants (null without resamples)."""
 
     value: float
@@ -41,17 +41,17 @@ class Measures(Section):
     """The challenge on one kind of features; null where a split is empty or the probe undefined."""
 
     dim: int
-    mae_internal: Measured | None
+    mae_internal: MeasuredValue | None
     """Years."""
-    mae_external: Measured | None
+    mae_external: MeasuredValue | None
     """Years, on sites never seen in training."""
-    site_balanced_accuracy: Measured | None
+    site_balanced_accuracy: MeasuredValue | None
     """In [0, 1], on the internal test."""
     site_chance: float | None
     """Of guessing among the fitted sites."""
     site_from_age: float | None
     """Balanced accuracy of the site probe given age and its square only."""
-    challenge_score: Measured | None
+    challenge_score: MeasuredValue | None
     """mae_external * site_balanced_accuracy ** 0.3; lower is better."""
     median_internal: float | None
     """MAE of always predicting the median training age, years."""
@@ -66,7 +66,7 @@ class Measures(Section):
         return score(self.median_external, self.site_chance)
 
 
-class Skipped(Section):
+class SkippedSite(Section):
     """A site that did not train, and why."""
 
     site: str
@@ -96,7 +96,7 @@ class CohortInfo(Section):
     training_sites: int
     participants: dict[str, int]
     """By split."""
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedSite, ...]
 
 
 class TrainingInfo(Section):
@@ -119,7 +119,7 @@ class TrainingInfo(Section):
     """Of this process, plus the largest worker's times the workers."""
 
 
-class Evaluation(Section):
+class EvaluationResults(Section):
     """Both kinds of features."""
 
     representation: Measures
@@ -142,7 +142,7 @@ class Results(Section):
     run: RunInfo
     cohort: CohortInfo
     training: TrainingInfo
-    evaluation: Evaluation
+    evaluation: EvaluationResults
     curve: tuple[CurvePoint, ...]
 
 
@@ -188,5 +188,5 @@ def read_results(path: Path) -> Results:
         raise RunError(f"{path}: damaged or of another version ({place}: {first['msg']})") from None
 
 
-def _measured(interval: Interval | None) -> Measured | None:
-    return None if interval is None else Measured(**vars(interval))
+def _measured(interval: Interval | None) -> MeasuredValue | None:
+    return None if interval is None else MeasuredValue(**vars(interval))

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from fedcl.errors import SecureSumError
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 
 
-class Answer(Protocol):
+class SiteAnswer(Protocol):
     """Any message of a site."""
 
     @property
@@ -19,10 +19,12 @@ class Answer(Protocol):
         """The round it answers in."""
 
 
-A = TypeVar("A", bound=Answer)
+AnyAnswer = TypeVar("AnyAnswer", bound=SiteAnswer)
 
 
-def admitted(plan: Plan, answers: Iterable[A], allowed: Collection[str]) -> Iterator[A]:
+def admitted(
+    plan: SumPlan, answers: Iterable[AnyAnswer], allowed: Collection[str]
+) -> Iterator[AnyAnswer]:
     """Yield the answers one by one.
 
     Args:
@@ -44,7 +46,9 @@ def admitted(plan: Plan, answers: Iterable[A], allowed: Collection[str]) -> Iter
         yield answer
 
 
-def by_site(plan: Plan, answers: Iterable[A], allowed: Collection[str], step: str) -> dict[str, A]:
+def by_site(
+    plan: SumPlan, answers: Iterable[AnyAnswer], allowed: Collection[str], step: str
+) -> dict[str, AnyAnswer]:
     """Return the answers by site, in the plan's order.
 
     Raises:

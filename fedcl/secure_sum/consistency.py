@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedcl.errors import SecureSumError
 from fedcl.secure_sum.keys import require_signature
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import Survivors, SurvivorSignature, UnmaskRequest
 
 
 def sign(
-    plan: Plan,
+    plan: SumPlan,
     survivors: Survivors,
     *,
     site: str,
@@ -46,7 +46,11 @@ def sign(
 
 
 def require_agreement(
-    plan: Plan, identities: Mapping[str, bytes], request: UnmaskRequest, *, signed: tuple[str, ...]
+    plan: SumPlan,
+    identities: Mapping[str, bytes],
+    request: UnmaskRequest,
+    *,
+    signed: tuple[str, ...],
 ) -> None:
     """Refuse to unmask other survivors than a site signed, or those that too few others signed.
 
@@ -70,7 +74,7 @@ def require_agreement(
 
 
 def require_signed(
-    plan: Plan,
+    plan: SumPlan,
     identities: Mapping[str, bytes],
     said: SurvivorSignature,
     survivors: tuple[str, ...],
@@ -80,5 +84,5 @@ def require_signed(
     require_signature(identities, said.site, said.signature, signed, "these survivors")
 
 
-def _signed(plan: Plan, survivors: tuple[str, ...]) -> bytes:
+def _signed(plan: SumPlan, survivors: tuple[str, ...]) -> bytes:
     return plan.context("survivors", *survivors)

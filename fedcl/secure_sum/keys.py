@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedcl.errors import SecureSumError
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import AdvertisedKeys, AllKeys
 
 KEY_BYTES = 32
@@ -48,21 +48,21 @@ def agree(private: bytes, public: bytes, *, context: bytes, other: str) -> bytes
         shared = X25519PrivateKey.from_private_bytes(private).exchange(theirs)
     except ValueError:
         raise SecureSumError(f"site {other}: its public key of this round is not usable") from None
-    return derive(shared, context=context)
+    return derive_key(shared, context=context)
 
 
-def derive(secret: bytes, *, context: bytes) -> bytes:
+def derive_key(secret: bytes, *, context: bytes) -> bytes:
     """Return 32 bytes that say nothing of the secret, nor of what it gives for another purpose."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=context).derive(secret)
 
 
-def commitment(plan: Plan, site: str, self_mask: bytes) -> bytes:
+def commitment(plan: SumPlan, site: str, self_mask: bytes) -> bytes:
     """Return what shows, once a self mask's seed is known, that it is the one the site had."""
-    return derive(self_mask, context=plan.context("self mask commitment", site))
+    return derive_key(self_mask, context=plan.context("self mask commitment", site))
 
 
 def advertise(
-    plan: Plan,
+    plan: SumPlan,
     site: str,
     *,
     mask_key: bytes,
@@ -77,7 +77,7 @@ def advertise(
 
 
 def trusted_keys(
-    plan: Plan, identities: Mapping[str, bytes], everybody: AllKeys, *, own: AdvertisedKeys
+    plan: SumPlan, identities: Mapping[str, bytes], everybody: AllKeys, *, own: AdvertisedKeys
 ) -> dict[str, AdvertisedKeys]:
     """Return everybody's keys by site, once every one of them is signed by its pinned identity.
 
@@ -99,7 +99,9 @@ def trusted_keys(
     return advertised
 
 
-def require_signed_keys(plan: Plan, identities: Mapping[str, bytes], keys: AdvertisedKeys) -> None:
+def require_signed_keys(
+    plan: SumPlan, identities: Mapping[str, bytes], keys: AdvertisedKeys
+) -> None:
     """Refuse keys that the pinned identity of their site did not sign for this plan."""
     signed = plan.context("keys", keys.site, keys.mask_key, keys.share_key, keys.self_mask)
     require_signature(identities, keys.site, keys.signature, signed, "its keys")

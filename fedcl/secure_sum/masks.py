@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from fedcl.secure_sum.fixed_point import Words
-from fedcl.secure_sum.keys import agree, derive
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.keys import agree, derive_key
+from fedcl.secure_sum.plan import SumPlan
 
 # Pieces that stay in a core's own cache; a mask is never whole in memory.
 _ZEROS = bytes(1 << 18)
@@ -30,15 +30,15 @@ def add_mask(words: Words, secret: bytes, *, subtract: bool) -> None:
         combine(piece, np.frombuffer(grown, dtype=words.dtype), out=piece)
 
 
-def add_self_mask(words: Words, plan: Plan, *, site: str, seed: bytes, subtract: bool) -> None:
+def add_self_mask(words: Words, plan: SumPlan, *, site: str, seed: bytes, subtract: bool) -> None:
     """Add, in place, the mask that a site shares with nobody; or subtract it again."""
-    secret = derive(seed, context=plan.context("self mask", site))
+    secret = derive_key(seed, context=plan.context("self mask", site))
     add_mask(words, secret, subtract=subtract)
 
 
 def add_pair_mask(
     words: Words,
-    plan: Plan,
+    plan: SumPlan,
     *,
     site: str,
     other: str,

@@ -15,7 +15,7 @@ from fedcl.secure_sum.fixed_point import FixedPoint, Words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SumPlan:
     """One secure sum. A site builds it from its own configuration, never from a message.
 
     Attributes:

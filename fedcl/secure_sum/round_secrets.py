@@ -12,7 +12,7 @@ from fedcl.secure_sum.sealing import SharePair
 
 
 @dataclass(frozen=True)
-class Kept:
+class RoundSecrets:
     """A site's memory within one round.
 
     Attributes:
@@ -53,7 +53,7 @@ class Kept:
         return json.dumps(whole).encode()
 
     @staticmethod
-    def from_bytes(data: bytes, label: bytes) -> "Kept":
+    def from_bytes(data: bytes, label: bytes) -> "RoundSecrets":
         """Read what `to_bytes` wrote.
 
         Raises:
@@ -77,4 +77,4 @@ class Kept:
         if of_another:
             raise SecureSumError("what the site kept is of another secure sum")
         advertised = {one.site: one for one in keys}
-        return Kept(step, mask_key, share_key, self_mask, advertised, shares, survivors)
+        return RoundSecrets(step, mask_key, share_key, self_mask, advertised, shares, survivors)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from fedcl.errors import SecureSumError
 from fedcl.secure_sum.keys import agree
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.shamir import SHARE_BYTES, Share
 
 _NONCE_BYTES = 12
@@ -42,7 +42,7 @@ class SharePair:
 
 
 def seal(
-    plan: Plan, pair: SharePair, *, sender: str, receiver: str, private: bytes, public: bytes
+    plan: SumPlan, pair: SharePair, *, sender: str, receiver: str, private: bytes, public: bytes
 ) -> bytes:
     """Return the pair in an envelope.
 
@@ -61,7 +61,7 @@ def seal(
 
 
 def unseal(
-    plan: Plan, sealed: bytes, *, sender: str, receiver: str, private: bytes, public: bytes
+    plan: SumPlan, sealed: bytes, *, sender: str, receiver: str, private: bytes, public: bytes
 ) -> SharePair:
     """Return what the sender put into the envelope.
 
@@ -92,5 +92,5 @@ def unseal(
     return pair
 
 
-def _envelope(plan: Plan, sender: str, receiver: str) -> bytes:
+def _envelope(plan: SumPlan, sender: str, receiver: str) -> bytes:
     return plan.context("sealed share", sender, receiver)

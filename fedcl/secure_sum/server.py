@@ -16,7 +16,7 @@ from fedcl.secure_sum.answers import admitted, by_site
 from fedcl.secure_sum.fixed_point import Words
 from fedcl.secure_sum.keys import commitment, public_of
 from fedcl.secure_sum.masks import add_pair_mask, add_self_mask
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
     AllKeys,
@@ -47,14 +47,14 @@ class MaskedSum:
     words: Words
 
 
-def relay_keys(plan: Plan, advertised: Iterable[AdvertisedKeys]) -> AllKeys:
+def relay_keys(plan: SumPlan, advertised: Iterable[AdvertisedKeys]) -> AllKeys:
     """1: everybody's keys, for every site that advertised."""
     found = by_site(plan, advertised, plan.sites, "advertised keys")
     return AllKeys(plan.round, tuple(found.values()))
 
 
 def relay_shares(
-    plan: Plan, keys: AllKeys, sealed: Iterable[SealedShares]
+    plan: SumPlan, keys: AllKeys, sealed: Iterable[SealedShares]
 ) -> dict[str, RelayedShares]:
     """2: for every site that shared its secrets, the others' sealed shares for it."""
     senders = {one.site for one in keys.keys}
@@ -77,7 +77,7 @@ def require_sealed(keys: AllKeys, message: SealedShares) -> None:
         raise SecureSumError(f"site {message.site}: it did not seal one share for every other site")
 
 
-def add_masked(plan: Plan, relayed: Collection[str], masked: Iterable[MaskedInput]) -> MaskedSum:
+def add_masked(plan: SumPlan, relayed: Collection[str], masked: Iterable[MaskedInput]) -> MaskedSum:
     """3: the sum of masked inputs, one in memory at a time where they come from a generator.
 
     Args:
@@ -96,7 +96,7 @@ def add_masked(plan: Plan, relayed: Collection[str], masked: Iterable[MaskedInpu
 
 
 def relay_signatures(
-    plan: Plan, survivors: Survivors, signed: Iterable[SurvivorSignature]
+    plan: SumPlan, survivors: Survivors, signed: Iterable[SurvivorSignature]
 ) -> UnmaskRequest:
     """4: the survivors and who signed them, for every site that signed."""
     found = by_site(plan, signed, survivors.sites, "signed the survivors")
@@ -105,7 +105,7 @@ def relay_signatures(
 
 
 def open_sum(
-    plan: Plan, keys: AllKeys, masked: MaskedSum, revealed: Iterable[RevealedShares]
+    plan: SumPlan, keys: AllKeys, masked: MaskedSum, revealed: Iterable[RevealedShares]
 ) -> OpenedSum:
     """5: take the masks out: the survivors' self masks, and what they share with who dropped out.
 
@@ -151,7 +151,7 @@ def require_revealed(masked: MaskedSum, message: RevealedShares) -> None:
         raise SecureSumError(f"site {message.site}: it did not reveal one share per site")
 
 
-def _recovered(plan: Plan, shares: dict[str, bytes], what: str) -> bytes:
+def _recovered(plan: SumPlan, shares: dict[str, bytes], what: str) -> bytes:
     """Return a secret from the shares that sites revealed."""
     found = []
     for site, data in shares.items():

@@ -15,7 +15,7 @@ from fedcl.secure_sum.consistency import require_agreement, sign
 from fedcl.secure_sum.fixed_point import Words
 from fedcl.secure_sum.keys import advertise, fresh_secret, trusted_keys
 from fedcl.secure_sum.masks import add_pair_mask, add_self_mask
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
     AllKeys,
@@ -27,7 +27,7 @@ from fedcl.secure_sum.protocol import (
     SurvivorSignature,
     UnmaskRequest,
 )
-from fedcl.secure_sum.round_secrets import Kept
+from fedcl.secure_sum.round_secrets import RoundSecrets
 from fedcl.secure_sum.sealing import SharePair, seal, unseal
 from fedcl.secure_sum.shamir import split
 
@@ -56,7 +56,7 @@ class SiteRound:
     def __init__(
         self,
         site: str,
-        plan: Plan,
+        plan: SumPlan,
         identity: Ed25519PrivateKey,
         identities: Mapping[str, bytes],
         *,
@@ -69,9 +69,9 @@ class SiteRound:
             raise SecureSumError(f"site {site}: its identity key is not the one pinned for it")
         self._label = plan.context("kept", site)
         self._kept = (
-            Kept(0, fresh_secret(), fresh_secret(), fresh_secret())
+            RoundSecrets(0, fresh_secret(), fresh_secret(), fresh_secret())
             if kept is None
-            else Kept.from_bytes(kept, self._label)
+            else RoundSecrets.from_bytes(kept, self._label)
         )
 
     def keep(self) -> bytes:
@@ -186,7 +186,7 @@ class SiteRound:
             {o: pair.self_mask.to_bytes() for o, pair in shares.items() if o in survivors},
         )
 
-    def _begin(self, step: int) -> Kept:
+    def _begin(self, step: int) -> RoundSecrets:
         """Return the memory to go on with if the step succeeds; until then the round is over."""
         done = self._kept.step
         if done != step - 1:

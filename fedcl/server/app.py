@@ -12,7 +12,7 @@ from fedcl.config.loading import load, parse
 from fedcl.config.objective import require_comparable
 from fedcl.errors import FedclError
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 
 app = ServerApp()
 
@@ -35,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
         folder.start(config)
     folder.stopped.unlink(missing_ok=True)
     try:
-        run(grid, config, folder)
+        run_rounds(grid, config, folder)
     except FedclError as error:
         folder.write_stopped(error)
         raise

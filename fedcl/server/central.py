@@ -18,22 +18,24 @@ from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.clipping import trainable_names
 from fedcl.privacy.plan import central_plan, longest_share
 from fedcl.run_folder.folder import Checkpoint
-from fedcl.server.reply_checks import gradient_problem, read_answer
+from fedcl.server.reply_checks import gradient_problem, read_reply
 from fedcl.server.round import Round
 from fedcl.server.secure_round import open_sum_of
 from fedcl.wire.orders import GRADIENT, Instruction
 
 
-def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> tuple[State, State]:
+def steps_together(
+    round_: Round, order: Instruction, checkpoint: Checkpoint
+) -> tuple[State, State]:
     """Take the steps of a round; return (weights, the optimiser's memory).
 
     Raises:
         RoundError: too few sites answered a step, whose noise would be too little.
         PrivacyError: the target epsilon cannot be reached.
     """
-    config, record = going.config, going.record
+    config, record = round_.config, round_.record
     todo = central_plan(config)
-    network = build_network(config, going.roster.common_shape(), seed=config.seed)
+    network = build_network(config, round_.roster.common_shape(), seed=config.seed)
     names = travelling_names(network, config)
     write_state(network, checkpoint.weights)
     optimizer = build_optimizer(network, config.local, round_number=order.round)
@@ -45,7 +47,7 @@ def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> 
         asked = replace(order, weights=weights, stretch=step)
         record.begin_step()
         add_up = _in_the_clear if config.secure_sum is None else _masked
-        total = add_up(going, asked, shapes)
+        total = add_up(round_, asked, shapes)
         record.require_quorum(config, step=step)
         for name, parameter in network.named_parameters():
             if name in total:
@@ -55,15 +57,15 @@ def steps_together(going: Round, order: Instruction, checkpoint: Checkpoint) -> 
     return read_state(network, names), optimizer_state(optimizer)
 
 
-def _in_the_clear(going: Round, order: Instruction, shapes: Shapes) -> State:
+def _in_the_clear(round_: Round, order: Instruction, shapes: Shapes) -> State:
     """Return the sum of the valid shares of a step, float64; one share is in memory at a time."""
     total = {name: np.zeros(shape) for name, shape in shapes.items()}
-    record, values = going.record, sum(array.size for array in total.values())
-    for label, reply in going.ask(record.asked, order, message_type=GRADIENT):
-        answer = read_answer(reply)
+    record, values = round_.record, sum(array.size for array in total.values())
+    for label, reply in round_.ask(record.asked, order, message_type=GRADIENT):
+        answer = read_reply(reply)
         record.receive(label, answer.bytes)
-        introduction = going.introduction(label)
-        longest = longest_share(going.config, introduction.participants, values)
+        introduction = round_.introduction(label)
+        longest = longest_share(round_.config, introduction.participants, values)
         problem = gradient_problem(answer, introduction, order, set(shapes), longest=longest)
         share = answer.release
         if problem is not None:
@@ -75,11 +77,11 @@ def _in_the_clear(going: Round, order: Instruction, shapes: Shapes) -> State:
     return total
 
 
-def _masked(going: Round, order: Instruction, shapes: Shapes) -> State:
+def _masked(round_: Round, order: Instruction, shapes: Shapes) -> State:
     """Return the sum of a step that a secure sum opens."""
-    record = going.record
+    record = round_.record
     opened = open_sum_of(
-        going,
+        round_,
         record.asked,
         order,
         message_type=GRADIENT,

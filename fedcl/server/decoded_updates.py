@@ -12,11 +12,13 @@ from fedcl.compression.state import add_change, decode_state
 from fedcl.config.federation import Codec, Compression
 from fedcl.errors import CodecError
 from fedcl.messages.releases import Update
-from fedcl.server.reply_checks import Answer, tensors_problem
+from fedcl.server.reply_checks import DecodedReply, tensors_problem
 from fedcl.wire.orders import Instruction
 
 
-def with_weights(answer: Answer, order: Instruction, compression: Compression | None) -> Answer:
+def with_weights(
+    answer: DecodedReply, order: Instruction, compression: Compression | None
+) -> DecodedReply:
     """Return the answer with the weights that its update stands for, or with what is wrong.
 
     Args:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from flwr.serverapp import Grid
 
-from fedcl.config.evaluation import FromSums, due
+from fedcl.config.evaluation import SumEvaluationSettings, due
 from fedcl.config.experiment import Config
 from fedcl.config.federation import FedBN
 from fedcl.errors import DataError, RoundError
@@ -17,8 +17,8 @@ from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, summarise
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.run_folder.evaluation_file import (
-    RoundMeasured,
-    SiteAsked,
+    RoundEvaluation,
+    SiteReply,
     SumMeasures,
     add_round,
     is_measured,
@@ -26,8 +26,8 @@ from fedcl.run_folder.evaluation_file import (
 )
 from fedcl.run_folder.folder import Checkpoint, RunFolder
 from fedcl.server.evaluation_checks import errors_problem, sums_problem
-from fedcl.server.progress_file import Now
-from fedcl.server.reply_checks import read_answer
+from fedcl.server.progress_file import ProgressFile
+from fedcl.server.reply_checks import read_reply
 from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import SILENT, RoundRecord
@@ -55,7 +55,7 @@ class Evaluations:
     text: str
     dims: dict[str, int]
     folder: RunFolder
-    now: Now
+    now: ProgressFile
 
     def after(self, checkpoint: Checkpoint) -> None:
         """Evaluate a checkpoint and write what was found, where that is due and not done yet.
@@ -70,16 +70,16 @@ class Evaluations:
             measured = self._measure(settings, checkpoint)
             add_round(self.folder.evaluation, measured)
 
-    def _measure(self, settings: FromSums, checkpoint: Checkpoint) -> RoundMeasured:
+    def _measure(self, settings: SumEvaluationSettings, checkpoint: Checkpoint) -> RoundEvaluation:
         training = self.roster.labels()
         # Where normalisation layers stay at the sites, one that never trained has none.
         layers_stay = isinstance(self.config.federation.rule, FedBN)
         witnesses = () if layers_stay else self.roster.witnesses()
         record = RoundRecord(checkpoint.round, (*training, *witnesses), self.now)
-        going = Round(
+        round_ = Round(
             self.grid, self.roster, self.config, record, frozenset(), usual=None, now=self.now
         )
-        asking = _Asking(going, settings, dict.fromkeys(record.asked, SILENT))
+        asking = _Asking(round_, settings, dict.fromkeys(record.asked, SILENT))
         order = Instruction(checkpoint.round, self.text, checkpoint.weights, held=uuid4().hex)
         asking.ask_sums(training, order, self.dims)
         try:
@@ -108,8 +108,8 @@ class _Asking:
         errors: Of each site that answered.
     """
 
-    going: Round
-    settings: FromSums
+    round_: Round
+    settings: SumEvaluationSettings
     rejected: dict[str, str | None]
     sums: dict[str, dict[str, RidgeSums]] = field(default_factory=dict)
     errors: dict[str, dict[str, SiteErrors]] = field(default_factory=dict)
@@ -117,9 +117,9 @@ class _Asking:
 
     def ask_sums(self, sites: tuple[str, ...], order: Instruction, dims: dict[str, int]) -> None:
         """Take in the sums of training participants."""
-        unit_embeddings = self.going.config.objective.uses_embedding
-        for label, reply in self.going.ask(sites, order, message_type=EVALUATION_SUMS):
-            answer, introduction = read_answer(reply), self.going.introduction(label)
+        unit_embeddings = self.round_.config.objective.uses_embedding
+        for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_SUMS):
+            answer, introduction = read_reply(reply), self.round_.introduction(label)
             problem = sums_problem(
                 answer,
                 introduction,
@@ -140,14 +140,14 @@ class _Asking:
             DataError: too few sites say sums.
         """
         sums = {site: own[kind] for site, own in self.sums.items() if own}
-        return fit_probes(sums, seed=self.going.config.seed)
+        return fit_probes(sums, seed=self.round_.config.seed)
 
     def ask_errors(self, sites: tuple[str, ...], order: Instruction) -> None:
         """Take in the errors of test participants."""
         for label in sites:
             self.rejected[label] = SILENT
-        for label, reply in self.going.ask(sites, order, message_type=EVALUATION_ERRORS):
-            answer, introduction = read_answer(reply), self.going.introduction(label)
+        for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_ERRORS):
+            answer, introduction = read_reply(reply), self.round_.introduction(label)
             problem = errors_problem(answer, introduction, order, self.settings)
             self._judge(label, answer.bytes, problem)
             if problem is None and isinstance(answer.release, EvaluationErrors):
@@ -162,14 +162,14 @@ class _Asking:
         Raises:
             RoundError: how many there are, and why the others are not.
         """
-        federation = self.going.config.federation
+        federation = self.round_.config.federation
         valid = sum(self.rejected[label] is None for label in asked)
         needed = max(federation.min_sites, federation.quorum * len(asked))
         if valid < needed:
             raise RoundError(
-                f"evaluation after round {self.going.record.number}: {valid} valid answers from "
+                f"evaluation after round {self.round_.record.number}: {valid} valid answers from "
                 f"{len(asked)} sites, {needed:g} needed (federation.quorum, "
-                f"federation.min_sites). {self.going.record.reasons()} The run can be resumed, and "
+                f"federation.min_sites). {self.round_.record.reasons()} The run can be resumed, and "
                 "evaluates again."
             )
 
@@ -181,18 +181,18 @@ class _Asking:
         dim = len(probes.age.coefficients)
         return measures_of(found, own, dim=dim, fitted_sites=len(fitted))
 
-    def result(self, *, problem: str | None, measures: dict[str, SumMeasures]) -> RoundMeasured:
+    def result(self, *, problem: str | None, measures: dict[str, SumMeasures]) -> RoundEvaluation:
         """Return what is written of the evaluation."""
-        record, introductions = self.going.record.as_json(), self.going.roster.introductions
-        self.going.record.settle()
+        record, introductions = self.round_.record.as_json(), self.round_.roster.introductions
+        self.round_.record.settle()
         sites = {
-            label: SiteAsked(
+            label: SiteReply(
                 participants=introductions[label].participants if self.sums.get(label) else 0,
                 rejected=self.rejected[label],
             )
             for label in sorted(self.rejected, key=site_order)
         }
-        return RoundMeasured.model_validate(
+        return RoundEvaluation.model_validate(
             {
                 "round": record["round"],
                 "min_cell": self.settings.min_cell,
@@ -208,8 +208,8 @@ class _Asking:
 
     def _judge(self, label: str, received_bytes: int, problem: str | None) -> None:
         self.rejected[label] = problem
-        self.going.record.receive(label, received_bytes)
+        self.round_.record.receive(label, received_bytes)
         if problem is None:
-            self.going.record.admit(label)
+            self.round_.record.admit(label)
         else:
-            self.going.record.leave_out(label, problem)
+            self.round_.record.leave_out(label, problem)

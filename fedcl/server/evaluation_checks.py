@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fedcl.config.evaluation import FromSums
-from fedcl.evaluation.error_sums import AGE, EVERYBODY, INTERNAL, SEX, TESTS, Cell, ErrorSums
+from fedcl.config.evaluation import SumEvaluationSettings
+from fedcl.evaluation.error_sums import AGE, EVERYBODY, INTERNAL, SEX, TESTS, ErrorSums, TestGroup
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Introduction
-from fedcl.server.reply_checks import MOST_PARTICIPANTS, Answer, said
+from fedcl.server.reply_checks import MOST_PARTICIPANTS, DecodedReply, checked_release
 from fedcl.wire.orders import Instruction
 
 _ROUNDING = 1e-6
@@ -19,10 +19,10 @@ _OLDEST = 150.0
 
 
 def sums_problem(
-    answer: Answer,
+    answer: DecodedReply,
     introduction: Introduction,
     order: Instruction,
-    settings: FromSums,
+    settings: SumEvaluationSettings,
     *,
     dims: dict[str, int],
     unit_embeddings: bool,
@@ -37,7 +37,7 @@ def sums_problem(
         dims: Of each kind of features.
         unit_embeddings: Whether embeddings have length one.
     """
-    share = said(answer, EvaluationSums, introduction, order)
+    share = checked_release(answer, EvaluationSums, introduction, order)
     if isinstance(share, str):
         return share
     if not np.isfinite(share.seconds):
@@ -62,10 +62,13 @@ def sums_problem(
 
 
 def errors_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, settings: FromSums
+    answer: DecodedReply,
+    introduction: Introduction,
+    order: Instruction,
+    settings: SumEvaluationSettings,
 ) -> str | None:
     """Return why what a site says of its test participants cannot be used, or None."""
-    share = said(answer, EvaluationErrors, introduction, order)
+    share = checked_release(answer, EvaluationErrors, introduction, order)
     if isinstance(share, str):
         return share
     if not np.isfinite(share.seconds):
@@ -105,14 +108,14 @@ def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:
             return f"{cell.name}: {sums.count} participants, {min_cell} at least"
         if not _possible(sums):
             return f"{cell.name}: sums that no errors have"
-        if Cell(cell.split, EVERYBODY, "") not in cells:
+        if TestGroup(cell.split, EVERYBODY, "") not in cells:
             return f"{cell.name}: without everybody's"
     for split in TESTS:
         for by in (SEX, AGE):
             parts = sum(sums.count for c, sums in cells.items() if (c.split, c.by) == (split, by))
-            if parts and parts > cells[Cell(split, EVERYBODY, "")].count:
+            if parts and parts > cells[TestGroup(split, EVERYBODY, "")].count:
                 return f"{split}/{by}: more participants than there are"
-    own, everybody = errors.recognised, cells.get(Cell(INTERNAL, EVERYBODY, ""))
+    own, everybody = errors.recognised, cells.get(TestGroup(INTERNAL, EVERYBODY, ""))
     if (own is None) != (everybody is None):
         return "errors and recognised participants of the internal test do not fit"
     if own is None or everybody is None:

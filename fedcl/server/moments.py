@@ -13,17 +13,17 @@ from fedcl.errors import RoundError
 from fedcl.messages.releases import MomentShare
 from fedcl.messages.summed_arrays import Shapes, expected_shapes, moments_in, moments_purpose
 from fedcl.moments.grid import node_count
-from fedcl.moments.shared import Shared
-from fedcl.moments.sums import NodeSums, shapes_of
-from fedcl.server.reply_checks import moments_problem, read_answer, share_problem
+from fedcl.moments.shared import SharedMoments
+from fedcl.moments.sums import NodeSums, node_shapes
+from fedcl.server.reply_checks import moments_problem, read_reply, share_problem
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
-from fedcl.server.secure_round import Opened, open_sum_of
+from fedcl.server.secure_round import OpenedRound, open_sum_of
 from fedcl.wire.orders import MOMENTS, Instruction
 
 
 @dataclass
-class Collected:
+class CollectedMoments:
     """Moments of a round, as they come in.
 
     Attributes:
@@ -47,7 +47,7 @@ class Collected:
         else:
             self.parts[0] = self.parts[0] + exact
 
-    def add_opened(self, opened: Opened, record: RoundRecord, *, alone: bool) -> None:
+    def add_opened(self, opened: OpenedRound, record: RoundRecord, *, alone: bool) -> None:
         """Take in the moments of all the sites in a secure sum.
 
         Args:
@@ -79,18 +79,18 @@ class Collected:
         """Return the shapes of a site's moments."""
         settings = self.config.objective.moments
         assert settings is not None
-        return shapes_of(node_count(settings), self.config.projector.dim)
+        return node_shapes(node_count(settings), self.config.projector.dim)
 
-    def shared(self, round_number: int) -> Shared | None:
+    def shared(self, round_number: int) -> SharedMoments | None:
         """Return what every site is told, float32; None where nobody answered."""
         if not self.sites:
             return None
         parts = tuple(part.astype(np.float32) for part in self.parts)
-        return Shared(round_number, tuple(self.sites), parts)
+        return SharedMoments(round_number, tuple(self.sites), parts)
 
 
 def ask_for_moments(
-    going: Round, asked: tuple[str, ...], order: Instruction
+    round_: Round, asked: tuple[str, ...], order: Instruction
 ) -> tuple[tuple[str, ...], Instruction]:
     """Ask the sites of a round for their moments, before the training or after a stretch of it.
 
@@ -101,11 +101,11 @@ def ask_for_moments(
         order = question = replace(order, held=uuid4().hex)
     else:
         question = replace(order, weights={})  # the sites hold them
-    config, record = going.config, going.record
-    collected = Collected(config)
+    config, record = round_.config, round_.record
+    collected = CollectedMoments(config)
     if config.secure_sum is not None:
         opened = open_sum_of(
-            going,
+            round_,
             asked,
             question,
             message_type=MOMENTS,
@@ -114,9 +114,9 @@ def ask_for_moments(
         )
         collected.add_opened(opened, record, alone=True)
         return opened.sites, replace(order, shared=collected.shared(order.round))
-    for label, reply in going.ask(asked, question, message_type=MOMENTS):
-        answer = read_answer(reply)
-        problem = share_problem(answer, going.introduction(label), order, config)
+    for label, reply in round_.ask(asked, question, message_type=MOMENTS):
+        answer = read_reply(reply)
+        problem = share_problem(answer, round_.introduction(label), order, config)
         if problem is None and isinstance(answer.release, MomentShare):
             collected.add(label, answer.release.moments)
             record.enter_moments(answer.release, received_bytes=answer.bytes)

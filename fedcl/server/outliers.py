@@ -14,7 +14,7 @@ from fedcl.arrays.tensors import State
 
 
 @dataclass(frozen=True)
-class Usual:
+class UsualChange:
     """What the changes of a round are compared with.
 
     Attributes:
@@ -36,7 +36,7 @@ def change_of(received: State, trained: State, trainable: Set[str]) -> float:
     return math.sqrt(math.fsum(s for n in names for s in squares(trained[n], received[n])))
 
 
-def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> Usual | None:
+def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> UsualChange | None:
     """Return the median change of the updates used in a round, or else the norm of the weights.
 
     Args:
@@ -53,12 +53,12 @@ def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) ->
         if entry["rejected"] is None and "change" in entry
     ]
     if used and (middle := median(used)) > 0:
-        return Usual(middle, "the median of the last round")
+        return UsualChange(middle, "the median of the last round")
     norm = norm_of(weights[name] for name in weights if name in trainable)
-    return Usual(norm, "the norm of the weights themselves") if norm > 0 else None
+    return UsualChange(norm, "the norm of the weights themselves") if norm > 0 else None
 
 
-def outlier_problem(change: float, usual: Usual | None, factor: float | None) -> str | None:
+def outlier_problem(change: float, usual: UsualChange | None, factor: float | None) -> str | None:
     """Return why a change of the weights is too large to be used, or None.
 
     Args:

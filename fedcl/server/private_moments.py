@@ -11,36 +11,36 @@ from fedcl.messages.summed_arrays import (
     private_moment_shapes,
     private_moments_in,
 )
-from fedcl.moments.frozen import ReleasedMoments
+from fedcl.moments.frozen import NoisyMoments
 from fedcl.moments.grid import node_count
-from fedcl.moments.private import PrivateSums, shapes_of
-from fedcl.server.reply_checks import Answer, read_answer, said, tensors_problem
+from fedcl.moments.private import PrivateSums, private_shapes
+from fedcl.server.reply_checks import DecodedReply, checked_release, read_reply, tensors_problem
 from fedcl.server.round import Round
 from fedcl.server.secure_round import open_sum_of
 from fedcl.wire.orders import MOMENTS, Instruction
 
 
-def release_moments(going: Round, order: Instruction) -> ReleasedMoments:
+def release_moments(round_: Round, order: Instruction) -> NoisyMoments:
     """Ask the sites of a round for their moments under the weights of the order.
 
     Raises:
         RoundError: too few sites answered; their noise would be too little.
     """
-    config, record = going.config, going.record
+    config, record = round_.config, round_.record
     settings = config.objective.private_moments
     assert settings is not None
-    sizes = {label: going.introduction(label).participants for label in record.asked}
+    sizes = {label: round_.introduction(label).participants for label in record.asked}
     slots = tuple(label for label, size in sizes.items() if size >= settings.min_participants)
     question = replace(order, slots=slots)
-    shapes = shapes_of(node_count(settings), config.projector.dim, len(slots))
+    shapes = private_shapes(node_count(settings), config.projector.dim, len(slots))
     add_up = _in_the_clear if config.secure_sum is None else _masked
-    answered, total = add_up(going, question, shapes)
+    answered, total = add_up(round_, question, shapes)
     record.require_moments(config, len(answered))
     # The slot of a site that did not answer holds noise alone.
     kept = tuple(label for label in slots if label in answered)
     rows = [0, *(1 + slots.index(label) for label in kept)]
     rest = sum(sizes[label] for label in answered if label not in kept)
-    now = ReleasedMoments(
+    now = NoisyMoments(
         order.round,
         kept,
         (rest, *(sizes[label] for label in kept)),
@@ -50,16 +50,16 @@ def release_moments(going: Round, order: Instruction) -> ReleasedMoments:
 
 
 def _in_the_clear(
-    going: Round, order: Instruction, shapes: Shapes
+    round_: Round, order: Instruction, shapes: Shapes
 ) -> tuple[list[str], PrivateSums]:
     """Return the sites whose moments are valid, and their sum."""
     total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
     answered = []
-    record = going.record
-    for label, reply in going.ask(record.asked, order, message_type=MOMENTS):
-        answer = read_answer(reply)
+    record = round_.record
+    for label, reply in round_.ask(record.asked, order, message_type=MOMENTS):
+        answer = read_reply(reply)
         share = answer.release
-        problem = _problem(answer, going.introduction(label), order, shapes)
+        problem = _problem(answer, round_.introduction(label), order, shapes)
         if problem is None and isinstance(share, PrivateMomentShare):
             total = total + share.moments.astype(np.float64)
             answered.append(label)
@@ -69,20 +69,20 @@ def _in_the_clear(
     return answered, total
 
 
-def _masked(going: Round, order: Instruction, shapes: Shapes) -> tuple[list[str], PrivateSums]:
+def _masked(round_: Round, order: Instruction, shapes: Shapes) -> tuple[list[str], PrivateSums]:
     """Return the sites in a secure sum, and what it opens."""
     opened = open_sum_of(
-        going,
-        going.record.asked,
+        round_,
+        round_.record.asked,
         order,
         message_type=MOMENTS,
         purpose=PRIVATE_MOMENTS,
         expected=private_moment_shapes(shapes),
     )
-    sums, settings = private_moments_in(opened.arrays), going.config.secure_sum
+    sums, settings = private_moments_in(opened.arrays), round_.config.secure_sum
     assert settings is not None
     words = len(opened.sites) * sum(array.size for array in sums.arrays().values())
-    going.record.enter_moment_words(
+    round_.record.enter_moment_words(
         nbytes=words * settings.word_bits // 8,
         seconds=sum(offer.seconds for offer in opened.offers.values()),
     )
@@ -90,12 +90,12 @@ def _masked(going: Round, order: Instruction, shapes: Shapes) -> tuple[list[str]
 
 
 def _problem(
-    answer: Answer,
+    answer: DecodedReply,
     introduction: Introduction,
     order: Instruction,
     shapes: Shapes,
 ) -> str | None:
-    share = said(answer, PrivateMomentShare, introduction, order)
+    share = checked_release(answer, PrivateMomentShare, introduction, order)
     if isinstance(share, str):
         return share
     wanted = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

@@ -39,7 +39,7 @@ _WHAT = {
 }
 
 
-class Now:
+class ProgressFile:
     """The state of a federation, written whole where another process may read it.
 
     Args:

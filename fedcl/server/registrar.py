@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 
 from fedcl.deployment.flower import environment, flower
-from fedcl.deployment.serve import CONNECTION
+from fedcl.deployment.serve import FLOWER_CONNECTION
 from fedcl.files.atomic import write_json
 from fedcl.kit.folders import ServerFolder
 from fedcl.kit.registry import Registry
@@ -52,7 +52,7 @@ class Registrar:
             nodes[key] = self._registered(site, nodes)
             write_json(self._nodes, nodes)
         for key in sorted(nodes.keys() - allowed.keys()):
-            self._flwr("unregister", nodes[key], CONNECTION)
+            self._flwr("unregister", nodes[key], FLOWER_CONNECTION)
             del nodes[key]
             write_json(self._nodes, nodes)
 
@@ -64,11 +64,11 @@ class Registrar:
         """
         public = str(self._files.public_key(site))
         try:
-            return str(self._flwr("register", public, CONNECTION, "--name", site)["node-id"])
+            return str(self._flwr("register", public, FLOWER_CONNECTION, "--name", site)["node-id"])
         except ValueError as error:
             if _IN_USE not in str(error).lower():
                 raise
-            listed = self._flwr("list", CONNECTION)["nodes"]
+            listed = self._flwr("list", FLOWER_CONNECTION)["nodes"]
             live = [node["node-id"] for node in listed if node["status"] != _GONE]
             unknown = [node for node in live if node not in nodes.values()]
             if len(unknown) != 1:

@@ -26,7 +26,7 @@ from fedcl.messages.releases import (
 )
 from fedcl.messages.summed_arrays import Shapes, besides_terms
 from fedcl.moments.grid import node_count
-from fedcl.moments.sums import NodeSums, shapes_of
+from fedcl.moments.sums import NodeSums, node_shapes
 from fedcl.wire.orders import Instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release
@@ -54,8 +54,8 @@ _FAILURES = {
 }
 """What Flower's errors mean between institutions."""
 
-Said = TypeVar(
-    "Said",
+ExpectedRelease = TypeVar(
+    "ExpectedRelease",
     MomentShare,
     PrivateMomentShare,
     GradientShare,
@@ -70,7 +70,7 @@ _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class Answer:
+class DecodedReply:
     """A reply, read.
 
     Attributes:
@@ -84,34 +84,36 @@ class Answer:
     problem: str | None
 
 
-def read_answer(reply: Message) -> Answer:
+def read_reply(reply: Message) -> DecodedReply:
     """Decode a reply; a refusal or an unreadable reply is a problem, not an exception."""
     if reply.has_error():
         code = reply.error.code
-        return Answer(None, 0, _FAILURES.get(code, f"the site's app failed (Flower error {code})"))
+        return DecodedReply(
+            None, 0, _FAILURES.get(code, f"the site's app failed (Flower error {code})")
+        )
     size = payload_bytes(reply.content)
     try:
         release = decode_release(reply.content)
     except FedclError as error:
-        return Answer(None, size, f"unreadable: {error}")
+        return DecodedReply(None, size, f"unreadable: {error}")
     problem = release.reason if isinstance(release, Refusal) else None
-    return Answer(release, size, problem)
+    return DecodedReply(release, size, problem)
 
 
-def introduction_problem(answer: Answer) -> str | None:
+def introduction_problem(answer: DecodedReply) -> str | None:
     """Return why a site cannot train, or None."""
-    said = answer.release
+    release = answer.release
     if answer.problem is not None:
         return answer.problem
-    if not isinstance(said, Introduction):
-        return f"expected an introduction, found {type(said).__name__}"
-    if said.participants == 0:
+    if not isinstance(release, Introduction):
+        return f"expected an introduction, found {type(release).__name__}"
+    if release.participants == 0:
         return "too few training participants"
-    if not 0 < said.participants <= MOST_PARTICIPANTS:
-        return f"claims {said.participants} participants"
-    sums = said.feature_sums
+    if not 0 < release.participants <= MOST_PARTICIPANTS:
+        return f"claims {release.participants} participants"
+    sums = release.feature_sums
     if sums is not None:
-        if sums.count != said.participants or sums.total.shape != said.shape:
+        if sums.count != release.participants or sums.total.shape != release.shape:
             return "its feature sums do not fit its participants or its shape"
         if not (np.isfinite(sums.total).all() and np.isfinite(sums.squares).all()):
             return "its feature sums are not finite"
@@ -119,17 +121,17 @@ def introduction_problem(answer: Answer) -> str | None:
 
 
 def share_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, config: Config
+    answer: DecodedReply, introduction: Introduction, order: Instruction, config: Config
 ) -> str | None:
     """Return why a site's moments cannot be added, or None."""
-    share = said(answer, MomentShare, introduction, order)
+    share = checked_release(answer, MomentShare, introduction, order)
     if isinstance(share, str):
         return share
     return moments_problem(share.moments, share.participants, config)
 
 
 def offer_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, expected: Shapes
+    answer: DecodedReply, introduction: Introduction, order: Instruction, expected: Shapes
 ) -> str | None:
     """Return why a site cannot enter a secure sum, or None.
 
@@ -139,7 +141,7 @@ def offer_problem(
         order: What it was asked.
         expected: The arrays its part must hold, but for the terms of the objective.
     """
-    offer = said(answer, SumOffer, introduction, order)
+    offer = checked_release(answer, SumOffer, introduction, order)
     if isinstance(offer, str):
         return offer
     held = besides_terms(offer.shapes)
@@ -166,7 +168,7 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
     settings = config.objective.moments
     assert settings is not None
     dim = config.projector.dim
-    for name, shape in shapes_of(node_count(settings), dim).items():
+    for name, shape in node_shapes(node_count(settings), dim).items():
         array = sums.arrays()[name]
         if array.dtype != np.float32 or array.shape != shape:
             return f"moments {name}: {array.dtype} of shape {array.shape}, expected float32 {shape}"
@@ -183,9 +185,12 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
     return None
 
 
-def said(
-    answer: Answer, kind: type[Said], introduction: Introduction, order: Instruction
-) -> Said | str:
+def checked_release(
+    answer: DecodedReply,
+    kind: type[ExpectedRelease],
+    introduction: Introduction,
+    order: Instruction,
+) -> ExpectedRelease | str:
     """Return the release that a site was asked for, or why it is not that."""
     release = answer.release
     if answer.problem is not None:
@@ -202,7 +207,7 @@ def said(
 
 
 def update_problem(
-    answer: Answer, introduction: Introduction, order: Instruction, *, private: bool
+    answer: DecodedReply, introduction: Introduction, order: Instruction, *, private: bool
 ) -> str | None:
     """Return why an update cannot be aggregated, or None.
 
@@ -210,7 +215,7 @@ def update_problem(
     exactly the name, shape and type that was sent, and finite values. Where the weights are private
     nothing is said beside them.
     """
-    update = said(answer, Update, introduction, order)
+    update = checked_release(answer, Update, introduction, order)
     if isinstance(update, str):
         return update
     if private and update.terms:
@@ -224,7 +229,7 @@ def update_problem(
 
 
 def gradient_problem(
-    answer: Answer,
+    answer: DecodedReply,
     introduction: Introduction,
     order: Instruction,
     trainable: set[str],
@@ -240,7 +245,7 @@ def gradient_problem(
         trainable: Names of the parameters.
         longest: The most that the norm of an honest site's may be.
     """
-    share = said(answer, GradientShare, introduction, order)
+    share = checked_release(answer, GradientShare, introduction, order)
     if isinstance(share, str):
         return share
     if share.step != order.stretch:

@@ -11,8 +11,8 @@ from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import POLL_S, ask
-from fedcl.server.progress_file import Now
-from fedcl.server.reply_checks import introduction_problem, read_answer
+from fedcl.server.progress_file import ProgressFile
+from fedcl.server.reply_checks import introduction_problem, read_reply
 from fedcl.site_labels import site_order
 from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
 
@@ -21,7 +21,7 @@ _AGAIN_S = 20.0
 
 
 @dataclass(frozen=True)
-class Idle:
+class IdleNode:
     """A node whose site does not train.
 
     Attributes:
@@ -53,7 +53,7 @@ class Roster:
 
     nodes: dict[str, int] = field(default_factory=dict)
     introductions: dict[str, Introduction] = field(default_factory=dict)
-    idle: dict[int, Idle] = field(default_factory=dict)
+    idle: dict[int, IdleNode] = field(default_factory=dict)
     only_evaluates: dict[str, int] = field(default_factory=dict)
 
     def node(self, label: str) -> int:
@@ -68,11 +68,11 @@ class Roster:
         """Return the training sites in the order of their labels."""
         return tuple(sorted(self.nodes, key=site_order))
 
-    def refresh(self, grid: Grid, config: Config, config_text: str, now: Now) -> None:
+    def refresh(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
         """Forget the nodes that went; ask the new ones, and those that may have come round."""
 
         def hear(_: int, reply: Message) -> None:
-            answer = read_answer(reply)
+            answer = read_reply(reply)
             if answer.release is not None:
                 now.hear(answer.release.site, answer.bytes)
 
@@ -82,7 +82,7 @@ class Roster:
             del self.nodes[label]
         self.only_evaluates = {s: n for s, n in self.only_evaluates.items() if n in present}
         fresh = sorted(present - set(self.nodes.values()) - self.idle.keys())
-        self.idle |= {node: Idle("no answer to the first question") for node in fresh}
+        self.idle |= {node: IdleNode("no answer to the first question") for node in fresh}
         record = encode_instruction(Instruction(0, config_text, {}))
         replies = ask(
             grid,
@@ -94,18 +94,20 @@ class Roster:
             on_wait=now.look,
         )
         for position, reply in replies:
-            answer = read_answer(reply)
+            answer = read_reply(reply)
             said, problem = answer.release, introduction_problem(answer)
             node = fresh[position]
             if problem is not None or not isinstance(said, Introduction):
                 label = f"site {said.site}: " if said else ""
-                self.idle[node] = Idle(f"{label}{problem}", for_good=isinstance(said, Introduction))
+                self.idle[node] = IdleNode(
+                    f"{label}{problem}", for_good=isinstance(said, Introduction)
+                )
                 if said is not None and problem is not None and said.site not in self.nodes:
                     now.judge(said.site, problem)
                 if isinstance(said, Introduction) and said.participants == 0:
                     self._admit_witness(said, node)
             elif said.site in self.nodes:
-                self.idle[node] = Idle(f"site {said.site}: another node answers for it")
+                self.idle[node] = IdleNode(f"site {said.site}: another node answers for it")
             else:
                 del self.idle[node]
                 self.nodes[said.site] = node
@@ -117,7 +119,7 @@ class Roster:
             self.only_evaluates[said.site] = node
             self.introductions[said.site] = said
 
-    def gather(self, grid: Grid, config: Config, config_text: str, now: Now) -> None:
+    def gather(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
         """Wait for the first sites, no longer than `federation.answer_timeout_s`.
 
         Raises:

@@ -9,8 +9,8 @@ from flwr.serverapp import Grid
 from fedcl.config.experiment import Config
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import ask
-from fedcl.server.outliers import Usual
-from fedcl.server.progress_file import Now
+from fedcl.server.outliers import UsualChange
+from fedcl.server.progress_file import ProgressFile
 from fedcl.server.roster import Roster
 from fedcl.server.round_record import SILENT, RoundRecord
 from fedcl.wire.orders import Instruction, encode_instruction
@@ -36,8 +36,8 @@ class Round:
     config: Config
     record: RoundRecord
     trainable: frozenset[str]
-    usual: Usual | None
-    now: Now
+    usual: UsualChange | None
+    now: ProgressFile
 
     def introduction(self, site: str) -> Introduction:
         """Return what a site said when it was first met."""

@@ -30,12 +30,12 @@ from fedcl.server import rules
 from fedcl.server.central import steps_together
 from fedcl.server.decoded_updates import with_weights
 from fedcl.server.evaluation import Evaluations
-from fedcl.server.moments import Collected, ask_for_moments
+from fedcl.server.moments import CollectedMoments, ask_for_moments
 from fedcl.server.outliers import change_of, outlier_problem, usual_change
 from fedcl.server.private_moments import release_moments
 from fedcl.server.private_sum import pay_for_round
-from fedcl.server.progress_file import Now
-from fedcl.server.reply_checks import read_answer, travelling_moments_problem, update_problem
+from fedcl.server.progress_file import ProgressFile
+from fedcl.server.reply_checks import read_reply, travelling_moments_problem, update_problem
 from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
@@ -44,14 +44,14 @@ from fedcl.wire.orders import TRAIN, Instruction
 from fedcl.wire.records import as_sent
 
 
-def run(grid: Grid, config: Config, folder: RunFolder) -> None:
+def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
     """Run or resume the federation until its last round.
 
     Raises:
         RoundError: too few sites, or too few valid updates in a round.
     """
     text = resolved(config)
-    roster, now = Roster(), Now(folder.now, config.federation.rounds)
+    roster, now = Roster(), ProgressFile(folder.now, config.federation.rounds)
     now.write()
     try:
         roster.gather(grid, config, text, now)
@@ -82,8 +82,8 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
             asked = choose_sites(roster.labels(), config, number)
             usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
             record = RoundRecord(number, asked, now)
-            going = Round(grid, roster, config, record, trainable, usual, now)
-            checkpoint = play(going, checkpoint, text)
+            round_ = Round(grid, roster, config, record, trainable, usual, now)
+            checkpoint = play(round_, checkpoint, text)
             checkpoint = replace(checkpoint, weights=as_sent(checkpoint.weights))
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
             evaluations.after(checkpoint)
@@ -93,7 +93,7 @@ def run(grid: Grid, config: Config, folder: RunFolder) -> None:
     now.done()
 
 
-def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
+def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     """Play one round; return the federation after it.
 
     Args:
@@ -104,7 +104,7 @@ def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     Raises:
         RoundError: too few valid updates.
     """
-    config, record, trainable = going.config, going.record, going.trainable
+    config, record, trainable = round_.config, round_.record, round_.trainable
     number, asked = record.number, record.asked
     no_memory: State = {}
     moments = config.objective.moments
@@ -117,23 +117,23 @@ def play(going: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     if private is not None:
         order = replace(order, released=released)
         if private.released_in(number):
-            released = release_moments(going, order)
+            released = release_moments(round_, order)
             order = replace(order, released=released)
     if moments is not None and moments.fresh:
         for stretch in range(moments.stretches(config.local.epochs)):
             order = replace(order, stretch=stretch)
-            asked, order = ask_for_moments(going, asked, order)
+            asked, order = ask_for_moments(round_, asked, order)
         order = replace(order, stretch=order.stretch + 1)
-    collected = Collected(config)
+    collected = CollectedMoments(config)
     if isinstance(config.privacy, CentralPrivacy):
-        weights, server = steps_together(going, order, checkpoint)
+        weights, server = steps_together(round_, order, checkpoint)
     elif isinstance(config.federation.rule, Cyclic):
-        weights, server = tour(going, order), no_memory
+        weights, server = tour(round_, order), no_memory
     elif config.secure_sum is not None:
-        mean = summed_mean(going, asked, order, collected)
+        mean = summed_mean(round_, asked, order, collected)
         weights, server = step(mean, checkpoint, config, trainable)
     else:
-        valid = updates(going, asked, order, collected)
+        valid = updates(round_, asked, order, collected)
         weights, server = combine(valid, checkpoint, config, trainable, entropy)
     record.settle()
     record.require_quorum(config)
@@ -161,33 +161,33 @@ def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> 
 
 
 def updates(
-    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
+    round_: Round, asked: tuple[str, ...], order: Instruction, collected: CollectedMoments
 ) -> Iterator[tuple[State, float]]:
     """Yield (weights, aggregation weight) of each valid update, in the order of `asked`."""
     # Sites that hold the weights from an earlier message of this round are not sent them again.
     light = replace(order, weights={}) if order.held else order
-    for label, reply in going.ask(asked, light, message_type=TRAIN):
-        update = accept(reply, going, label, order)
+    for label, reply in round_.ask(asked, light, message_type=TRAIN):
+        update = accept(reply, round_, label, order)
         if update is not None:
             if update.moments is not None:
                 collected.add(update.site, update.moments)
-            weight = site_weight(update.participants, going.config.federation.weighting)
+            weight = site_weight(update.participants, round_.config.federation.weighting)
             yield update.weights, weight
 
 
 def summed_mean(
-    going: Round, asked: tuple[str, ...], order: Instruction, collected: Collected
+    round_: Round, asked: tuple[str, ...], order: Instruction, collected: CollectedMoments
 ) -> State:
     """Return the weighted mean of the sites' weights from their secure sum.
 
     Raises:
         RoundError: the sum does not open, or holds what cannot be.
     """
-    config, record = going.config, going.record
+    config, record = round_.config, round_.record
     moments = config.objective.moments
     travelling = collected.shapes() if moments is not None and not moments.fresh else None
     opened = open_sum_of(
-        going,
+        round_,
         asked,
         replace(order, weights={}) if order.held else order,
         message_type=TRAIN,
@@ -205,31 +205,31 @@ def summed_mean(
     return {name: (array / total).astype(np.float32) for name, array in sums.items()}
 
 
-def tour(going: Round, order: Instruction) -> State:
+def tour(round_: Round, order: Instruction) -> State:
     """Pass the weights from site to site; a site that fails is passed over."""
     weights = order.weights
-    for label in going.record.asked:
+    for label in round_.record.asked:
         step = Instruction(order.round, order.config_text, weights, codec=order.codec)
-        for update, _ in updates(going, (label,), step, Collected(going.config)):
+        for update, _ in updates(round_, (label,), step, CollectedMoments(round_.config)):
             weights = update
     return weights
 
 
-def accept(reply: Message, going: Round, site: str, order: Instruction) -> Update | None:
+def accept(reply: Message, round_: Round, site: str, order: Instruction) -> Update | None:
     """Check a reply, write it into the record, and return its update if it is valid."""
-    config, introduction = going.config, going.introduction(site)
-    answer = with_weights(read_answer(reply), order, config.federation.compression)
+    config, introduction = round_.config, round_.introduction(site)
+    answer = with_weights(read_reply(reply), order, config.federation.compression)
     private = config.privacy.mode == "participant"
     problem = update_problem(answer, introduction, order, private=private)
     update = answer.release if isinstance(answer.release, Update) and problem is None else None
     change = None
     if update is not None:
-        change = change_of(order.weights, update.weights, going.trainable)
+        change = change_of(order.weights, update.weights, round_.trainable)
         problem = travelling_moments_problem(update, config) or outlier_problem(
-            change, going.usual, config.federation.outlier_factor
+            change, round_.usual, config.federation.outlier_factor
         )
         update = update if problem is None else None
-    going.record.enter(site, update, received_bytes=answer.bytes, rejected=problem, change=change)
+    round_.record.enter(site, update, received_bytes=answer.bytes, rejected=problem, change=change)
     return update
 
 

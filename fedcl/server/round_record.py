@@ -15,7 +15,7 @@ from fedcl.messages.releases import (
     Update,
     terms_as_json,
 )
-from fedcl.server.progress_file import Now
+from fedcl.server.progress_file import ProgressFile
 from fedcl.wire.records import moments_bytes, payload_bytes
 
 SILENT = "no answer in time"
@@ -29,7 +29,7 @@ class RoundRecord:
         asked: The sites.
     """
 
-    def __init__(self, number: int, asked: tuple[str, ...], now: Now) -> None:
+    def __init__(self, number: int, asked: tuple[str, ...], now: ProgressFile) -> None:
         self.number = number
         self.asked = asked
         self._now = now

@@ -18,11 +18,11 @@ from fedcl.config.loading import fingerprint
 from fedcl.errors import RoundError, SecureSumError
 from fedcl.messages.releases import SumOffer
 from fedcl.messages.secure_sum import Relayed
-from fedcl.messages.summed_arrays import Shapes, plan_of, values_in
+from fedcl.messages.summed_arrays import Shapes, count_values, plan_of
 from fedcl.secure_sum.consistency import require_signed
 from fedcl.secure_sum.identity import read_identities
 from fedcl.secure_sum.keys import require_signed_keys
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import (
     MaskedInput,
     RevealedShares,
@@ -38,16 +38,16 @@ from fedcl.secure_sum.server import (
     require_revealed,
     require_sealed,
 )
-from fedcl.server.reply_checks import offer_problem, read_answer
+from fedcl.server.reply_checks import offer_problem, read_reply
 from fedcl.server.round import Round
 from fedcl.server.round_record import SILENT
-from fedcl.wire.orders import SUM, Instruction, Invitation, SumQuestion, encode_question
+from fedcl.wire.orders import SUM, Instruction, SumInvitation, SumQuestion, encode_question
 
-A = TypeVar("A", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
+SumReply = TypeVar("SumReply", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedRound:
     """A sum over sites.
 
     Attributes:
@@ -72,14 +72,14 @@ class Opened:
 
 
 def open_sum_of(
-    going: Round,
+    round_: Round,
     asked: tuple[str, ...],
     order: Instruction,
     *,
     message_type: str,
     purpose: str,
     expected: Shapes,
-) -> Opened:
+) -> OpenedRound:
     """Ask sites for something, and open the sum of what they have.
 
     Args:
@@ -94,14 +94,14 @@ def open_sum_of(
         RoundError: too few sites, or the sum does not open.
         ConfigError: the sites' identities cannot be read here.
     """
-    order = replace(order, invitation=Invitation(uuid4().hex, asked))
-    exchanges = _Exchanges(going, order)
+    order = replace(order, invitation=SumInvitation(uuid4().hex, asked))
+    exchanges = _Exchanges(round_, order)
     try:
         return exchanges.play(message_type, purpose, expected)
     except SecureSumError as error:
         raise RoundError(
-            f"round {going.record.number}, secure sum ({purpose}): {error}. "
-            f"{going.record.reasons()} The run "
+            f"round {round_.record.number}, secure sum ({purpose}): {error}. "
+            f"{round_.record.reasons()} The run "
             "can be resumed from the round before."
         ) from None
 
@@ -115,18 +115,18 @@ class _Exchanges:
         order: The sum's first question, with its invitation.
     """
 
-    going: Round
+    round_: Round
     order: Instruction
 
-    def play(self, message_type: str, purpose: str, expected: Shapes) -> Opened:
+    def play(self, message_type: str, purpose: str, expected: Shapes) -> OpenedRound:
         """Play all five exchanges."""
-        settings, record = self.going.config.secure_sum, self.going.record
+        settings, record = self.round_.config.secure_sum, self.round_.record
         assert settings is not None
         identities = read_identities(settings.identities)
         self._plan(purpose, 0)  # a sum that cannot be is refused before anybody works for it
         offers = {offer.site: offer for offer in self._offers(message_type, expected)}
         shapes = self._common_shapes(offers)
-        plan = self._plan(purpose, values_in(shapes))
+        plan = self._plan(purpose, count_values(shapes))
         for site, offer in list(offers.items()):
             try:
                 require_signed_keys(plan, identities, offer.keys)
@@ -178,13 +178,13 @@ class _Exchanges:
         )
         arrays = plan.encoding.decode(opened.words, shapes, sites=len(opened.sites))
         inside = {site: offer for site, offer in offers.items() if site in opened.sites}
-        return Opened(inside, arrays, shapes)
+        return OpenedRound(inside, arrays, shapes)
 
-    def _plan(self, purpose: str, length: int) -> Plan:
+    def _plan(self, purpose: str, length: int) -> SumPlan:
         invitation = self.order.invitation
         assert invitation is not None
         return plan_of(
-            self.going.config,
+            self.round_.config,
             invitation.sites,
             agreed=fingerprint(self.order.config_text),
             round_number=self.order.round,
@@ -195,14 +195,14 @@ class _Exchanges:
 
     def _offers(self, message_type: str, expected: Shapes) -> Iterator[SumOffer]:
         """1: give the order, and yield the offers that can be used."""
-        order, record = self.order, self.going.record
+        order, record = self.order, self.round_.record
         assert order.invitation is not None
         asked = order.invitation.sites
         missing = dict.fromkeys(asked, SILENT)
-        for label, reply in self.going.ask(asked, order, message_type=message_type):
-            answer = read_answer(reply)
+        for label, reply in self.round_.ask(asked, order, message_type=message_type):
+            answer = read_reply(reply)
             record.receive(label, answer.bytes)
-            problem = offer_problem(answer, self.going.introduction(label), order, expected)
+            problem = offer_problem(answer, self.round_.introduction(label), order, expected)
             if problem is not None:
                 missing[label] = problem
             elif isinstance(answer.release, SumOffer):
@@ -219,17 +219,17 @@ class _Exchanges:
             return {}
         shapes = dict(counts.most_common(1)[0][0])
         for site in [site for site, offer in offers.items() if offer.shapes != shapes]:
-            self.going.record.leave_out(site, "it would sum other terms than most sites")
+            self.round_.record.leave_out(site, "it would sum other terms than most sites")
             del offers[site]
         return shapes
 
     def _answers(
         self,
         relayed: Mapping[str, Relayed],
-        kind: type[A],
-        require: Callable[[A], None],
+        kind: type[SumReply],
+        require: Callable[[SumReply], None],
         note: Callable[[str, str], None],
-    ) -> Iterator[A]:
+    ) -> Iterator[SumReply]:
         """2 to 5: ask each site, and yield the answers that can be used, one in memory at a time.
 
         Args:
@@ -240,7 +240,7 @@ class _Exchanges:
         """
         missing = dict.fromkeys(relayed, SILENT)
         questions = self._questions(relayed)
-        for label, reply in self.going.ask_each(questions, message_type=SUM):
+        for label, reply in self.round_.ask_each(questions, message_type=SUM):
             said = self._read(label, reply, kind, require)
             if isinstance(said, str):
                 missing[label] = said
@@ -263,11 +263,11 @@ class _Exchanges:
         return {label: encoded[id(message)] for label, message in relayed.items()}
 
     def _read(
-        self, label: str, reply: Message, kind: type[A], require: Callable[[A], None]
-    ) -> A | str:
+        self, label: str, reply: Message, kind: type[SumReply], require: Callable[[SumReply], None]
+    ) -> SumReply | str:
         """Return an answer, or why it cannot be used."""
-        answer = read_answer(reply)
-        self.going.record.receive(label, answer.bytes)
+        answer = read_reply(reply)
+        self.round_.record.receive(label, answer.bytes)
         said = answer.release
         if answer.problem is not None:
             return answer.problem

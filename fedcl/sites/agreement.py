@@ -13,7 +13,7 @@ from fedcl.config.loading import fingerprint, parse
 from fedcl.config.privacy import NoPrivacy
 from fedcl.config.site import Releasable, SiteSettings
 from fedcl.deployment.approval import Approvals
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.deployment.limits import require_within
 from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
@@ -46,7 +46,7 @@ _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
 
 
-def agreed(config_text: str, home: Home) -> Config:
+def agreed(config_text: str, home: SiteHome) -> Config:
     """Return the experiment as this site runs it.
 
     Raises:
@@ -60,7 +60,7 @@ def agreed(config_text: str, home: Home) -> Config:
     return settled(config, home, fingerprint(config_text))
 
 
-def require_open(home: Home) -> None:
+def require_open(home: SiteHome) -> None:
     """Refuse everything while the site's stop file is there.
 
     Raises:
@@ -70,7 +70,7 @@ def require_open(home: Home) -> None:
         raise LimitError(f"{home.stop_file}: the site has stopped; delete this file to go on")
 
 
-def settled(config: Config, home: Home, name: str) -> Config:
+def settled(config: Config, home: SiteHome, name: str) -> Config:
     """Return an experiment with this site's own data, folders and device."""
     settings = home.settings
     _require_same_arrays(config.data, settings)
@@ -93,7 +93,7 @@ def settled(config: Config, home: Home, name: str) -> Config:
     return config.model_copy(update=changes)
 
 
-def begin_round(config: Config, home: Home, counted: Counted = "rounds") -> None:
+def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> None:
     """Count a round that the site is about to train or evaluate, on the disk before it begins.
 
     Raises:
@@ -110,7 +110,7 @@ def begin_round(config: Config, home: Home, counted: Counted = "rounds") -> None
     write_text(file, json.dumps(begun + 1), durable=True)
 
 
-def require_enough(participants: int, home: Home) -> None:
+def require_enough(participants: int, home: SiteHome) -> None:
     """Refuse to say anything computed from few participants.
 
     Raises:
@@ -124,7 +124,7 @@ def require_enough(participants: int, home: Home) -> None:
         )
 
 
-def require_releasable(release: Release, home: Home) -> None:
+def require_releasable(release: Release, home: SiteHome) -> None:
     """Refuse a release of a kind that the site lets out nothing of.
 
     Raises:

@@ -34,7 +34,7 @@ from fedcl.messages.releases import (
     Release,
 )
 from fedcl.sites.agreement import Counted
-from fedcl.sites.context import Place, place_of
+from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.private_moments import share_private_moments
@@ -61,7 +61,7 @@ app = ClientApp()
 AGREED = "config-sha256"
 """Node configuration: the one experiment that a site takes part in; any, where it is absent."""
 
-Asked = TypeVar("Asked", Instruction, SumQuestion)
+Question = TypeVar("Question", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
@@ -120,15 +120,15 @@ def _introduce(site: Site, _: Instruction) -> Introduction:
 def _answer(
     message: Message,
     context: Context,
-    decode: Callable[[RecordDict], Asked],
-    work: Callable[[Site, Asked], Release],
+    decode: Callable[[RecordDict], Question],
+    work: Callable[[Site, Question], Release],
 ) -> Message:
-    place: Place | None = None
+    place: SiteContext | None = None
     site: Site | None = None
-    question: Asked | None = None
+    question: Question | None = None
     release: Release
     try:
-        place = place_of(context)
+        place = site_context(context)
         question = decode(message.content)
         _require_agreed(context, question.config_text)
         site = place.open(question.config_text, counted=_counted(message, question))
@@ -145,7 +145,7 @@ def _answer(
     return Message(content, reply_to=message)
 
 
-def _refusal(error: Exception, place: Place | None, site: Site | None) -> Refusal:
+def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> Refusal:
     """Keep the details of a failure at the site, and return what may be said of it."""
     details = traceback.format_exc()
     if place is None:

@@ -8,7 +8,7 @@ from fedcl.privacy.accounting import NoisySums
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import Charge, Ledger
 from fedcl.privacy.plan import central_plan, plan, release_cost
-from fedcl.seeds import Name
+from fedcl.seeds import DrawName
 from fedcl.sites.site import Site
 
 _CHARGES, _STEP = "charges", "step"
@@ -74,7 +74,7 @@ def _charge(
 
 
 def _entropy(
-    site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int, *names: Name
+    site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int, *names: DrawName
 ) -> Entropy:
     if privacy.test_seed is not None:
         return Entropy.not_private(privacy.test_seed, site.label, round_number, *names)

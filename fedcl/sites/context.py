@@ -8,7 +8,7 @@ from typing import Protocol
 from flwr.app import Context, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.messages.releases import Release
 from fedcl.receipts.log import Receipts
 from fedcl.sites.agreement import Counted, begin_round, require_open, require_releasable
@@ -16,7 +16,7 @@ from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import Site, open_home, open_site
 from fedcl.wire.orders import Instruction, SumQuestion
 
-SETTINGS = "site-config"
+SITE_CONFIG_KEY = "site-config"
 """Node configuration: the SITE.yaml of a site between institutions; absent in a simulation."""
 PARTITION = "partition-id"
 """Node configuration: the number of a simulation's site."""
@@ -24,7 +24,7 @@ PARTITION = "partition-id"
 Question = Instruction | SumQuestion
 
 
-class Place(Protocol):
+class SiteContext(Protocol):
     """What differs between a simulated site and one between institutions."""
 
     @property
@@ -69,7 +69,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Simulated:
+class SimulatedSite:
     """A site of a simulation.
 
     Attributes:
@@ -106,14 +106,14 @@ class Simulated:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class DeployedSite:
     """A site between institutions.
 
     Attributes:
         home: Its folder and settings.
     """
 
-    home: Home
+    home: SiteHome
 
     @property
     def name(self) -> str:
@@ -145,13 +145,13 @@ class Deployed:
         self.home.log_failure(text)
 
 
-def place_of(context: Context) -> Place:
+def site_context(context: Context) -> SiteContext:
     """Return where the site of a node is.
 
     Raises:
         ConfigError: its SITE.yaml cannot be read.
     """
-    settings = context.node_config.get(SETTINGS)
+    settings = context.node_config.get(SITE_CONFIG_KEY)
     if settings is not None:
-        return Deployed(Home.of(Path(str(settings))))
-    return Simulated(int(context.node_config[PARTITION]))
+        return DeployedSite(SiteHome.of(Path(str(settings))))
+    return SimulatedSite(int(context.node_config[PARTITION]))

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from fedcl.config.evaluation import FromSums, due
+from fedcl.config.evaluation import SumEvaluationSettings, due
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, Rows
 from fedcl.errors import ConfigError, RunError
 from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
@@ -16,14 +16,14 @@ from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.split import Split
-from fedcl.evaluation.summed_probes import Held, errors_of_site
+from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.models.network import Network
 from fedcl.sites.held_weights import held, weights_received
 from fedcl.sites.site import Site, network_of, received_network, staying_names
 from fedcl.wire.orders import Instruction
 
-KINDS = ("representation", "embedding")
+FEATURE_KINDS = ("representation", "embedding")
 """In the order that the network returns them."""
 
 
@@ -59,11 +59,11 @@ def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
         if len(rows := site.cohort.rows(split=split, site=site.label))
     }
     network = _network(site, order) if tests else None
-    people: dict[str, dict[str, Held]] = {kind: {} for kind in settings.features}
+    people: dict[str, dict[str, SiteTestSet]] = {kind: {} for kind in settings.features}
     for name, rows in tests.items():
         assert network is not None
         for kind, split in _splits(site, network, rows, settings).items():
-            people[kind][name] = Held(split.features, split.ages, _sexes(site, rows))
+            people[kind][name] = SiteTestSet(split.features, split.ages, _sexes(site, rows))
     errors = {}
     for kind, own in people.items():
         probes = order.probes.get(kind)
@@ -76,7 +76,7 @@ def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
     return EvaluationErrors(site.label, order.round, site.participants, errors, seconds)
 
 
-def _settings(site: Site, order: Instruction) -> FromSums:
+def _settings(site: Site, order: Instruction) -> SumEvaluationSettings:
     """Refuse what the experiment does not ask for."""
     config = site.config
     settings = config.evaluation.from_sums
@@ -94,8 +94,10 @@ def _network(site: Site, order: Instruction) -> Network:
     return received_network(site, weights, after)
 
 
-def _splits(site: Site, network: Network, rows: Rows, settings: FromSums) -> dict[str, Split]:
-    both = dict(zip(KINDS, represent(network, site.cohort, rows, site.config), strict=True))
+def _splits(
+    site: Site, network: Network, rows: Rows, settings: SumEvaluationSettings
+) -> dict[str, Split]:
+    both = dict(zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config), strict=True))
     return {k: per_participant(site.cohort, both[k], rows) for k in settings.features}
 
 

@@ -38,7 +38,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.connection import Connection
 from fedcl.deployment.flower import LOOPBACK
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.deployment.relay import (
     ACTIVATE,
     CONFIRM,
@@ -56,7 +56,7 @@ from fedcl.deployment.relay import (
 from fedcl.deployment.tls import trusting
 from fedcl.messages.releases import REFUSALS, Refusal
 from fedcl.sites.fleet_calls import require_known, require_only_known
-from fedcl.sites.open_messages import Unanswered
+from fedcl.sites.open_messages import OpenMessages
 from fedcl.wire.releases import encode_release
 
 SAFE_WORDS = {
@@ -79,17 +79,17 @@ class OnlyReceipted:
         home: The site.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: SiteHome) -> None:
         self._home = home
         self._approvals = Approvals(home.files.approved)
-        self._allowed = Receipted(home.files.receipts)
+        self._allowed = ReceiptedObjects(home.files.receipts)
         # That it refuses, a site can say even where its disk takes no receipt.
         for reason in REFUSALS:
             refusal = encode_release(Refusal(home.settings.site, reason))
             self._allowed.always(get_all_nested_objects(refusal))
         self._renamed: dict[str, tuple[str, bytes]] = {}
         self._messages: dict[str, list[str]] = {}
-        self._unanswered = Unanswered(home.files.state / "unanswered.json")
+        self._unanswered = OpenMessages(home.files.state / "unanswered.json")
         self._connection = Connection(home.files.state)
         self._lock = threading.Lock()
 
@@ -263,7 +263,7 @@ class OnlyReceipted:
             file.write(json.dumps(line) + "\n")
 
 
-class Receipted:
+class ReceiptedObjects:
     """The identities of the objects in a site's receipts, read on as the file grows.
 
     Args:
@@ -324,7 +324,7 @@ def main(settings: Path, port: int) -> None:
         settings: SITE.yaml.
         port: On the loopback.
     """
-    home = Home.of(settings)
+    home = SiteHome.of(settings)
     app = relay(
         f"https://{home.settings.server}", trusting(home.files.authority), OnlyReceipted(home)
     )

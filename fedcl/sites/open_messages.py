@@ -17,7 +17,7 @@ MOST_TIMES = 3
 """A message is given so often: one that kills its node each time is not worth a fourth."""
 
 
-class Unanswered:
+class OpenMessages:
     """The questions of a site's node that are open.
 
     Args:

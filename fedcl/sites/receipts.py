@@ -8,7 +8,7 @@ from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE, gradients_purp
 from fedcl.privacy.accounting import epsilon, renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.describe import describe
-from fedcl.receipts.line import Noise, Receipt, Spent
+from fedcl.receipts.line import AddedNoise, EpsilonSpent, Receipt
 from fedcl.receipts.noise import noise_of
 from fedcl.secure_sum.protocol import MaskedInput
 from fedcl.sites.site import Site
@@ -68,7 +68,7 @@ def _attempt(question: Instruction | SumQuestion | None) -> str | None:
 
 def _noise(
     release: Release, question: Instruction | SumQuestion | None, site: Site
-) -> Noise | None:
+) -> AddedNoise | None:
     match release:
         case Update():
             purpose = UPDATE
@@ -83,7 +83,7 @@ def _noise(
     return noise_of(site.config, purpose, site.participants)
 
 
-def _spent(release: Release, site: Site, *, exact: bool) -> Spent | None:
+def _spent(release: Release, site: Site, *, exact: bool) -> EpsilonSpent | None:
     privacy = site.config.privacy
     if not site.memory.paid or not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
         return None
@@ -93,7 +93,7 @@ def _spent(release: Release, site: Site, *, exact: bool) -> Spent | None:
         if isinstance(release, Refusal):  # for that very reason, perhaps
             return None
         raise
-    return Spent(
+    return EpsilonSpent(
         epsilon=(epsilon if exact else renyi_epsilon)(costs, delta=privacy.delta),
         delta=privacy.delta,
         accountant="pld" if exact else "renyi",

@@ -13,12 +13,12 @@ from fedcl.errors import SecureSumError
 from fedcl.messages.releases import Release, SumAnswer, SumOffer, Update
 from fedcl.messages.summed_arrays import Summed, part_of, plan_of, shapes_of
 from fedcl.secure_sum.identity import own_identity, read_identities, require_pinned
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskRequest
 from fedcl.secure_sum.site import SiteRound
 from fedcl.sites.site import Site
-from fedcl.sites.sum_memory import Entered
-from fedcl.wire.orders import Instruction, Invitation, SumQuestion
+from fedcl.sites.sum_memory import EnteredSum
+from fedcl.wire.orders import Instruction, SumInvitation, SumQuestion
 
 Work = Callable[[Site, Instruction], Summed]
 
@@ -40,8 +40,8 @@ def summed(work: Work) -> Callable[[Site, Instruction], Release]:
 
 
 def require_invitation(
-    site: Site, invitation: Invitation | None, *, round_number: int
-) -> Invitation:
+    site: Site, invitation: SumInvitation | None, *, round_number: int
+) -> SumInvitation:
     """Refuse to work for a sum that the site would not enter.
 
     Raises:
@@ -51,7 +51,7 @@ def require_invitation(
     if invitation is None:
         raise SecureSumError("the server asks in the clear, which secure_sum forbids")
     site.memory.sums.require_unused(invitation.attempt)
-    _plan(site, Entered(round_number, invitation.attempt, "", invitation.sites, 0))
+    _plan(site, EnteredSum(round_number, invitation.attempt, "", invitation.sites, 0))
     require_own_identity(site)
     settings = _settings(site)
     pinned = read_identities(settings.identities)
@@ -91,7 +91,7 @@ def offer(
     started = time.perf_counter()
     invitation = require_invitation(site, order.invitation, round_number=order.round)
     words = _settings(site).grid.encode(arrays)
-    entered = Entered(order.round, invitation.attempt, purpose, invitation.sites, len(words))
+    entered = EnteredSum(order.round, invitation.attempt, purpose, invitation.sites, len(words))
     part = _part(site, entered, None)
     keys = part.advertise_keys()
     memory = site.memory.sums
@@ -145,14 +145,14 @@ def _answer(part: SiteRound, site: Site, question: SumQuestion) -> SumAnswer:
             return part.reveal_shares(request)
 
 
-def _part(site: Site, entered: Entered, kept: bytes | None) -> SiteRound:
+def _part(site: Site, entered: EnteredSum, kept: bytes | None) -> SiteRound:
     settings = _settings(site)
     identity = own_identity(settings.keys, settings.identities, site.label)
     pinned = read_identities(settings.identities)
     return SiteRound(site.label, _plan(site, entered), identity, pinned, kept=kept)
 
 
-def _plan(site: Site, entered: Entered) -> Plan:
+def _plan(site: Site, entered: EnteredSum) -> SumPlan:
     return plan_of(
         site.config,
         entered.sites,

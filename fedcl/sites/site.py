@@ -6,22 +6,26 @@ from functools import lru_cache
 import numpy as np
 
 from fedcl.arrays.tensors import State
-from fedcl.compute.device import choose_device, place, use_threads
+from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import TRAIN, Cohort, feature_sums
 from fedcl.data.open import open_experiment
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.errors import ConfigError
 from fedcl.messages.releases import Introduction
 from fedcl.models.network import Network, build_network
-from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
+from fedcl.models.travelling import (
+    TensorNames,
+    read_state,
+    travelling,
+    travelling_names,
+    write_state,
+)
 from fedcl.run_folder.folder import RunFolder
 from fedcl.sites.agreement import agreed, require_enough
 from fedcl.sites.memory import SiteMemory
-
-Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def open_site(config_text: str, partition: int) -> Site:
     return _opened(config, cohort, cohort.sites[partition], config_text)
 
 
-def open_home(config_text: str, home: Home) -> Site:
+def open_home(config_text: str, home: SiteHome) -> Site:
     """Open a site between institutions, with its own data and within its limits.
 
     Raises:
@@ -120,10 +124,10 @@ def received_network(site: Site, weights: State, round_number: int) -> Network:
     network, first_state = network_of(config, site.cohort.shape)
     staying = site.memory.tensors.before(round_number)
     write_state(network, {**weights, **(staying or first_state)})
-    place(network, choose_device(config.compute))
+    to_device(network, choose_device(config.compute))
     return network
 
 
-def staying_names(network: Network, config: Config) -> Names:
+def staying_names(network: Network, config: Config) -> TensorNames:
     travel = set(travelling_names(network, config))
     return tuple(n for n in travelling(network, keep_norm=False) if n not in travel)

@@ -19,7 +19,7 @@ from fedcl.secure_sum.fixed_point import Words
 
 
 @dataclass(frozen=True)
-class Entered:
+class EnteredSum:
     """Which sum a site has entered.
 
     Attributes:
@@ -64,7 +64,7 @@ class SumMemory:
         if attempt in self._used():
             raise SecureSumError(f"the secure sum {attempt} was entered before: each name is one")
 
-    def enter(self, entered: Entered, kept: bytes, words: Words) -> None:
+    def enter(self, entered: EnteredSum, kept: bytes, words: Words) -> None:
         """Begin a sum; whatever an earlier one left is deleted."""
         self.require_unused(entered.attempt)
         self.end()
@@ -75,7 +75,7 @@ class SumMemory:
         write_secret(self._open / "entered.json", json.dumps(asdict(entered)).encode())
         self.keep(kept)
 
-    def entered(self, attempt: str) -> Entered:
+    def entered(self, attempt: str) -> EnteredSum:
         """Return the sum under way.
 
         Raises:
@@ -87,7 +87,7 @@ class SumMemory:
             raise SecureSumError("the site is in no secure sum, or its part of it is over")
         try:
             found = json.loads(file.read_text())
-            entered = Entered(**{**found, "sites": tuple(found["sites"])})
+            entered = EnteredSum(**{**found, "sites": tuple(found["sites"])})
         except (ValueError, TypeError, KeyError):
             raise RunError(f"{file}: what the site kept of the secure sum is damaged") from None
         if entered.attempt != attempt:

@@ -11,7 +11,7 @@ from fedcl.compression.state import encode_change
 from fedcl.config.federation import FedProx
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import RunError
-from fedcl.local_round import Trained, local_round
+from fedcl.local_round import TrainingSums, local_round
 from fedcl.messages.releases import MomentShare, TermSum, Update
 from fedcl.models.network import Network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
@@ -43,7 +43,7 @@ class _InTraining:
     optimizer: torch.optim.Optimizer
     weights: State
     received: tuple[torch.Tensor, ...]
-    done: Trained
+    done: TrainingSums
 
 
 def share_moments(site: Site, order: Instruction) -> MomentShare:
@@ -113,7 +113,7 @@ def _sent(site: Site, order: Instruction, work: _InTraining) -> State:
     return sent
 
 
-def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trained]:
+def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, TrainingSums]:
     """Train on from where the last stretch ended; return that and all that was done."""
     config, rule, settings = site.config, site.config.federation.rule, site.config.objective.moments
     work = _begin(site, order) if order.stretch <= 1 else _midway(site, order)
@@ -163,7 +163,7 @@ def _begin(site: Site, order: Instruction) -> _InTraining:
     compared = isinstance(site.config.federation.rule, FedProx)
     received = tuple(p.detach().clone() for p in network.parameters() if compared)
     return _InTraining(
-        network, optimizer, weights, received, Trained(site.participants, 0, {}, 0.0)
+        network, optimizer, weights, received, TrainingSums(site.participants, 0, {}, 0.0)
     )
 
 
@@ -179,11 +179,11 @@ def _midway(site: Site, order: Instruction) -> _InTraining:
     restore_optimizer(begun.optimizer, site.memory.midway_optimizer.of(order.round))
     steps, seconds = numbers[1].tolist()
     sums = {name.removeprefix(_TERM): TermSum.of(*three.tolist()) for name, three in terms.items()}
-    done = Trained(site.participants, int(steps), sums, seconds)
+    done = TrainingSums(site.participants, int(steps), sums, seconds)
     return replace(begun, done=done)
 
 
-def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: Trained) -> None:
+def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: TrainingSums) -> None:
     state = read_state(work.network, travelling(work.network, keep_norm=False))
     state["stretch"] = np.array(order.stretch)
     state["done"] = np.array([done.steps, done.seconds])

@@ -5,21 +5,19 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, RunKind
 from fedcl.config.loading import key_and_value, read_tree, validated
 from fedcl.config.study import Arm, Changes, Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
 
-Kind = Literal["simulate", "pooled", "local"]
-
 
 @dataclass(frozen=True)
-class Spelled:
+class ConcreteArm:
     """An arm without alternatives.
 
     Attributes:
@@ -30,7 +28,7 @@ class Spelled:
     """
 
     name: str
-    train: Kind
+    train: RunKind
     changes: Changes
     levels: dict[str, str] = field(default_factory=dict)
 
@@ -63,12 +61,12 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
     return study
 
 
-def spelled(study: Study) -> list[Spelled]:
+def spelled(study: Study) -> list[ConcreteArm]:
     """Return the arms in order, one for every combination of levels."""
     return [one for name, arm in study.arms.items() for one in _combinations(study, name, arm)]
 
 
-def experiment(study: Study, arm: Spelled, *, seed: int, more: Changes) -> Config:
+def experiment(study: Study, arm: ConcreteArm, *, seed: int, more: Changes) -> Config:
     """Return an arm's experiment at a seed.
 
     Raises:
@@ -76,7 +74,7 @@ def experiment(study: Study, arm: Spelled, *, seed: int, more: Changes) -> Confi
     """
     tree = read_tree(study.base)
     for key, value in then(arm.changes, more, {"seed": seed}).items():
-        put(tree, key, value, where=f"arms.{arm.name}")
+        set_key(tree, key, value, where=f"arms.{arm.name}")
     return validated(Config, tree, source=f"arm {arm.name!r}")
 
 
@@ -90,7 +88,7 @@ def then(*changes: Changes) -> Changes:
     return made
 
 
-def put(tree: Any, key: str, value: Any, *, where: str) -> None:
+def set_key(tree: Any, key: str, value: Any, *, where: str) -> None:
     """Set a dotted key; numbers are places in a list.
 
     Raises:
@@ -121,14 +119,14 @@ def _step(node: Any, part: str, key: str, where: str) -> Any:
     raise ConfigError(f"{where}: {key}: there is no section {part!r} to change")
 
 
-def _combinations(study: Study, name: str, arm: Arm) -> Iterator[Spelled]:
+def _combinations(study: Study, name: str, arm: Arm) -> Iterator[ConcreteArm]:
     shared = then(study.changes, *(study.parts[part] for part in arm.parts), arm.changes)
     axes = [_levels(axis, levels) for axis, levels in arm.over.items()]
     for chosen in product(*axes):
         levels = dict(zip(arm.over, (label for label, _ in chosen), strict=True))
         changes = then(shared, *(more for _, more in chosen), study.last)
         told = ", ".join(f"{axis.rsplit('.', 1)[-1]} {level}" for axis, level in levels.items())
-        yield Spelled(f"{name}, {told}" if told else name, arm.train, changes, levels)
+        yield ConcreteArm(f"{name}, {told}" if told else name, arm.train, changes, levels)
 
 
 def _levels(axis: str, levels: list[Any] | dict[str, Changes]) -> list[tuple[str, Changes]]:

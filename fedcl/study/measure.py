@@ -3,8 +3,8 @@
 import numpy as np
 
 from fedcl.audit.run import audit_run
-from fedcl.compute.device import choose_device, place
-from fedcl.config.experiment import Config
+from fedcl.compute.device import choose_device, to_device
+from fedcl.config.experiment import Config, RunKind
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.evaluation.age_bias import age_bias, cv_predictions
@@ -14,30 +14,32 @@ from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
 from fedcl.evaluation.variance import site_variance
-from fedcl.experiment.evaluate import Kind, embedding_map, evaluate
+from fedcl.experiment.evaluate import embedding_map, probe_encoder
 from fedcl.experiment.representations import features, split_of
 from fedcl.files.atomic import write_json
 from fedcl.models.network import build_network
 from fedcl.run_folder.results_file import Measures, read_results
 from fedcl.study.code import measuring_code
 from fedcl.study.measured_file import (
-    Asked,
-    Attacked,
+    AttackResults,
     Bias,
     CellRow,
-    Measured,
-    OnFeatures,
+    FeatureMeasures,
+    MeasuredRun,
+    MeasureRequest,
     Spread,
     Sums,
     TestSplit,
 )
 from fedcl.study.participants import people_by_site, people_of
-from fedcl.study.store import Entry
+from fedcl.study.store import StoredRun
 
 _TESTS: dict[TestSplit, str] = {"internal": INTERNAL_TEST, "external": EXTERNAL_TEST}
 
 
-def measure(kind: Kind, config: Config, entry: Entry, asked: Asked) -> Measured:
+def measure_run(
+    kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest
+) -> MeasuredRun:
     """Measure the last checkpoint of a run that is evaluated; a map is written beside it.
 
     Args:
@@ -52,10 +54,10 @@ def measure(kind: Kind, config: Config, entry: Entry, asked: Asked) -> Measured:
     folder = entry.folder
     results, cohort = read_results(folder.results), open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
-    place(network, choose_device(config.compute))
+    to_device(network, choose_device(config.compute))
     known = [results.evaluation.representation, results.evaluation.embedding]
     if kind == "local":
-        found = evaluate("local", network, config, cohort, folder, jobs=1)
+        found = probe_encoder("local", network, config, cohort, folder, jobs=1)
         pairs = zip(known, (found.representation, found.embedding), strict=True)
         measured = [_alone(one, predicted, cohort, config, asked) for one, predicted in pairs]
     else:
@@ -67,7 +69,7 @@ def measure(kind: Kind, config: Config, entry: Entry, asked: Asked) -> Measured:
         ]
         if asked.map:
             write_json(entry.map, embedding_map(both[1], cohort, config.seed))
-    return Measured(
+    return MeasuredRun(
         version=1,
         code=measuring_code(),
         asked=asked,
@@ -93,8 +95,8 @@ def _together(
     from_age: float | None,
     cohort: Cohort,
     config: Config,
-    asked: Asked,
-) -> OnFeatures:
+    asked: MeasureRequest,
+) -> FeatureMeasures:
     """Measure what everybody's features under one encoder tell."""
     train, internal, external = (split_of(cohort, features, split, config) for split in SPLITS)
     tests: dict[TestSplit, Split] = {"internal": internal, "external": external}
@@ -133,7 +135,7 @@ def _together(
         challenge_score=sums.challenge_score,
         alpha=sums.alpha,
     )
-    return OnFeatures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
 
 
 def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> float | None:
@@ -144,8 +146,8 @@ def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> floa
 
 
 def _alone(
-    known: Measures, found: Challenge, cohort: Cohort, config: Config, asked: Asked
-) -> OnFeatures:
+    known: Measures, found: Challenge, cohort: Cohort, config: Config, asked: MeasureRequest
+) -> FeatureMeasures:
     """Measure what sites with encoders of their own predict; their features compare nobody."""
     told: dict[str, object] = {}
     cells: list[CellRow] = []
@@ -155,7 +157,7 @@ def _alone(
         people = of(cohort, _TESTS[split], config)
         rows, told[split] = _cells(split, true, predicted, people, asked)
         cells += rows
-    return OnFeatures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
 
 
 def _known(found: Measures) -> dict[str, object]:
@@ -172,7 +174,7 @@ def _known(found: Measures) -> dict[str, object]:
 
 
 def _cells(
-    split: TestSplit, true: np.ndarray, predicted: np.ndarray, people: People, asked: Asked
+    split: TestSplit, true: np.ndarray, predicted: np.ndarray, people: People, asked: MeasureRequest
 ) -> tuple[list[CellRow], Spread]:
     found = age_errors_by_cell(true, predicted, people, min_participants=asked.smallest_cell)
     apart = gaps(found)
@@ -187,12 +189,12 @@ def _cells(
     return [CellRow(split=split, **vars(cell)) for cell in found], spread
 
 
-def _attacked(kind: Kind, entry: Entry, asked: Asked) -> Attacked | None:
+def _attacked(kind: RunKind, entry: StoredRun, asked: MeasureRequest) -> AttackResults | None:
     if asked.attack_runs is None or kind == "local":
         return None
     found = audit_run(entry.folder.path, runs=asked.attack_runs, on_step=lambda *_: None)
     member, claim = found.membership, found.claim
-    return Attacked(
+    return AttackResults(
         membership_auc=None if member is None else member.auc,
         found_at_1_percent=None if member is None else member.found_at_1_percent,
         claimed_epsilon=None if claim is None else claim.epsilon,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from fedcl.config.section import Section
 
 
-class Asked(Section):
+class MeasureRequest(Section):
     """What a study wants to know of a run."""
 
     smallest_cell: int
@@ -18,7 +18,7 @@ class Asked(Section):
     map: bool
     """Whether its embeddings are drawn (map.json)."""
 
-    def beside(self, there: "Asked") -> "Asked":
+    def beside(self, there: "MeasureRequest") -> "MeasureRequest":
         """Return what also answers whoever asked before, where one answer can."""
         runs = there.attack_runs if self.attack_runs is None else self.attack_runs
         return self.model_copy(update={"attack_runs": runs, "map": self.map or there.map})
@@ -78,7 +78,7 @@ class Sums(Section):
     alpha: float
 
 
-class OnFeatures(Section):
+class FeatureMeasures(Section):
     """What is measured on one kind of features; null where it is not defined."""
 
     dim: int
@@ -109,7 +109,7 @@ class OnFeatures(Section):
     sums: Sums | None = None
 
 
-class Attacked(Section):
+class AttackResults(Section):
     """What attacks found (`fedcl audit`)."""
 
     membership_auc: float | None
@@ -124,13 +124,13 @@ class Attacked(Section):
     """What so many runs could certify at most."""
 
 
-class Measured(Section):
+class MeasuredRun(Section):
     """All of measured.json."""
 
     version: Literal[1]
     code: str
     """Digest of the code that measured."""
-    asked: Asked
+    asked: MeasureRequest
     kind: Literal["simulate", "pooled", "local"]
     config_digest: str
     data_digest: str
@@ -142,20 +142,20 @@ class Measured(Section):
     seconds: float
     """Of training."""
     bytes_per_round: int
-    representation: OnFeatures
-    embedding: OnFeatures
-    attacked: Attacked | None
+    representation: FeatureMeasures
+    embedding: FeatureMeasures
+    attacked: AttackResults | None
 
-    def answers(self, asked: Asked) -> bool:
+    def answers(self, asked: MeasureRequest) -> bool:
         """Say whether all that is asked for is here."""
         there = self.asked
         attacked = asked.attack_runs in (None, there.attack_runs)
         return attacked and there.map >= asked.map and there.smallest_cell == asked.smallest_cell
 
 
-def read_measured(path: Path) -> Measured | None:
+def read_measured(path: Path) -> MeasuredRun | None:
     """Read measured.json; None where it is absent, damaged or of another version."""
     try:
-        return Measured.model_validate_json(path.read_text(encoding="utf-8"))
+        return MeasuredRun.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
         return None

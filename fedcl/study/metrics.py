@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedcl.study.measured_file import Bias, Measured, OnFeatures, Spread
+from fedcl.study.measured_file import Bias, FeatureMeasures, MeasuredRun, Spread
 
-Value = Callable[[Measured, OnFeatures], float | None]
+Value = Callable[[MeasuredRun, FeatureMeasures], float | None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _on(name: str) -> Value:
 
 
 def _spread(split: str, name: str) -> Value:
-    def value(_: Measured, found: OnFeatures) -> float | None:
+    def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         spread: Spread | None = getattr(found, split)
         return None if spread is None else getattr(spread, name)
 
@@ -46,7 +46,7 @@ def _spread(split: str, name: str) -> Value:
 
 
 def _bias(split: str, name: str) -> Value:
-    def value(_: Measured, found: OnFeatures) -> float | None:
+    def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         bias: Bias | None = getattr(found, f"bias_{split}")
         return None if bias is None else getattr(bias, name)
 
@@ -54,7 +54,7 @@ def _bias(split: str, name: str) -> Value:
 
 
 def _sums(name: str, less: str | None = None) -> Value:
-    def value(_: Measured, found: OnFeatures) -> float | None:
+    def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         if found.sums is None or getattr(found.sums, name) is None:
             return None
         measured: float = getattr(found.sums, name)
@@ -71,7 +71,7 @@ def _attacked(name: str) -> Value:
 
 
 def _absolute(value: Value) -> Value:
-    def size(run: Measured, found: OnFeatures) -> float | None:
+    def size(run: MeasuredRun, found: FeatureMeasures) -> float | None:
         signed = value(run, found)
         return None if signed is None else abs(signed)
 

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from fedcl.config.study import Features, Study
+from fedcl.config.evaluation import Features
+from fedcl.config.study import Study
 from fedcl.files.atomic import write_file, write_text
 from fedcl.report import figures
 from fedcl.report.svg import Draw, pdf, svg
@@ -25,21 +26,21 @@ from fedcl.study.page_rows import (
     equality_rows,
     main_rows,
     site_rows,
+    study_verdict,
     sums_rows,
-    verdict,
 )
 from fedcl.study.page_table import head, study_markdown
-from fedcl.study.results import Found, StudyResults, results_of, write_tables
-from fedcl.study.store import Entry
+from fedcl.study.results import MeasuredTrials, StudyResults, results_of, write_tables
+from fedcl.study.store import StoredRun
 
-Drawn = tuple[study_figures.Size, Draw, str, str]
+DrawnFigure = tuple[study_figures.Size, Draw, str, str]
 """A figure: its size in inches, what draws it, its title, and what it says to who cannot see it."""
 
 _SCRIPT = (Path(__file__).parent / "sorted.js").read_text(encoding="utf-8")
 _AXIS_METRICS = ("mae_external", "site_accuracy", "challenge_score")
 
 
-def write_study(study: Study, found: Found) -> StudyResults:
+def write_study(study: Study, found: MeasuredTrials) -> StudyResults:
     """Write everything that a study found into its folder.
 
     Args:
@@ -66,7 +67,7 @@ def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Ma
     return rendered(
         "study.html",
         results=results,
-        verdict=verdict(results),
+        verdict=study_verdict(results),
         methods=methods(results),
         heads=[(head(metric), metric.says) for _, metric in shown],
         main=[(kind, main_rows(results, kind)) for kind in (first, other)],
@@ -86,11 +87,11 @@ def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Ma
     )
 
 
-def _figures(results: StudyResults) -> dict[str, Drawn]:
+def _figures(results: StudyResults) -> dict[str, DrawnFigure]:
     """Return each figure that has something to show."""
     kind = results.features
     there = {name for arm in results.arms for name in arm.on[kind].estimates}
-    found: dict[str, Drawn] = {}
+    found: dict[str, DrawnFigure] = {}
 
     def add(name: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
         found[name] = (*made, title, f"{title}, {kind}")
@@ -138,11 +139,11 @@ def _figures(results: StudyResults) -> dict[str, Drawn]:
     return found
 
 
-def _maps(found: Found) -> list[tuple[str, Markup]]:
+def _maps(found: MeasuredTrials) -> list[tuple[str, Markup]]:
     """Return each arm's map of its first seed, coloured by site."""
     drawn: dict[str, tuple[str, Markup]] = {}
     for number, (trial, measured) in enumerate(found):
-        entry: Entry = trial.entry
+        entry: StoredRun = trial.entry
         if measured is None or not trial.asked.map or not entry.map.exists():
             continue
         points = json.loads(entry.map.read_text(encoding="utf-8"))

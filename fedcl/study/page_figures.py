@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from fedcl.config.study import Features
+from fedcl.config.evaluation import Features
 from fedcl.report.svg import COLOURS, GRID, MUTED, SURFACE, Draw
 from fedcl.study.metrics import METRICS
 from fedcl.study.page_table import head, told

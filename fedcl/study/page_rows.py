@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from fedcl.config.study import Features
+from fedcl.config.evaluation import Features
 from fedcl.report.number_text import NOTHING, number, percent
 from fedcl.study.metrics import METRICS, Metric
 from fedcl.study.page_table import told
-from fedcl.study.results import ArmResult, CellMean, OnArm, StudyResults
+from fedcl.study.results import ArmMeasures, ArmResult, CellMean, StudyResults
 from fedcl.study.statistics import Estimate
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One field of a table.
 
     Attributes:
@@ -28,7 +28,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmRow:
     """One arm.
 
     Attributes:
@@ -38,11 +38,11 @@ class Row:
     """
 
     arm: ArmResult
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[TableCell] = field(default_factory=list)
     dim: int | None = None
 
 
-def verdict(results: StudyResults) -> str:
+def study_verdict(results: StudyResults) -> str:
     """Return the outcome of the last metric in one sentence of plain words."""
     kind, name = results.features, results.metrics[-1]
     metric = METRICS[name]
@@ -63,11 +63,11 @@ def verdict(results: StudyResults) -> str:
     return f"{text}; that is {told(metric, less, signed=True)} from {results.compare_to}{clear}."
 
 
-def main_rows(results: StudyResults, kind: Features) -> list[Row]:
+def main_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
     """Return the arms with the study's metrics, each with its difference from the reference."""
     best = {name: _best(results, kind, name) for name in results.metrics}
     return [
-        Row(
+        ArmRow(
             arm,
             [_cell(arm.on[kind], name, best=arm is best[name]) for name in results.metrics],
             arm.on[kind].dim,
@@ -76,7 +76,7 @@ def main_rows(results: StudyResults, kind: Features) -> list[Row]:
     ]
 
 
-def site_rows(results: StudyResults, kind: Features) -> list[Row]:
+def site_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
     """Return what is left of the site: probes, what age alone tells of it, variance."""
     rows = []
     for arm in results.arms:
@@ -86,11 +86,14 @@ def site_rows(results: StudyResults, kind: Features) -> list[Row]:
         guess = on.guessing
         references = [guess.site_chance, guess.site_from_age, guess.site_from_age_mlp]
         rows.append(
-            Row(
+            ArmRow(
                 arm,
                 [
                     *(_cell(on, name) for name in ("site_accuracy", "site_accuracy_mlp")),
-                    *(Cell(percent(one), "" if one is None else str(one)) for one in references),
+                    *(
+                        TableCell(percent(one), "" if one is None else str(one))
+                        for one in references
+                    ),
                     _cell(on, "site_variance"),
                 ],
             )
@@ -98,24 +101,24 @@ def site_rows(results: StudyResults, kind: Features) -> list[Row]:
     return rows
 
 
-def equality_rows(results: StudyResults, kind: Features) -> list[Row]:
+def equality_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
     """Return how unequal the age error is."""
     names = ("worst_training_site", "worst_site", "site_gap", "sex_gap", "age_gap")
     return _rows(results, kind, names)
 
 
-def bias_rows(results: StudyResults, kind: Features) -> list[Row]:
+def bias_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
     """Return how the brain-age gap depends on age, before and after the correction."""
     return _rows(results, kind, ("age_slope", "corrected_slope", "mae_external", "corrected_mae"))
 
 
-def sums_rows(results: StudyResults, kind: Features) -> list[Row]:
+def sums_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
     """Return the evaluation from sums beside the pooled probes."""
     names = ("mae_external", "sums_mae_external", "sums_difference")
     return _rows(results, kind, (*names, "site_accuracy", "sums_site_accuracy"))
 
 
-def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str], list[Row]]]:
+def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str], list[ArmRow]]]:
     """Return a table for each kind of cell of the unseen sites: title, heads, rows."""
     titles = {
         "site": "By unseen site",
@@ -137,7 +140,7 @@ def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str
         if not labels:
             continue
         rows = [
-            Row(arm, [_of_cell(by_arm[arm.name].get(label)) for label in labels])
+            ArmRow(arm, [_of_cell(by_arm[arm.name].get(label)) for label in labels])
             for arm in results.arms
             if by_arm[arm.name]
         ]
@@ -152,20 +155,20 @@ def config_rows(results: StudyResults) -> list[tuple[ArmResult, str]]:
     return [(arm, f"{arm.done} of {arm.asked} runs") for arm in results.arms]
 
 
-def _rows(results: StudyResults, kind: Features, names: tuple[str, ...]) -> list[Row]:
+def _rows(results: StudyResults, kind: Features, names: tuple[str, ...]) -> list[ArmRow]:
     return [
-        Row(arm, [_cell(arm.on[kind], name) for name in names])
+        ArmRow(arm, [_cell(arm.on[kind], name) for name in names])
         for arm in results.arms
         if any(name in arm.on[kind].estimates for name in names)
     ]
 
 
-def _cell(on: OnArm, name: str, *, best: bool = False) -> Cell:
+def _cell(on: ArmMeasures, name: str, *, best: bool = False) -> TableCell:
     metric, one = METRICS[name], on.estimates.get(name)
     if one is None:
-        return Cell(NOTHING)
+        return TableCell(NOTHING)
     less = on.differences.get(name)
-    return Cell(
+    return TableCell(
         _short(metric, one),
         f"{metric.shown(one.mean):.6g}",
         "" if less is None else _short(metric, less, signed=True),
@@ -193,10 +196,10 @@ def _best(results: StudyResults, kind: Features, name: str) -> ArmResult | None:
     return min(known, key=lambda arm: sign * arm.on[kind].estimates[name].mean)
 
 
-def _of_cell(cell: CellMean | None) -> Cell:
+def _of_cell(cell: CellMean | None) -> TableCell:
     if cell is None or cell.mae is None:
-        return Cell("few" if cell is not None else NOTHING)
-    return Cell(number(cell.mae), f"{cell.mae:.6g}")
+        return TableCell("few" if cell is not None else NOTHING)
+    return TableCell(number(cell.mae), f"{cell.mae:.6g}")
 
 
 def _size(by_arm: dict[str, dict[str, CellMean]], label: str) -> str:

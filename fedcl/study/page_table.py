@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from fedcl.config.study import Features
+from fedcl.config.evaluation import Features
 from fedcl.study.metrics import METRICS, Metric
 from fedcl.study.results import FEATURES, StudyResults
 from fedcl.study.statistics import Estimate

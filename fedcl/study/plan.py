@@ -15,9 +15,9 @@ from fedcl.data.open import open_cohort
 from fedcl.errors import ConfigError
 from fedcl.seeds import derive
 from fedcl.site_labels import site_order
-from fedcl.study.arms import Spelled, experiment, spelled
-from fedcl.study.measured_file import Asked
-from fedcl.study.store import Entry, key_of
+from fedcl.study.arms import ConcreteArm, experiment, spelled
+from fedcl.study.measured_file import MeasureRequest
+from fedcl.study.store import StoredRun, key_of
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -36,12 +36,12 @@ class Trial:
         asked: What is measured; of the first seed also a map.
     """
 
-    arm: Spelled
+    arm: ConcreteArm
     seed: int
     fold: int | None
     config: Config
-    entry: Entry
-    asked: Asked
+    entry: StoredRun
+    asked: MeasureRequest
 
     @property
     def name(self) -> str:
@@ -73,8 +73,8 @@ def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
             if fold is not None:
                 config = _whole(study, arm, seed, changes, store)
                 cohort = _open(config, store, opened, on_progress)
-            entry = Entry(store, key_of(arm.train, config, data=cohort.digest))
-            asked = Asked(
+            entry = StoredRun(store, key_of(arm.train, config, data=cohort.digest))
+            asked = MeasureRequest(
                 smallest_cell=study.smallest_cell,
                 attack_runs=None if study.attacks is None else study.attacks.runs,
                 map=seed == study.seeds[0] and fold in (None, 0) and arm.train != "local",
@@ -84,7 +84,7 @@ def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
     return found
 
 
-def _whole(study: Study, arm: Spelled, seed: int, more: Changes, store: Path) -> Config:
+def _whole(study: Study, arm: ConcreteArm, seed: int, more: Changes, store: Path) -> Config:
     config = absolute(experiment(study, arm, seed=seed, more=more))
     if not isinstance(config.data, PhantomData):
         return config

@@ -10,13 +10,14 @@ import numpy as np
 import yaml
 
 import fedcl
+from fedcl.config.evaluation import Features
 from fedcl.config.loading import resolved
 from fedcl.config.section import Section
-from fedcl.config.study import Features, Study
+from fedcl.config.study import Study
 from fedcl.files.atomic import write_text
 from fedcl.study.arms import spelled
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured_file import CellRow, Measured, OnFeatures
+from fedcl.study.measured_file import CellRow, FeatureMeasures, MeasuredRun
 from fedcl.study.metrics import METRICS
 from fedcl.study.plan import Trial
 from fedcl.study.statistics import Estimate, difference, estimate
@@ -45,7 +46,7 @@ class Guessing(Section):
     site_from_age_mlp: float | None
 
 
-class OnArm(Section):
+class ArmMeasures(Section):
     """An arm on one kind of features, by metric."""
 
     values: dict[str, dict[int, float]]
@@ -59,7 +60,7 @@ class OnArm(Section):
     """Of the features; of an embedding of `l1` and `l2` 1, the predicted age."""
 
 
-class Failed(Section):
+class FailedTrial(Section):
     """A run that could not be done."""
 
     seed: int
@@ -79,10 +80,10 @@ class ArmResult(Section):
     """Their names in the store."""
     done: int
     asked: int
-    failed: tuple[Failed, ...]
+    failed: tuple[FailedTrial, ...]
     privacy: str | None
     parameters: int | None
-    on: dict[Features, OnArm]
+    on: dict[Features, ArmMeasures]
 
 
 class StudyResults(Section):
@@ -118,10 +119,10 @@ class StudyResults(Section):
         return all(arm.done == arm.asked for arm in self.arms)
 
 
-Found = Sequence[tuple[Trial, Measured | None]]
+MeasuredTrials = Sequence[tuple[Trial, MeasuredRun | None]]
 
 
-def results_of(study: Study, text: str, found: Found) -> StudyResults:
+def results_of(study: Study, text: str, found: MeasuredTrials) -> StudyResults:
     """Return what a study found.
 
     Args:
@@ -129,7 +130,7 @@ def results_of(study: Study, text: str, found: Found) -> StudyResults:
         text: The study as YAML.
         found: Each of its runs, with what was measured of it; None where it is not there.
     """
-    of_arm: dict[str, list[tuple[Trial, Measured | None]]] = {a.name: [] for a in spelled(study)}
+    of_arm: dict[str, list[tuple[Trial, MeasuredRun | None]]] = {a.name: [] for a in spelled(study)}
     for pair in found:
         of_arm[pair[0].arm.name].append(pair)
     values = {
@@ -158,13 +159,13 @@ def results_of(study: Study, text: str, found: Found) -> StudyResults:
 
 def _arm(
     study: Study,
-    pairs: Found,
+    pairs: MeasuredTrials,
     values: Mapping[str, Mapping[Features, dict[str, dict[int, float]]]],
     name: str,
 ) -> ArmResult:
     first, measured = pairs[0][0], [one for _, one in pairs if one is not None]
     failures = [(trial, trial.entry.failure()) for trial, one in pairs if one is None]
-    on: dict[Features, OnArm] = {}
+    on: dict[Features, ArmMeasures] = {}
     for kind in FEATURES:
         own = values[name][kind]
         base = {} if study.compare_to in (None, name) else values[str(study.compare_to)][kind]
@@ -174,8 +175,8 @@ def _arm(
             for metric, of in own.items()
             if metric in base
         }
-        runs: list[OnFeatures] = [getattr(one, kind) for one in measured]
-        on[kind] = OnArm(
+        runs: list[FeatureMeasures] = [getattr(one, kind) for one in measured]
+        on[kind] = ArmMeasures(
             values=own,
             estimates={metric: one for metric, one in estimates.items() if one is not None},
             differences={metric: one for metric, one in differences.items() if one is not None},
@@ -194,7 +195,7 @@ def _arm(
         done=len(measured),
         asked=len(pairs),
         failed=tuple(
-            Failed(seed=trial.seed, fold=trial.fold, message=message)
+            FailedTrial(seed=trial.seed, fold=trial.fold, message=message)
             for trial, message in failures
             if message is not None
         ),
@@ -204,9 +205,9 @@ def _arm(
     )
 
 
-def _values(pairs: Found, kind: Features) -> dict[str, dict[int, float]]:
+def _values(pairs: MeasuredTrials, kind: Features) -> dict[str, dict[int, float]]:
     """Return each metric's value by seed, for the seeds that are whole."""
-    by_seed: dict[int, list[Measured | None]] = {}
+    by_seed: dict[int, list[MeasuredRun | None]] = {}
     for trial, measured in pairs:
         by_seed.setdefault(trial.seed, []).append(measured)
     values: dict[str, dict[int, float]] = {}
@@ -221,7 +222,7 @@ def _values(pairs: Found, kind: Features) -> dict[str, dict[int, float]]:
     return values
 
 
-def _cells(runs: Sequence[OnFeatures]) -> tuple[CellMean, ...]:
+def _cells(runs: Sequence[FeatureMeasures]) -> tuple[CellMean, ...]:
     """Return the cells that some run has, each averaged over the runs that tell it."""
     found: dict[tuple[str, str, str], list[CellRow]] = {}
     for run in runs:

@@ -12,7 +12,7 @@ import torch
 from fedcl.compute.workers import worker_pool
 from fedcl.config.study import Study
 from fedcl.study.plan import Trial
-from fedcl.study.run_trial import Failure, keep_failure, run_trial
+from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
 
 _LOOK_S = 0.5
 
@@ -36,7 +36,7 @@ def choose_jobs(study: Study, threads: int) -> int:
 
 def run_all(
     waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
-) -> Iterator[tuple[Trial, Failure | None]]:
+) -> Iterator[tuple[Trial, TrialFailure | None]]:
     """Run every trial and yield each as it ends, with what went wrong, if anything did.
 
     Args:
@@ -47,7 +47,7 @@ def run_all(
     left = deque(waiting)
     with ExitStack() as stack:
         seats = [_Seat(stack, number) for number in range(min(jobs, len(left)))]
-        going: dict[Future[Failure | None], tuple[_Seat, Trial]] = {}
+        going: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
         free = list(seats)
         while left or going:
             while left and free:
@@ -69,14 +69,14 @@ class _Seat:
         self._number = number
         self._pool: ProcessPoolExecutor | None = None
 
-    def begin(self, trial: Trial) -> "Future[Failure | None]":
+    def begin(self, trial: Trial) -> "Future[TrialFailure | None]":
         try:
             return self._submit(trial)
         except BrokenProcessPool:  # killed between two runs
             self.renew()
             return self._submit(trial)
 
-    def _submit(self, trial: Trial) -> "Future[Failure | None]":
+    def _submit(self, trial: Trial) -> "Future[TrialFailure | None]":
         if self._pool is None:
             self._pool = self._stack.enter_context(worker_pool(1))
             self._pool.submit(_take_gpu, self._number)
@@ -92,12 +92,14 @@ def _take_gpu(number: int) -> None:
         torch.cuda.set_device(number % torch.cuda.device_count())
 
 
-def _outcome(future: "Future[Failure | None]", seat: _Seat, trial: Trial) -> Failure | None:
+def _outcome(
+    future: "Future[TrialFailure | None]", seat: _Seat, trial: Trial
+) -> TrialFailure | None:
     try:
         return future.result()
     except BrokenProcessPool:
         seat.renew()
-        failure = Failure(
+        failure = TrialFailure(
             "its process was killed, perhaps for want of memory; run fewer side by side "
             "(--set jobs=1) or a smaller experiment"
         )

@@ -12,20 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, RunKind
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import RunError
 from fedcl.run_folder.folder import RunFolder
-from fedcl.study.arms import Kind
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured_file import Asked, Measured, read_measured
+from fedcl.study.measured_file import MeasuredRun, MeasureRequest, read_measured
 
 # Neither what is trained nor how: where it goes, what is measured of it, how many work at it.
 _NOT_IDENTITY = ("name", "output", "evaluation")
 
 
-class Entry:
+class StoredRun:
     """A run of the store.
 
     Attributes:
@@ -55,7 +54,7 @@ class Entry:
             changes["privacy"] = config.privacy.model_copy(update={"ledger": path / "ledgers"})
         return config.model_copy(update=changes)
 
-    def found(self, asked: Asked) -> Measured | None:
+    def found(self, asked: MeasureRequest) -> MeasuredRun | None:
         """Return what was measured, if it is what is asked for, by the code there is now."""
         measured = read_measured(self.measured)
         wanted = measured is not None and measured.code == measuring_code()
@@ -91,7 +90,7 @@ class Entry:
             yield
 
 
-def key_of(kind: Kind, config: Config, *, data: str) -> str:
+def key_of(kind: RunKind, config: Config, *, data: str) -> str:
     """Return the name of a run.
 
     Args:

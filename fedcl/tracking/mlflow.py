@@ -16,7 +16,7 @@ from typing import Any
 
 import fedcl
 from fedcl.config.experiment import Config
-from fedcl.config.loading import digest
+from fedcl.config.loading import config_digest
 from fedcl.errors import ConfigError, RunError
 from fedcl.files.atomic import write_json
 from fedcl.run_folder.folder import RunFolder
@@ -117,7 +117,7 @@ class MlflowRun:
         tags = {
             "fedcl.kind": kind,
             "fedcl.version": fedcl.__version__,
-            "fedcl.config_digest": digest(config),
+            "fedcl.config_digest": config_digest(config),
         }
         run = self._client.create_run(
             number or self._client.create_experiment(EXPERIMENT),

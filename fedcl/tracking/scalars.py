@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedcl.run_folder.folder import RunFolder
-from fedcl.run_folder.results_file import Measured, Measures, Results
+from fedcl.run_folder.results_file import MeasuredValue, Measures, Results
 
 Record = dict[str, Any]
 """A line of rounds.jsonl."""
@@ -51,7 +51,7 @@ def final_scalars(results: Results) -> Scalars:
         found: Measures = getattr(results.evaluation, features)
         for name in Measures.model_fields:
             value = getattr(found, name)
-            value = value.value if isinstance(value, Measured) else value
+            value = value.value if isinstance(value, MeasuredValue) else value
             if isinstance(value, float):
                 scalars[f"final/{features}/{name}"] = value
     return scalars

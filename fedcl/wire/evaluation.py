@@ -5,7 +5,7 @@ from flwr.app import ConfigRecord
 
 from fedcl.arrays.tensors import State
 from fedcl.errors import WireError
-from fedcl.evaluation.error_sums import CELL_OF, ErrorSums, Recognised
+from fedcl.evaluation.error_sums import CELL_OF, ErrorSums, RecognisedCount
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes
 from fedcl.messages.headers import get, get_list
@@ -87,7 +87,7 @@ def _errors(header: ConfigRecord, arrays: State, place: int) -> SiteErrors:
         return SiteErrors(cells, None)
     if len(correct) != len(get_list(header, "features", str)):
         raise WireError("recognised: expected one number for each kind of features")
-    return SiteErrors(cells, Recognised(tested, correct[place]))
+    return SiteErrors(cells, RecognisedCount(tested, correct[place]))
 
 
 def _array(arrays: State, name: str, dims: int) -> np.ndarray:

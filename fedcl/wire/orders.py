@@ -12,8 +12,8 @@ from fedcl.errors import WireError
 from fedcl.evaluation.summed_probes import SumProbes
 from fedcl.messages.headers import Header, get, get_list
 from fedcl.messages.secure_sum import Relayed, read_relayed, relayed_header
-from fedcl.moments.frozen import ReleasedMoments
-from fedcl.moments.shared import Shared
+from fedcl.moments.frozen import NoisyMoments
+from fedcl.moments.shared import SharedMoments
 from fedcl.wire.evaluation import probe_arrays, read_probes
 from fedcl.wire.records import (
     HEADER,
@@ -39,7 +39,7 @@ EVALUATION_ERRORS = "query.evaluation_errors"
 
 
 @dataclass(frozen=True)
-class Invitation:
+class SumInvitation:
     """To a secure sum of what an instruction asks for.
 
     Attributes:
@@ -77,10 +77,10 @@ class Instruction:
     weights: State
     held: str = ""
     stretch: int = 0
-    shared: Shared | None = None
+    shared: SharedMoments | None = None
     slots: tuple[str, ...] = ()
-    released: ReleasedMoments | None = None
-    invitation: Invitation | None = None
+    released: NoisyMoments | None = None
+    invitation: SumInvitation | None = None
     probes: dict[str, SumProbes] = field(default_factory=dict)
     codec: Codec = "none"
 
@@ -155,7 +155,7 @@ def decode_instruction(record: RecordDict) -> Instruction:
     invitation = None
     if "attempt" in header:
         sites = tuple(get_list(header, "invited", str))
-        invitation = Invitation(get(header, "attempt", str), sites)
+        invitation = SumInvitation(get(header, "attempt", str), sites)
     return Instruction(
         get(header, "round", int),
         text,
@@ -215,23 +215,23 @@ def _probes(record: RecordDict, header: ConfigRecord) -> dict[str, SumProbes]:
     return read_probes(arrays_in(record, PROBE_ARRAYS), sites)
 
 
-def _shared(record: RecordDict, header: ConfigRecord) -> Shared | None:
+def _shared(record: RecordDict, header: ConfigRecord) -> SharedMoments | None:
     if MOMENT_ARRAYS not in record.array_records:
         return None
     arrays = arrays_in(record, MOMENT_ARRAYS)
     parts = len(arrays) // 3
-    return Shared(
+    return SharedMoments(
         get(header, "moments_round", int),
         tuple(get_list(header, "moments_sites", str)),
         tuple(node_sums_in(arrays, f"{number}.") for number in range(parts)),
     )
 
 
-def _released(record: RecordDict, header: ConfigRecord) -> ReleasedMoments | None:
+def _released(record: RecordDict, header: ConfigRecord) -> NoisyMoments | None:
     if RELEASED_ARRAYS not in record.array_records:
         return None
     slots = tuple(get_list(header, "released_slots", str)) if "released_slots" in header else ()
-    return ReleasedMoments(
+    return NoisyMoments(
         get(header, "released_round", int),
         slots,
         tuple(get_list(header, "released_sizes", int)),

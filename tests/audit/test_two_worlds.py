@@ -13,7 +13,7 @@ from fedcl.audit.game import (
     certify,
     certify_one_run,
     distance,
-    sampled,
+    sampled_game,
     scores,
 )
 from fedcl.data.cohort import Cohort
@@ -23,7 +23,7 @@ from fedcl.privacy.clipping import trainable
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import plan, private_round
 from fedcl.privacy.site_level import noisy_mean
-from fedcl.privacy.step_batch import Drawn
+from fedcl.privacy.step_batch import StepBatch
 from tests.audit.naive import FEATURES, naive_losses, tiny_network
 from tests.builders import (
     FAIRKL,
@@ -117,7 +117,7 @@ def test_sampling_and_several_steps_are_audited_at_what_they_cost(found):
     claim = epsilon([cost], delta=DELTA)
     for name, (everybody, _) in found.items():
         few = everybody.at([0, 1, 2, 7])
-        game = sampled(sum_of(name, few), 3, rate=0.4, noise_sd=0.8, steps=4)
+        game = sampled_game(sum_of(name, few), 3, rate=0.4, noise_sd=0.8, steps=4)
         assert game.with_canary.sum() == pytest.approx(1)
         assert game.without.sum() == pytest.approx(1)
         certified = certify(game, runs=20_000, delta=DELTA, entropy=entropy(name))
@@ -207,7 +207,7 @@ def test_a_private_step_is_the_audited_sum_and_its_noise_and_nothing_else(tmp_pa
 
     losses = losses_of(config.objective)
     expected = clipped_sum(tiny_network(), losses, everybody, clip_norm=0.3, gradients="loop")
-    drawn = Drawn(tiny_network(), cohort, rows, config, 1, 0)
+    drawn = StepBatch(tiny_network(), cohort, rows, config, 1, 0)
     torch.testing.assert_close(drawn.losses(range(8)), losses(tiny_network(), everybody))
     source = entropy("step")
     source.uniform(8)  # the coins of who is drawn

@@ -15,12 +15,12 @@ import yaml
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from fedcl.compression.codec import decode, encode
+from fedcl.compression.codec import decode, encode_array
 from fedcl.compression.state import decode_state, encode_change, encode_state
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.local_round import local_round
 from fedcl.messages.releases import Update
 from fedcl.models.network import build_network
@@ -31,7 +31,7 @@ from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.log import receipts_at
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
-from fedcl.server.round_loop import run
+from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.memory import SiteMemory
 from fedcl.wire.orders import TRAIN as TRAIN_MESSAGE
@@ -89,7 +89,7 @@ def by_hand(config):
     for number in range(1, config.federation.rounds + 1):
         down = dict(weights)
         if compression.weights != "none":
-            down |= {n: encode(weights[n], compression.weights)[1] for n in matrices}
+            down |= {n: encode_array(weights[n], compression.weights)[1] for n in matrices}
         total, count = dict.fromkeys(names, 0.0), 0
         for site in sites:
             rows = cohort.rows(split=TRAIN, site=site)
@@ -101,7 +101,7 @@ def by_hand(config):
                 change = arrives = state[name] - down[name]
                 if compression.updates != "none":
                     change = change + residuals[site][name]
-                    arrives = encode(change, compression.updates)[1]
+                    arrives = encode_array(change, compression.updates)[1]
                     residuals[site][name] = change - arrives
                 # What the server knows is its own weights and the change: not what the site began
                 # from.
@@ -115,7 +115,7 @@ def by_hand(config):
 @pytest.mark.parametrize("name", [*BOTH, *MIXED])
 def test_the_federation_equals_the_plain_loop_bit_for_bit(tree, name):
     config = config_of(compressed(tree, (BOTH | MIXED)[name], federation__rounds=3))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     weights, residuals = by_hand(config)
     assert_identical(final_weights(config), weights)
     for site, kept in residuals.items():
@@ -131,7 +131,7 @@ def test_the_weights_are_near_those_of_a_federation_that_rounds_nothing(tree, co
     exact = config_of(another_folder(compressed(tree, None), "-exact"))
     rounded = config_of(compressed(tree, BOTH[codec]))
     for config in (exact, rounded):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     ours, theirs = final_weights(rounded), final_weights(exact)
     matrices = [name for name in theirs if theirs[name].ndim > 1]
     assert any((ours[name] != theirs[name]).any() for name in matrices)
@@ -142,18 +142,18 @@ def test_the_weights_are_near_those_of_a_federation_that_rounds_nothing(tree, co
 def test_one_and_two_workers_give_the_same_weights(tree):
     one = config_of(tree)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
-    simulate(one, sites=SITES, resume=False)
-    simulate(two, sites=SITES, resume=False)
+    simulate_federation(one, sites=SITES, resume=False)
+    simulate_federation(two, sites=SITES, resume=False)
     assert_identical(final_weights(one), final_weights(two))
 
 
 def test_a_run_resumed_after_each_round_equals_an_uninterrupted_one(tree):
     tree = with_values(tree, federation__rounds=3)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     for rounds in (1, 2, 3):
         part = config_of(another_folder(with_values(tree, federation__rounds=rounds), "-parts"))
-        simulate(part, sites=SITES, resume=True)
+        simulate_federation(part, sites=SITES, resume=True)
     assert_identical(final_weights(whole), final_weights(part))
 
 
@@ -161,14 +161,14 @@ def test_a_round_that_is_repeated_starts_from_the_same_residual(tree):
     """As after a server that was killed when the sites had answered."""
     tree = with_values(tree, federation__rounds=3)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     folder = RunFolder(whole.output.path)
     expected = final_weights(whole)
     last = folder.path / "checkpoints" / "round-00003"
     for file in last.iterdir():
         file.unlink()
     last.rmdir()
-    simulate(whole, sites=SITES, resume=True)
+    simulate_federation(whole, sites=SITES, resume=True)
     assert_identical(final_weights(whole), expected)
 
 
@@ -176,7 +176,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     """Slow (about 10 s): a real process is killed without warning."""
     tree = with_values(tree, federation__rounds=12, evaluation__every_rounds=None)
     whole = config_of(tree)
-    simulate(whole, sites=SITES, resume=False)
+    simulate_federation(whole, sites=SITES, resume=False)
     killed = another_folder(tree, "-killed")
     file, program = tmp_path / "killed.yaml", tmp_path / "run.py"
     file.write_text(yaml.safe_dump(killed))
@@ -189,7 +189,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 3 <= folder.load().round < 12
-    simulate(config_of(killed), sites=SITES, resume=True)
+    simulate_federation(config_of(killed), sites=SITES, resume=True)
     assert_identical(final_weights(whole), folder.load().weights)
 
 
@@ -198,7 +198,7 @@ def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     norm = "batch" if rule["kind"] == "fedbn" else "none"
     tree = with_values(tree, federation__rule=rule, federation__rounds=6, encoder__norm=norm)
     config = config_of(with_values(tree, federation__outlier_factor=30))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
     assert log[-1]["loss"] < log[0]["loss"]
     assert all(site["rejected"] is None for record in log for site in record["sites"].values())
@@ -209,9 +209,9 @@ def test_moments_are_those_of_the_weights_that_the_sites_train_from(tree, fresh)
     """With fresh moments the weights travel once, as bytes, and stay so at the site."""
     moments = {**MOMENTS, "fresh": fresh, "refresh_epochs": 1 if fresh else None}
     config = config_of(with_values(tree, objective__moments=moments))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     exact = config_of(another_folder(compressed(tree, None, objective__moments=moments), "-exact"))
-    simulate(exact, sites=SITES, resume=False)
+    simulate_federation(exact, sites=SITES, resume=False)
     ours, theirs = (RunFolder(c.output.path).read_log()[-1] for c in (config, exact))
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
     assert ours["loss"] != theirs["loss"]
@@ -249,7 +249,7 @@ def test_the_log_and_the_receipts_tell_the_bytes_that_travelled(tree):
         config = config_of(another_folder(compressed(wide, compression), name))
         seen, folder = Seen(), RunFolder(config.output.path)
         folder.start(config)
-        run(InProcessGrid(SITES, client_app=seen.app), config, folder)
+        run_rounds(InProcessGrid(SITES, client_app=seen.app), config, folder)
         (line,) = folder.read_log()
         assert line["sent_bytes"] == sum(map(payload_bytes, seen.came))
         assert line["bytes"] == sum(map(payload_bytes, seen.left))
@@ -268,7 +268,7 @@ def test_a_receipt_says_what_left_and_how_large_what_it_stands_for_is(tree):
     config = config_of(with_values(tree, federation__rounds=1))
     seen, folder = Seen(), RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=seen.app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=seen.app), config, folder)
     released = {one.site: one for one in map(decode_release, seen.left)}
     shapes = {name: array.shape for name, array in folder.load().weights.items()}
     for site, update in released.items():
@@ -288,7 +288,7 @@ def test_the_change_in_the_log_is_the_one_that_was_decoded(tree):
     config = config_of(with_values(tree, federation__rounds=1))
     seen, folder = Seen(), RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=seen.app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=seen.app), config, folder)
     before = folder.load(0).weights
     shapes = {name: array.shape for name, array in before.items()}
     (line,) = folder.read_log()
@@ -319,7 +319,7 @@ def test_an_evaluation_is_of_the_weights_that_are_kept(tree):
     app.train()(site_app)
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=app), config, folder)
     with_weights = [order for order in sent if order.weights]
     assert len(with_weights) >= 3
     for order in with_weights:
@@ -338,7 +338,7 @@ def test_rounding_changes_no_epsilon(tmp_path, build):
     for name in ("plain", "int8"):
         tree = build(tmp_path, test_seed=5, ledger=str(tmp_path / f"ledgers-{name}"))
         config = config_of(another_folder(compressed(tree, BOTH.get(name)), name))
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
         whose = ALL_SITES if build is site_private_tree else "south"
         spent.append(Ledger.of(config.privacy.ledger, whose).epsilon(delta=1e-5))
         log = RunFolder(config.output.path).read_log()
@@ -354,7 +354,7 @@ def test_the_clipping_of_a_site_sees_its_change_and_not_the_rounding_of_the_weig
         tree = site_private_tree(tmp_path, test_seed=5, ledger=str(tmp_path / f"ledgers-{name}"))
         tree = another_folder(compressed(tree, BOTH.get(name), federation__rounds=1), name)
         config = config_of(with_values(tree, local__optimizer__learning_rate=1e-30))
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
         found.append(final_weights(config))
     assert_identical(*found)
 
@@ -448,7 +448,7 @@ def test_a_malformed_update_is_named_and_left_out(tree, name):
     config = config_of(with_values(tree, federation__rounds=1))
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
     (line,) = folder.read_log()
     rejected = line["sites"]["south"]["rejected"]
     assert re.search(words, rejected), rejected
@@ -460,7 +460,7 @@ def test_changes_where_weights_are_expected_are_named(tree):
     spoil = altered(lambda release, _: replace(release, change="int8"))
     folder = RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
     (line,) = folder.read_log()
     assert line["sites"]["south"]["rejected"] == (
         "its update holds changes as int8, expected weights"
@@ -469,7 +469,7 @@ def test_changes_where_weights_are_expected_are_named(tree):
 
 def test_a_training_that_diverged_costs_its_round_and_not_the_residual(tree, monkeypatch):
     config = config_of(with_values(tree, federation__rounds=1))
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     memory = SiteMemory(RunFolder(config.output.path).site_path("south"))
     before = memory.residual.of(1)
     real = local_round
@@ -482,7 +482,7 @@ def test_a_training_that_diverged_costs_its_round_and_not_the_residual(tree, mon
 
     monkeypatch.setattr("fedcl.sites.training.local_round", diverges)
     config = config_of(with_values(tree, federation__rounds=2))
-    simulate(config, sites=SITES, resume=True)
+    simulate_federation(config, sites=SITES, resume=True)
     log = RunFolder(config.output.path).read_log()
     assert log[1]["sites"]["south"]["rejected"] == "the training failed"
     assert log[1]["sites"]["north"]["rejected"] is None
@@ -500,7 +500,7 @@ def test_weights_that_are_not_those_of_the_network_are_refused_by_the_sites(tree
     monkeypatch.setattr("fedcl.wire.orders.encode_state", truncated)
     config = config_of(tree)
     with pytest.raises(RoundError, match="the training failed: site 12, north, south"):
-        simulate(config, sites=SITES, resume=False)
+        simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).site_path("south") / "failures.log"
     assert "do not unpack to the" in log.read_text()
 
@@ -546,7 +546,7 @@ def test_without_compression_a_message_says_nothing_of_it(tree):
     config = config_of(compressed(tree, None, federation__rounds=1))
     seen, folder = Seen(), RunFolder(config.output.path)
     folder.start(config)
-    run(InProcessGrid(SITES, client_app=seen.app), config, folder)
+    run_rounds(InProcessGrid(SITES, client_app=seen.app), config, folder)
     for record in seen.came:
         assert "codec" not in record.config_records["fedcl"]
     for record in seen.left:
@@ -574,7 +574,7 @@ def test_the_sum_of_decoded_changes_is_that_of_the_true_ones_over_a_whole_run(tr
     config = config_of(
         with_values(tree, federation__rounds=8, federation__min_sites=1, local__min_participants=9)
     )
-    simulate(config, sites=SITES, resume=False)
+    simulate_federation(config, sites=SITES, resume=False)
     assert kept
     for name, rest in kept.items():
         np.testing.assert_allclose(true[name], rest, atol=1e-6)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from tests.builders import table_tree, with_values, write_table
 from tests.deployment.lab import own_rows
 
@@ -23,7 +23,7 @@ SITE = {
 }
 
 
-def home_at(folder: Path, **changes) -> Home:
+def home_at(folder: Path, **changes) -> SiteHome:
     """Return a site's home in a new folder, with `section__key=value` replaced in its SITE.yaml."""
     write_table(folder / "all" / "data")
     path = folder / "hospital"
@@ -32,4 +32,4 @@ def home_at(folder: Path, **changes) -> Home:
     (path / "site.yaml").write_text(yaml.safe_dump(with_values(tree, **changes)))
     for part in ("memory", "state", "approved"):
         (path / part).mkdir()
-    return Home.of(path / "site.yaml")
+    return SiteHome.of(path / "site.yaml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from fedcl.deployment.bundle import digest
+from fedcl.deployment.bundle import bundle_digest
 from fedcl.kit.folders import SiteFolder
 from tests.deployment.capture import Captured
 from tests.deployment.lab import Lab
@@ -48,7 +48,7 @@ def _captured(lab: Lab, site: str, tap: Tap, began: datetime) -> Captured:
         host=f"127.0.0.1:{tap.port}",
         lines=tap.lines,
         run=json.loads((folder / "submitted.json").read_text())["run"],
-        bundle=digest(bundle.read_bytes()),
+        bundle=bundle_digest(bundle.read_bytes()),
         began=began,
         ended=datetime.now(UTC),
     )

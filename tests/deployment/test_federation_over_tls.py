@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, with_values
@@ -79,7 +79,7 @@ def site(run, request) -> Captured:
 def test_the_encoder_is_the_simulations_bit_for_bit(run, tmp_path):
     tree = with_values(run.lab.tree, output__path=str(tmp_path / "simulated"))
     config = config_of(tree)
-    simulate(config, sites=len(SITES), resume=False)
+    simulate_federation(config, sites=len(SITES), resume=False)
     simulated = RunFolder(config.output.path).load()
     trained = RunFolder(run.lab.folder / "runs" / "tiny").load()
     assert trained.round == simulated.round == 2
@@ -92,7 +92,7 @@ def test_the_encoder_is_the_simulations_bit_for_bit(run, tmp_path):
 def test_the_evaluation_is_the_simulations(run, tmp_path):
     tree = with_values(run.lab.tree, output__path=str(tmp_path / "simulated"))
     config = config_of(tree)
-    simulate(config, sites=len(SITES), resume=False)
+    simulate_federation(config, sites=len(SITES), resume=False)
     (simulated,) = read_evaluation(RunFolder(config.output.path).evaluation).rounds
     (measured,) = read_evaluation(RunFolder(run.lab.folder / "runs" / "tiny").evaluation).rounds
     assert measured.measures == simulated.measures

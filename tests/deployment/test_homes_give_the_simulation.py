@@ -12,7 +12,7 @@ from flwr.app import Context, RecordDict
 from fedcl.config.loading import parse, resolved
 from fedcl.deployment.approval import Approvals
 from fedcl.errors import RoundError
-from fedcl.experiment.simulation import InProcessGrid, simulate
+from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.kit.folders import SiteFolder
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
@@ -113,7 +113,7 @@ def test_sites_that_see_their_own_rows_alone_train_what_the_simulation_trains(tm
     write_table(tmp_path / "data")
     tree = with_values(EXPERIMENTS[name](tmp_path), federation__min_sites=3)
     config = parse(yaml.safe_dump(tree), source="test")
-    simulate(config, sites=4, resume=False)
+    simulate_federation(config, sites=4, resume=False)
     deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
     text = resolved(parse(yaml.safe_dump(deployed), source="test"))
     found = federate(text, hospitals(tmp_path, deployed)).load()
@@ -131,7 +131,7 @@ def evaluated(folder: Path) -> dict:
 def test_sites_at_home_give_the_evaluation_of_the_simulation(tmp_path):
     tree = evaluated(tmp_path)
     config = parse(yaml.safe_dump(tree), source="test")
-    simulate(config, sites=4, resume=False)
+    simulate_federation(config, sites=4, resume=False)
     deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
     text = resolved(parse(yaml.safe_dump(deployed), source="test"))
     settings = hospitals(tmp_path, deployed, min_participants=2)

@@ -18,7 +18,7 @@ from fedcl.deployment.supervisor import (
     is_running,
     log_file,
     read_status,
-    stop,
+    stop_supervisor,
 )
 from fedcl.errors import RunError
 
@@ -153,7 +153,9 @@ def test_a_second_supervisor_is_refused_while_the_first_runs(tmp_path, state):
 
 def test_stop_ends_a_supervisor_from_elsewhere(tmp_path, state):
     answers = []
-    stopper = threading.Thread(target=lambda: answers.append(stop(state, longest_s=LONGEST_S)))
+    stopper = threading.Thread(
+        target=lambda: answers.append(stop_supervisor(state, longest_s=LONGEST_S))
+    )
 
     def look() -> None:
         if not stopper.ident and numbers(tmp_path / "worker"):
@@ -163,7 +165,7 @@ def test_stop_ends_a_supervisor_from_elsewhere(tmp_path, state):
     stopper.join()
     assert answers == [True]
     assert not alive(numbers(tmp_path / "worker")[0])
-    assert stop(state) is False
+    assert stop_supervisor(state) is False
 
 
 def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next(tmp_path, state):

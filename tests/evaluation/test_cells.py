@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from fedcl.evaluation.cells import Cell, People, age_errors_by_cell, gaps
+from fedcl.evaluation.cells import GroupErrors, People, age_errors_by_cell, gaps
 from fedcl.evaluation.hiding import cells_to_hide
 
 
@@ -164,7 +164,7 @@ def test_nobody_has_no_cells_and_no_gaps():
 
 def test_gaps_are_between_shown_cells_only():
     def cell(kind, label, mae, mean_error=0.0):
-        return Cell(kind, label, None if mae is None else 20, mae, mean_error)
+        return GroupErrors(kind, label, None if mae is None else 20, mae, mean_error)
 
     found = gaps(
         [
@@ -192,7 +192,7 @@ def test_gaps_are_between_shown_cells_only():
 
 
 def test_a_gap_needs_two_cells():
-    found = gaps([Cell("site", "1", 20, 3.0, 0.0), Cell("sex", "male", 20, 3.0, 0.0)])
+    found = gaps([GroupErrors("site", "1", 20, 3.0, 0.0), GroupErrors("sex", "male", 20, 3.0, 0.0)])
     assert (found.worst_site, found.worst_site_mae) == ("1", 3.0)
     assert found.site_range is found.site_sd is found.sex is found.sex_mean_error is None
     assert found.age is found.worst_age is found.field is None

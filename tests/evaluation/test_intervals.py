@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcl.evaluation.intervals import Interval, measure, resamples
+from fedcl.evaluation.intervals import Interval, measure_with_interval, resamples
 from fedcl.seeds import numpy_generator
 
 SIZES = {"internal": 8, "external": 13}
@@ -22,7 +22,7 @@ def test_each_split_is_drawn_from_itself():
 def test_the_interval_is_that_of_the_percentiles_written_out(rng):
     errors = rng.uniform(0, 9, SIZES["external"])
     drawn = draws(200)
-    found = measure(lambda rows: errors[rows["external"]].mean(), SIZES, drawn)
+    found = measure_with_interval(lambda rows: errors[rows["external"]].mean(), SIZES, drawn)
     slow = sorted(sum(errors[i] for i in rows["external"]) / len(errors) for rows in drawn)
     assert found.value == pytest.approx(errors.mean())
     assert found.low == pytest.approx(np.percentile(slow, 2.5))
@@ -35,7 +35,9 @@ def test_the_interval_narrows_with_the_root_of_the_participants(rng):
     for size in (50, 5000):
         errors = rng.normal(size=size)
         drawn = resamples({"a": size}, bootstrap=300, generator=numpy_generator(1))
-        found = measure(lambda rows, errors=errors: errors[rows["a"]].mean(), {"a": size}, drawn)
+        found = measure_with_interval(
+            lambda rows, errors=errors: errors[rows["a"]].mean(), {"a": size}, drawn
+        )
         widths.append(found.high - found.low)
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.3)
 
@@ -44,9 +46,15 @@ def test_the_same_seed_gives_the_same_interval():
     def value(rows):
         return float(rows["internal"].mean())
 
-    assert measure(value, SIZES, draws(50)) == measure(value, SIZES, draws(50))
-    assert measure(value, SIZES, draws(50)) != measure(value, SIZES, draws(50, seed=2))
+    assert measure_with_interval(value, SIZES, draws(50)) == measure_with_interval(
+        value, SIZES, draws(50)
+    )
+    assert measure_with_interval(value, SIZES, draws(50)) != measure_with_interval(
+        value, SIZES, draws(50, seed=2)
+    )
 
 
 def test_without_resamples_there_is_no_interval():
-    assert measure(lambda rows: len(rows["internal"]), SIZES, []) == Interval(8.0, None, None)
+    assert measure_with_interval(lambda rows: len(rows["internal"]), SIZES, []) == Interval(
+        8.0, None, None
+    )

@@ -12,7 +12,7 @@ from rich.console import Console
 from sklearn.linear_model import RidgeCV
 
 from fedcl.cli.deploy import approve
-from fedcl.cli.run import run
+from fedcl.cli.run import run_between_institutions
 from fedcl.config.harmonise import Combat
 from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN, Cohort
@@ -376,4 +376,4 @@ def test_a_federation_between_institutions_is_refused_before_anybody_is_asked(tm
         approve(home.files.path / "site.yaml", text, Console(), overrides=[], sure=True)
     assert Approvals(home.files.approved).experiments() == ()
     with pytest.raises(ConfigError, match="a site between institutions sees itself"):
-        run(experiment(tmp_path), tmp_path / "no server", Console())
+        run_between_institutions(experiment(tmp_path), tmp_path / "no server", Console())

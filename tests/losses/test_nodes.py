@@ -16,7 +16,11 @@ from fedcl.losses.nodes import Nodes, log_mean_exp
 from fedcl.losses.pairs import beside_nodes, pairs_of_views
 from fedcl.losses.soft_targets import soft_sup_con, x_clr
 from fedcl.losses.sup_con import sup_con
-from fedcl.losses.uniformity import Remote, decoupled_uniformity, decoupled_uniformity_across
+from fedcl.losses.uniformity import (
+    RemoteParticipants,
+    decoupled_uniformity,
+    decoupled_uniformity_across,
+)
 from fedcl.losses.yaware import y_aware
 from tests.losses.made import CLASSES, ages, embeddings, gaussian, gradient
 
@@ -209,7 +213,9 @@ def test_uniformity_meets_a_node_as_its_participants(seed):
         return (total / pairs).log().reshape(1)
 
     def ours(leaf):
-        return decoupled_uniformity_across(leaf, Remote(nodes_of(groups), None, 2)).value[None]
+        return decoupled_uniformity_across(
+            leaf, RemoteParticipants(nodes_of(groups), None, 2)
+        ).value[None]
 
     assert_same(ours, slow, z, tolerance=1e-6)
 
@@ -243,7 +249,7 @@ def test_uniformity_with_a_prior_weighs_a_node_by_its_participants(seed):
         return (total / pairs).log().reshape(1)
 
     def ours(leaf):
-        remote = Remote(nodes_of(groups), prior, 2)
+        remote = RemoteParticipants(nodes_of(groups), prior, 2)
         return decoupled_uniformity_across(leaf, remote, ridge=0.7).value[None]
 
     assert_same(ours, slow, z, tolerance=1e-6)
@@ -253,5 +259,5 @@ def test_uniformity_with_nobody_else_is_the_local_one(generator):
     z = embeddings(generator)
     nobody = Nodes(torch.zeros(0), torch.zeros(0, 5), torch.zeros(0, 5, 5))
     for prior in (None, within_batch({"age": ages(generator)}, gaussian(5.0)).double()):
-        found = decoupled_uniformity_across(z, Remote(nobody, prior, 2)).value
+        found = decoupled_uniformity_across(z, RemoteParticipants(nobody, prior, 2)).value
         torch.testing.assert_close(found, decoupled_uniformity(z, prior).value)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedcl.config.moments import Prototypes
 from fedcl.losses.l_exp import l_exp
-from fedcl.losses.prototypes import age_curve, pairs_with_prototypes, prototype_ages
+from fedcl.losses.prototypes import pairs_with_prototypes, prototype_ages, prototype_curve
 from fedcl.losses.yaware import y_aware
 from tests.losses.made import gaussian
 
@@ -25,7 +25,7 @@ def some_pairs(generator, ages, temperature=0.2, settings=SETTINGS):
 @given(dim=st.integers(2, 40), bandwidth=st.floats(2, 40))
 def test_the_curve_is_of_unit_length_and_depends_on_the_distance_alone(dim, bandwidth):
     ages = torch.tensor([20.0, 27, 34, 60, 67])
-    curve = age_curve(ages, dim, bandwidth_years=bandwidth)
+    curve = prototype_curve(ages, dim, bandwidth_years=bandwidth)
     torch.testing.assert_close(curve.norm(dim=1), torch.ones(5))
     gram = curve @ curve.T
     torch.testing.assert_close(gram[0, 1], gram[3, 4], atol=1e-4, rtol=0)
@@ -34,7 +34,7 @@ def test_the_curve_is_of_unit_length_and_depends_on_the_distance_alone(dim, band
 
 def test_with_many_dimensions_similarity_is_the_gaussian_of_the_distance():
     ages = torch.linspace(20, 80, 13)
-    gram = age_curve(ages, 512, bandwidth_years=15.0)
+    gram = prototype_curve(ages, 512, bandwidth_years=15.0)
     found = gram @ gram.T
     expected = torch.exp(-((ages[:, None] - ages) ** 2) / (2 * 15**2))
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
@@ -42,7 +42,7 @@ def test_with_many_dimensions_similarity_is_the_gaussian_of_the_distance():
 
 def test_a_curve_needs_two_dimensions():
     with pytest.raises(ValueError, match="at least 2 dimensions"):
-        age_curve(torch.tensor([20.0]), 1, bandwidth_years=5.0)
+        prototype_curve(torch.tensor([20.0]), 1, bandwidth_years=5.0)
 
 
 @pytest.mark.parametrize("damped", [True, False], ids=["l_exp", "y_aware"])
@@ -50,7 +50,7 @@ def test_the_losses_against_prototypes_are_their_formulas_written_out(generator,
     ages, temperature = [23.0, 51.0, 76.0], 0.2
     z, pairs = some_pairs(generator, ages, temperature)
     points = prototype_ages(SETTINGS).double()
-    curve = age_curve(points, 6, bandwidth_years=15.0)
+    curve = prototype_curve(points, 6, bandwidth_years=15.0)
     expected = []
     for i, age in enumerate(ages):
         for view in range(2):
@@ -102,5 +102,5 @@ def test_descending_puts_ages_in_order_along_the_curve(generator):
         l_exp(pairs).value.mean().backward()
         optimizer.step()
     points = prototype_ages(SETTINGS)
-    nearest = points[(z[:, 0] @ age_curve(points, 16, bandwidth_years=15.0).T).argmax(dim=1)]
+    nearest = points[(z[:, 0] @ prototype_curve(points, 16, bandwidth_years=15.0).T).argmax(dim=1)]
     assert (nearest - ages).abs().max() <= 10

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fedcl.errors import RunError
 from fedcl.moments.grid import node_count, node_shares
-from fedcl.moments.shared import Shared, mean_over_rounds
-from fedcl.moments.sums import NodeSums, shapes_of, sums_of, unpacked
+from fedcl.moments.shared import SharedMoments, mean_over_rounds
+from fedcl.moments.sums import NodeSums, node_shapes, sums_of, unpacked
 from tests.moments.world import settings, world
 
 
@@ -54,18 +54,18 @@ def test_a_sites_own_share_is_removed_exactly(generator):
     some, moments = world(generator), settings()
     released = [some.sums(i, moments).astype(np.float32) for i in range(3)]
     total = NodeSums.add_all(released, node_count(moments), 6).astype(np.float32)
-    shared = Shared(3, ("a", "b", "c"), (total,))
+    shared = SharedMoments(3, ("a", "b", "c"), (total,))
     others = shared.others("b", released[1], summed=True)["all"]
     expected = NodeSums.add_all([released[0], released[2]], node_count(moments), 6)
     assert_close(others, expected, tolerance=3e-6)
-    alone = Shared(3, ("b",), (released[1],)).others("b", released[1], summed=True)["all"]
+    alone = SharedMoments(3, ("b",), (released[1],)).others("b", released[1], summed=True)["all"]
     assert not any(array.any() for array in alone.arrays().values())
 
 
 def test_with_components_a_site_drops_its_own(generator):
     some, moments = world(generator), settings()
     parts = tuple(some.sums(i, moments) for i in range(3))
-    shared = Shared(3, ("a", "b", "c"), parts)
+    shared = SharedMoments(3, ("a", "b", "c"), parts)
     assert shared.others("b", None, summed=False) == {"a": parts[0], "c": parts[2]}
     assert shared.others("new", None, summed=False) == dict(zip("abc", parts, strict=True))
 
@@ -87,15 +87,15 @@ def test_the_mean_over_rounds_counts_who_is_missing_as_nobody(generator):
 
 def test_a_site_that_is_not_in_the_sum_takes_nothing_out(generator):
     total = world(generator).sums(0, settings())
-    assert Shared(3, ("a",), (total,)).others("new", None, summed=True) == {"all": total}
+    assert SharedMoments(3, ("a",), (total,)).others("new", None, summed=True) == {"all": total}
 
 
 def test_a_site_that_lost_its_share_says_so(generator):
     total = world(generator).sums(0, settings())
     with pytest.raises(RunError, match="own moments of round 3 are gone"):
-        Shared(3, ("a",), (total,)).others("a", None, summed=True)
+        SharedMoments(3, ("a",), (total,)).others("a", None, summed=True)
 
 
 def test_squares_travel_as_one_triangle():
-    shapes = shapes_of(18, 128)
+    shapes = node_shapes(18, 128)
     assert shapes == {"count": (18,), "total": (18, 128), "squares": (18, 8256)}

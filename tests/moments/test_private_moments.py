@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.config.moments import PrivateMoments
-from fedcl.moments.frozen import ReleasedMoments, frozen_groups, frozen_moments
+from fedcl.moments.frozen import NoisyMoments, frozen_groups, frozen_moments
 from fedcl.moments.grid import node_shares, nodes_known
 from fedcl.moments.private import (
     SENSITIVITY,
@@ -169,7 +169,7 @@ def world(generator, sizes=(6, 30, 44), dim=DIM):
         part = private_sums(z, shares, means, settings, slot=number, slots=2)
         sums = part if sums is None else sums + part
         sites.append((z, ages))
-    return ReleasedMoments(1, ("b", "c"), sizes, sums), sites, means
+    return NoisyMoments(1, ("b", "c"), sizes, sums), sites, means
 
 
 def test_a_site_and_the_others_stand_apart_by_their_mean_residuals(generator):
@@ -211,7 +211,7 @@ def test_whatever_the_noise_did_a_mean_is_no_longer_than_one_and_a_variance_not_
             share=1.0,
             slots=(0, 1, 2),
         )
-        noisy = ReleasedMoments(1, ("b", "c"), released.sizes, sums)
+        noisy = NoisyMoments(1, ("b", "c"), released.sizes, sums)
         seen = frozen_moments(noisy, "b", settings_of(), device=torch.device("cpu"))
         assert (noisy.means().norm(dim=1) <= 1 + 1e-9).all()
         rows = torch.randn(5, DIM, generator=generator)
@@ -223,7 +223,7 @@ def test_whatever_the_noise_did_a_mean_is_no_longer_than_one_and_a_variance_not_
 
 def test_releases_blend_by_the_name_of_the_slot(generator):
     released, _, _ = world(generator)
-    now = ReleasedMoments(2, ("c", "d"), (6, 44, 9), released.sums * 3.0)
+    now = NoisyMoments(2, ("c", "d"), (6, 44, 9), released.sums * 3.0)
     mean = released.blended(now, 0.25)
     np.testing.assert_allclose(mean.sums.count, released.sums.count * (0.25 + 0.75 * 3), rtol=1e-6)
     before, after = released.sums.residuals, released.sums.residuals * 3

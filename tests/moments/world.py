@@ -10,7 +10,7 @@ from fedcl.config.moments import Moments
 from fedcl.losses.kernels import positiveness
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.grid import node_shares, nodes_known
-from fedcl.moments.snapshot import Residents, Snapshot, _shift, snapshot_of
+from fedcl.moments.snapshot import OwnParticipants, Snapshot, _shift, snapshot_of
 from fedcl.moments.sums import NodeSums, sums_of
 
 SETTINGS = {
@@ -57,7 +57,7 @@ class World:
             parts = [sum(parts, start=empty)]
         if float32:
             parts = [part.astype(np.float32) for part in parts]
-        residents = Residents(self.embeddings[site], node_shares(self.known[site], moments))
+        residents = OwnParticipants(self.embeddings[site], node_shares(self.known[site], moments))
         snapshot = snapshot_of(
             tuple(parts),
             residents,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.losses.l_exp import l_exp
-from fedcl.losses.prototypes import age_curve, pairs_with_prototypes, prototype_ages
+from fedcl.losses.prototypes import pairs_with_prototypes, prototype_ages, prototype_curve
 from fedcl.models.network import Network
 from fedcl.models.projector import Projector
 from fedcl.models.resnet import ResNet18
@@ -162,7 +162,7 @@ def attack(losses_of, start, steps=30, clip_norm=1.0):
 def against_prototypes(embeddings, ages, task):
     """L_exp of one view each, written out: differentiable twice, which the library's is not."""
     points = prototype_ages(task.prototypes)
-    curve = age_curve(points, embeddings.shape[1], bandwidth_years=task.prototypes.bandwidth)
+    curve = prototype_curve(points, embeddings.shape[1], bandwidth_years=task.prototypes.bandwidth)
     curve = curve.to(embeddings.dtype)
     weights = torch.exp(-(((ages[:, None] - points) / 8) ** 2) / 2).to(embeddings.dtype)
     similarity = embeddings @ curve.T / task.temperature

@@ -12,7 +12,7 @@ from fedcl.objective import participant_losses
 from fedcl.privacy import private_round as rounds
 from fedcl.privacy.clipping import clipped_sums, trainable
 from fedcl.privacy.entropy import Entropy
-from fedcl.privacy.step_batch import Drawn
+from fedcl.privacy.step_batch import StepBatch
 from tests.builders import config_of, private_tree
 from tests.privacy.made import small_network
 
@@ -40,7 +40,7 @@ def cohort_of(counts, seed=0, spoilt=None):
 
 
 def drawn_of(config, cohort, rows):
-    return Drawn(small_network(config.objective, features=6), cohort, rows, config, 1, 0)
+    return StepBatch(small_network(config.objective, features=6), cohort, rows, config, 1, 0)
 
 
 def sum_of(config, batch, gradients):
@@ -110,12 +110,12 @@ def test_a_step_draws_participants_with_all_their_scans(config, monkeypatch):
     cohort = cohort_of((1, 4, 2, 1, 3, 2, 1, 5))
     seen = []
 
-    class Watched(Drawn):
+    class Watched(StepBatch):
         def __init__(self, network, cohort, drawn, *rest):
             seen.append(set(drawn.tolist()))
             super().__init__(network, cohort, drawn, *rest)
 
-    monkeypatch.setattr(rounds, "Drawn", Watched)
+    monkeypatch.setattr(rounds, "StepBatch", Watched)
     network = small_network(config.objective, features=6)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     rows = np.arange(len(cohort))

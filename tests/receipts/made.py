@@ -8,7 +8,7 @@ from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.messages.releases import Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
 from fedcl.moments.sums import NodeSums
 from fedcl.receipts.describe import describe
-from fedcl.receipts.line import Noise, Spent
+from fedcl.receipts.line import AddedNoise, EpsilonSpent
 from fedcl.receipts.log import Receipts
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
@@ -20,8 +20,8 @@ from fedcl.secure_sum.protocol import (
 
 SHA256 = "ab" * 32
 START = datetime(2031, 5, 17, 9, 30, tzinfo=UTC)
-NOISE = Noise(mechanism="gaussian", multiplier=2.0, sensitivity=1.5, share=0.5, private=True)
-SPENT = Spent(epsilon=3.25, delta=1e-5, accountant="renyi")
+NOISE = AddedNoise(mechanism="gaussian", multiplier=2.0, sensitivity=1.5, share=0.5, private=True)
+SPENT = EpsilonSpent(epsilon=3.25, delta=1e-5, accountant="renyi")
 
 
 def introduction():

@@ -9,7 +9,7 @@ from rich.console import Console
 from fedcl.errors import RunError
 from fedcl.messages.releases import GradientShare, Introduction
 from fedcl.receipts.describe import describe
-from fedcl.receipts.line import Noise
+from fedcl.receipts.line import AddedNoise
 from fedcl.report.receipt_rows import rows_of
 from fedcl.report.receipt_table import receipt_tables
 from fedcl.report.receipts import KINDS, write_page
@@ -135,7 +135,9 @@ def test_the_table_tells_a_round_release_by_release(tmp_path):
 
 def test_whole_noise_is_told_without_a_share(tmp_path):
     receipts = record(tmp_path / "receipts.jsonl", rounds=0)
-    noise = Noise(mechanism="gaussian", multiplier=1.25, sensitivity=2.0, share=1.0, private=True)
+    noise = AddedNoise(
+        mechanism="gaussian", multiplier=1.25, sensitivity=2.0, share=1.0, private=True
+    )
     receipts.keep(describe(update(), round_number=1, noise=noise, **NAMED))
     *_, row = rows_of(receipts.look().receipts, together=True)
     assert row.noise == "1.25 × 2"

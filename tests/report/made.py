@@ -3,21 +3,21 @@
 from fedcl.run_folder.results_file import (
     CohortInfo,
     CurvePoint,
-    Evaluation,
-    Measured,
+    EvaluationResults,
+    MeasuredValue,
     Measures,
     Results,
     RunInfo,
     SiteRow,
-    Skipped,
+    SkippedSite,
     TrainingInfo,
 )
 
 SIZES = {"north": 5, "south": 8, "12": 13}
 
 
-def measured(value: float) -> Measured:
-    return Measured(value=value, low=value * 0.8, high=value * 1.1)
+def measured(value: float) -> MeasuredValue:
+    return MeasuredValue(value=value, low=value * 0.8, high=value * 1.1)
 
 
 def measures(*, site_probe: bool = True, external: bool = True) -> Measures:
@@ -63,7 +63,7 @@ def results(kind: str = "simulate", *, name: str = "tiny", **found: bool) -> Res
             sites=5,
             training_sites=3,
             participants={"train": 20, "internal_test": 6, "external_test": 4},
-            skipped=(Skipped(site="tiny & co", participants=2, reason="fewer than 3"),),
+            skipped=(SkippedSite(site="tiny & co", participants=2, reason="fewer than 3"),),
         ),
         training=TrainingInfo(
             encoder="mlp",
@@ -79,7 +79,7 @@ def results(kind: str = "simulate", *, name: str = "tiny", **found: bool) -> Res
             bytes_per_round=1_234_000,
             peak_memory_mb=512,
         ),
-        evaluation=Evaluation(representation=measures(**found), embedding=measures(**found)),
+        evaluation=EvaluationResults(representation=measures(**found), embedding=measures(**found)),
         curve=()
         if local
         else (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedcl.cli.run import run as run_between_institutions
+from fedcl.cli.run import run_between_institutions as run_between_institutions
 from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.run import evaluate_again, run_experiment
 from fedcl.run_folder.folder import RunFolder

@@ -10,11 +10,11 @@ import pytest
 from fedcl.errors import RunError
 from fedcl.files.atomic import write_json, write_text
 from fedcl.report.number_text import byte_size, duration, number, percent
-from fedcl.report.page import verdict, write_report
+from fedcl.report.page import run_verdict, write_report
 from fedcl.report.svg import COLOURS
-from fedcl.run_folder.evaluation_file import RoundMeasured, add_round
+from fedcl.run_folder.evaluation_file import RoundEvaluation, add_round
 from fedcl.run_folder.folder import RunFolder
-from fedcl.run_folder.results_file import Evaluation, Measures, Results, write_results
+from fedcl.run_folder.results_file import EvaluationResults, Measures, Results, write_results
 from tests.reading import Page
 from tests.report.made import measured, results
 
@@ -97,7 +97,7 @@ def test_names_are_escaped(tmp_path):
     row = probed.per_site[-1].model_copy(update={"site": NASTY})
     probed = probed.model_copy(update={"per_site": (*probed.per_site[:-1], row)})
     found = found.model_copy(
-        update={"evaluation": Evaluation(representation=probed, embedding=probed)}
+        update={"evaluation": EvaluationResults(representation=probed, embedding=probed)}
     )
     page = page_of(tmp_path, found, site=NASTY)
     assert "script" not in page.tags
@@ -106,23 +106,25 @@ def test_names_are_escaped(tmp_path):
 
 def test_the_verdict_tells_the_numbers_of_the_results(tmp_path):
     found = results()
-    assert verdict(found) == (
+    assert run_verdict(found) == (
         "Predicts age on sites it never saw to within 3.4 years on average (7.5 when always "
         "guessing the median age); a linear probe recognises the acquisition site 21 % of the "
         "time (chance 33 %; 6.4 % from age alone)."
     )
-    assert verdict(found) in page_of(tmp_path, found).shown
+    assert run_verdict(found) in page_of(tmp_path, found).shown
 
 
 def test_a_run_no_better_than_guessing_is_told_so():
     found = results()
     poor = found.evaluation.representation.model_copy(update={"mae_external": measured(7.6)})
-    found = found.model_copy(update={"evaluation": Evaluation(representation=poor, embedding=poor)})
-    assert "within 7.6 years on average, no better than guessing (7.5 when" in verdict(found)
+    found = found.model_copy(
+        update={"evaluation": EvaluationResults(representation=poor, embedding=poor)}
+    )
+    assert "within 7.6 years on average, no better than guessing (7.5 when" in run_verdict(found)
 
 
 def test_without_unseen_sites_the_verdict_is_on_new_participants():
-    assert verdict(results(external=False)).startswith(
+    assert run_verdict(results(external=False)).startswith(
         "Predicts age on new participants of the training sites to within 2.9 years"
     )
 
@@ -150,7 +152,7 @@ def test_a_run_without_any_test_participant_is_still_reported(tmp_path):
     nothing = {name: None for name in Measures.model_fields if name not in ("dim", "per_site")}
     empty = Measures(dim=6, per_site=(), **nothing)
     found = found.model_copy(
-        update={"evaluation": Evaluation(representation=empty, embedding=empty), "curve": ()}
+        update={"evaluation": EvaluationResults(representation=empty, embedding=empty), "curve": ()}
     )
     shown = page_of(tmp_path, found).shown
     assert "no test participant to measure it on" in shown
@@ -246,14 +248,14 @@ def test_what_the_federation_measured_itself_stands_beside_the_pooled_probes(tmp
         "problem": None,
         "measures": {"embedding": found},
     }
-    add_round(folder.evaluation, RoundMeasured.model_validate(measured_round))
+    add_round(folder.evaluation, RoundEvaluation.model_validate(measured_round))
     text = write_report(folder).read_text(encoding="utf-8")
     assert "Evaluated from sums" in text
     assert "3.14" in text
     assert "42 %" in text
     assert "fewer than 10 participants" in text
     nothing = {**measured_round, "measures": {}, "problem": "1 of them say the sums"}
-    add_round(folder.evaluation, RoundMeasured.model_validate(nothing))
+    add_round(folder.evaluation, RoundEvaluation.model_validate(nothing))
     assert "1 of them say the sums" in write_report(folder).read_text(encoding="utf-8")
     folder.evaluation.write_text('{"version": 2}')
     with pytest.raises(RunError, match=r"evaluation\.json: not an evaluation of this version"):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from fedcl.report.table import comparison_table, result_table
-from fedcl.run_folder.results_file import Evaluation
+from fedcl.run_folder.results_file import EvaluationResults
 from tests.report.made import measured, results
 
 
@@ -43,7 +43,9 @@ def test_runs_stand_side_by_side_above_what_guessing_gives():
 def test_a_diverged_run_beside_the_others_wraps_no_name():
     run = results()
     poor = run.evaluation.representation.model_copy(update={"mae_external": measured(123_456.7)})
-    run = run.model_copy(update={"evaluation": Evaluation(representation=poor, embedding=poor)})
+    run = run.model_copy(
+        update={"evaluation": EvaluationResults(representation=poor, embedding=poor)}
+    )
     text = printed(comparison_table([results(), run]))
     assert text.count("tiny (simulate) ") == 2
     assert "123456.70" in text

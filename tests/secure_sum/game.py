@@ -6,7 +6,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedcl.secure_sum.fixed_point import FixedPoint
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.server import (
     add_masked,
     open_sum,
@@ -27,7 +27,7 @@ PINNED = {site: key.public_key().public_bytes_raw() for site, key in IDENTITIES.
 def plan_of(sites=SITES, threshold=3, length=7, word_bits=64, round_number=4, run="OpenBHB, run 1"):
     fraction_bits = {32: 16, 64: 24}[word_bits]
     encoding = FixedPoint(word_bits=word_bits, fraction_bits=fraction_bits, largest=100.0)
-    return Plan(
+    return SumPlan(
         run=run,
         round=round_number,
         sites=sites,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.errors import RoundError, SecureSumError
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from tests.secure_sum.game import SITES, Game, assert_sum, inputs_of, plan_of
 
 TEN = tuple(f"site {number:02d}" for number in range(10))
@@ -138,4 +138,4 @@ def test_a_plan_whose_sum_could_wrap_around_is_refused():
     fits = plan_of(word_bits=32)
     many = tuple(f"site {number:03d}" for number in range(400))
     with pytest.raises(SecureSumError, match=r"400 sites with values up to 100 .* use at most 15"):
-        Plan(run="a", round=1, sites=many, threshold=300, length=1, encoding=fits.encoding)
+        SumPlan(run="a", round=1, sites=many, threshold=300, length=1, encoding=fits.encoding)

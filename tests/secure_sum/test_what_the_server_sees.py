@@ -4,7 +4,7 @@ import numpy as np
 
 from fedcl.secure_sum.fixed_point import FixedPoint
 from fedcl.secure_sum.masks import add_pair_mask
-from fedcl.secure_sum.plan import Plan
+from fedcl.secure_sum.plan import SumPlan
 from fedcl.secure_sum.server import add_masked
 from fedcl.secure_sum.shamir import Share, recover
 from tests.secure_sum.game import SITES, Game, plan_of
@@ -75,7 +75,7 @@ def test_every_part_of_a_plan_is_in_its_context():
             )
         ),
     ]
-    plans = [Plan(**(base | change)) for change in changes]
+    plans = [SumPlan(**(base | change)) for change in changes]
     contexts = {plan.context(purpose) for plan in plans for purpose in ("keys", "survivors")}
     assert len(contexts) == 2 * len(plans)
     assert plans[0].context("keys", "ab", "c") != plans[0].context("keys", "a", "bc")

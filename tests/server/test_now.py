@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fedcl.server.progress_file import EVERY_S, SHARE, Now
+from fedcl.server.progress_file import EVERY_S, SHARE, ProgressFile
 from fedcl.server.round_record import SILENT, RoundRecord
 from fedcl.wire.orders import GRADIENT, INTRODUCE, MOMENTS, SUM, TRAIN
 
@@ -32,7 +32,7 @@ def read(file):
 
 
 def test_a_site_is_asked_then_answers_and_may_be_left_out(file, often):
-    now = Now(file, 10)
+    now = ProgressFile(file, 10)
     now.begin(3)
     now.ask(TRAIN, ["12", "north", "south"])
     asked = {"state": "asked", "seconds": None, "bytes": 0, "why": None}
@@ -55,7 +55,7 @@ def test_a_site_is_asked_then_answers_and_may_be_left_out(file, often):
 
 
 def test_the_time_is_when_the_question_was_asked_in_utc(file, often):
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     before = datetime.now(UTC).replace(microsecond=0)
     now.ask(TRAIN, ["a"])
     since = datetime.fromisoformat(read(file)["since"])
@@ -74,13 +74,13 @@ def test_the_time_is_when_the_question_was_asked_in_utc(file, often):
     ],
 )
 def test_every_question_has_a_word(file, often, message_type, what):
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     now.ask(message_type, ["a"])
     assert read(file)["what"] == what
 
 
 def test_bytes_add_up_over_a_round_and_start_again_with_the_next(file, often):
-    now = Now(file, 2)
+    now = ProgressFile(file, 2)
     now.begin(1)
     for message_type in (MOMENTS, TRAIN):
         now.ask(message_type, ["a"])
@@ -92,7 +92,7 @@ def test_bytes_add_up_over_a_round_and_start_again_with_the_next(file, often):
 
 
 def test_who_introduced_themselves_only_is_not_of_the_round(file, often):
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     now.begin(1)
     now.hear("late", 50)
     assert read(file)["sites"]["late"]["state"] == "answered"
@@ -101,7 +101,7 @@ def test_who_introduced_themselves_only_is_not_of_the_round(file, often):
 
 
 def test_who_is_asked_no_more_stays_left_out(file, often):
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     now.ask(MOMENTS, ["a", "b"])
     now.judge("a", SILENT)
     now.ask(TRAIN, ["b"])
@@ -115,7 +115,7 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
     monkeypatch.setattr(
         "fedcl.server.progress_file.write_text", lambda _, state: written.append(state)
     )
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     now.ask(TRAIN, [str(site) for site in range(1000)])
     for site in range(1000):
         clock[0] += 0.01
@@ -137,7 +137,7 @@ def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch
         written.append(state)
 
     monkeypatch.setattr("fedcl.server.progress_file.write_text", slowly)
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     for site in range(10_000):
         clock[0] += 0.1
         now.hear(str(site), 1)
@@ -148,7 +148,7 @@ def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch
 def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("fedcl.server.progress_file.time.monotonic", lambda: clock[0])
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     now.ask(TRAIN, ["a"])
     clock[0] += EVERY_S / 2
     now.hear("a", 1)
@@ -160,7 +160,7 @@ def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypat
 
 
 def test_the_end_of_a_round_is_always_written_and_tells_of_the_silent(file, never):
-    now = Now(file, 9)
+    now = ProgressFile(file, 9)
     now.begin(4)
     now.ask(TRAIN, ["a", "b", "c"])
     record = RoundRecord(4, ("a", "b", "c"), now)
@@ -179,7 +179,7 @@ def test_the_end_of_a_round_is_always_written_and_tells_of_the_silent(file, neve
 
 
 def test_a_site_that_falls_silent_after_its_part_is_in_the_sum_counts_as_answered(file, often):
-    now = Now(file, 1)
+    now = ProgressFile(file, 1)
     record = RoundRecord(1, ("a",), now)
     now.ask(TRAIN, ["a"])
     now.hear("a", 7)
@@ -192,7 +192,7 @@ def test_a_site_that_falls_silent_after_its_part_is_in_the_sum_counts_as_answere
 
 
 def test_the_last_word_is_done(file, never):
-    now = Now(file, 5)
+    now = ProgressFile(file, 5)
     now.begin(5)
     now.ask(TRAIN, ["a"])
     now.done()

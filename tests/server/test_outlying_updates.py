@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.arrays.norms import norm_of
-from fedcl.server.outliers import Usual, change_of, outlier_problem, usual_change
+from fedcl.server.outliers import UsualChange, change_of, outlier_problem, usual_change
 
 TRAINABLE = frozenset({"a.weight", "b", "elsewhere"})
 
@@ -99,7 +99,7 @@ def test_without_changes_before_the_norm_of_the_weights_is_usual(line):
     weights = states(4, 1)[0]
     usual = usual_change(line, weights, TRAINABLE)
     nothing = {name: np.zeros_like(array) for name, array in weights.items()}
-    assert usual == Usual(
+    assert usual == UsualChange(
         change_of(nothing, weights, TRAINABLE), "the norm of the weights themselves"
     )
     assert usual_change(line, nothing, TRAINABLE) is None
@@ -107,15 +107,15 @@ def test_without_changes_before_the_norm_of_the_weights_is_usual(line):
 
 @given(size=st.floats(1e-6, 1e6), factor=st.floats(1.5, 1e3), ratio=st.floats(0, 1e4))
 def test_an_update_is_left_out_beyond_the_factor_and_not_within(size, factor, ratio):
-    found = outlier_problem(ratio * size, Usual(size, "usual"), factor)
+    found = outlier_problem(ratio * size, UsualChange(size, "usual"), factor)
     if not 0.999 * factor < ratio < 1.001 * factor:  # rounding decides there
         assert (found is not None) == (ratio > factor)
-    assert outlier_problem(ratio * size, Usual(size, "usual"), None) is None
+    assert outlier_problem(ratio * size, UsualChange(size, "usual"), None) is None
     assert outlier_problem(ratio * size, None, factor) is None
 
 
 def test_the_words_name_the_ratio_and_the_key():
-    found = outlier_problem(499.0, Usual(0.5, "the median of the last round"), 10.0)
+    found = outlier_problem(499.0, UsualChange(0.5, "the median of the last round"), 10.0)
     assert found == (
         "its change of the weights is 998 times the median of the last round "
         "(federation.outlier_factor: 10)"

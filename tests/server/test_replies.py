@@ -5,7 +5,7 @@ import pytest
 
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.messages.releases import Introduction, Refusal, TermSum, Update
-from fedcl.server.reply_checks import Answer, introduction_problem, update_problem
+from fedcl.server.reply_checks import DecodedReply, introduction_problem, update_problem
 from fedcl.wire.orders import Instruction
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
@@ -23,7 +23,7 @@ def answer(**changes):
         "steps": 4,
         "seconds": 0.1,
     }
-    return Answer(Update(**{**fields, **changes}), 100, None)
+    return DecodedReply(Update(**{**fields, **changes}), 100, None)
 
 
 def weights(**changes):
@@ -77,7 +77,7 @@ def test_one_value_that_is_not_finite_is_found_among_any(wrong):
 
 
 def test_a_refusal_keeps_its_reason():
-    refused = Answer(Refusal("a", "the training failed"), 10, "the training failed")
+    refused = DecodedReply(Refusal("a", "the training failed"), 10, "the training failed")
     assert update_problem(refused, KNOWN, ORDER, private=False) == "the training failed"
 
 
@@ -97,4 +97,4 @@ def test_a_refusal_keeps_its_reason():
     ],
 )
 def test_a_bad_introduction_is_named(said, message):
-    assert message in introduction_problem(Answer(said, 10, None))
+    assert message in introduction_problem(DecodedReply(said, 10, None))

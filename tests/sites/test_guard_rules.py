@@ -13,7 +13,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata
 
 from fedcl.deployment.connection import Connection
-from fedcl.deployment.home import Home
+from fedcl.deployment.home import SiteHome
 from fedcl.deployment.relay import (
     ACTIVATE,
     CONFIRM,
@@ -47,7 +47,7 @@ def home(tmp_path):
         },
     }
     (tmp_path / "site.yaml").write_text(yaml.safe_dump(settings))
-    home = Home.of(tmp_path / "site.yaml")
+    home = SiteHome.of(tmp_path / "site.yaml")
     home.files.memory.mkdir()
     home.files.approved.mkdir()
     return home

@@ -4,7 +4,7 @@ import pytest
 from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata
 
-from fedcl.sites.open_messages import MOST_TIMES, Unanswered
+from fedcl.sites.open_messages import MOST_TIMES, OpenMessages
 
 NOTHING = PullMessagesResponse().SerializeToString()
 
@@ -29,7 +29,7 @@ def file(tmp_path):
 
 
 def test_a_node_after_a_killed_one_is_given_what_it_took(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     kept.begin(7)
     assert kept.taken(question("a")) == question("a")
     kept.begin(7)
@@ -38,17 +38,17 @@ def test_a_node_after_a_killed_one_is_given_what_it_took(file):
 
 
 def test_a_guard_that_was_killed_too_remembers_it(file):
-    first = Unanswered(file)
+    first = OpenMessages(file)
     first.begin(7)
     first.taken(question("a"))
-    second = Unanswered(file)
+    second = OpenMessages(file)
     assert second.node == 7
     second.begin(7)
     assert second.taken(NOTHING) == question("a")
 
 
 def test_a_question_that_the_server_has_now_comes_first(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     kept.begin(7)
     kept.taken(question("a"))
     kept.begin(7)
@@ -57,7 +57,7 @@ def test_a_question_that_the_server_has_now_comes_first(file):
 
 
 def test_an_answered_question_is_not_given_again_and_is_confirmed_once(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     kept.begin(7)
     kept.taken(question("a"))
     assert kept.hold_back(confirm("a"))
@@ -70,12 +70,12 @@ def test_an_answered_question_is_not_given_again_and_is_confirmed_once(file):
 
 
 def test_the_confirmation_of_an_unknown_message_is_passed_on(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     assert not kept.hold_back(confirm("a"))
 
 
 def test_a_question_that_kills_every_node_is_given_up(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     kept.begin(7)
     kept.taken(question("a"))
     kept.hold_back(confirm("a"))
@@ -88,7 +88,7 @@ def test_a_question_that_kills_every_node_is_given_up(file):
 
 
 def test_a_node_that_said_goodbye_is_not_said_goodbye_for(file):
-    kept = Unanswered(file)
+    kept = OpenMessages(file)
     kept.begin(7)
     kept.end()
-    assert Unanswered(file).node is None
+    assert OpenMessages(file).node is None

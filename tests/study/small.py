@@ -5,22 +5,22 @@ from pathlib import Path
 import yaml
 
 from fedcl.config.study import Study
-from fedcl.study.arms import Spelled, load_study, spelled
+from fedcl.study.arms import ConcreteArm, load_study, spelled
 from fedcl.study.measured_file import (
-    Asked,
-    Attacked,
+    AttackResults,
     Bias,
     CellRow,
-    Measured,
-    OnFeatures,
+    FeatureMeasures,
+    MeasuredRun,
+    MeasureRequest,
     Spread,
     Sums,
 )
 from fedcl.study.plan import Trial
-from fedcl.study.store import Entry
+from fedcl.study.store import StoredRun
 from tests.builders import config_of, table_tree
 
-ASKED = Asked(smallest_cell=2, attack_runs=None, map=False)
+ASKED = MeasureRequest(smallest_cell=2, attack_runs=None, map=False)
 
 
 def study_tree(folder: Path, **changes) -> dict:
@@ -57,7 +57,7 @@ def small_study(folder: Path, *, each=(), **changes) -> Study:
     return load_study(study_file(folder, **changes), each=each)
 
 
-def on_features(value: float, *, cells: tuple[CellRow, ...] = (), **changes) -> OnFeatures:
+def on_features(value: float, *, cells: tuple[CellRow, ...] = (), **changes) -> FeatureMeasures:
     """Measures that all follow from one number."""
     spread = Spread(
         worst_site="far",
@@ -96,14 +96,14 @@ def on_features(value: float, *, cells: tuple[CellRow, ...] = (), **changes) -> 
         "bias_external": bias,
         "sums": sums,
     }
-    return OnFeatures.model_validate(told | changes)
+    return FeatureMeasures.model_validate(told | changes)
 
 
-def measured(value: float, kind: str = "simulate", **changes) -> Measured:
+def measured(value: float, kind: str = "simulate", **changes) -> MeasuredRun:
     """A run, measured; the embedding a year worse."""
     from fedcl.study.code import measuring_code
 
-    return Measured(
+    return MeasuredRun(
         version=1,
         code=measuring_code(),
         asked=ASKED,
@@ -119,7 +119,7 @@ def measured(value: float, kind: str = "simulate", **changes) -> Measured:
         bytes_per_round=4_000_000,
         representation=on_features(value, **changes),
         embedding=on_features(value + 1, **changes),
-        attacked=Attacked(
+        attacked=AttackResults(
             membership_auc=0.5,
             found_at_1_percent=0.01,
             claimed_epsilon=None,
@@ -130,10 +130,15 @@ def measured(value: float, kind: str = "simulate", **changes) -> Measured:
 
 
 def trial(
-    folder: Path, arm: Spelled, seed: int, *, fold: int | None = None, asked: Asked = ASKED
+    folder: Path,
+    arm: ConcreteArm,
+    seed: int,
+    *,
+    fold: int | None = None,
+    asked: MeasureRequest = ASKED,
 ) -> Trial:
     """A run that nobody has to do; its place in the store is its name."""
-    entry = Entry(folder / "store", f"{arm.name}-{seed}-{fold}".replace("/", "-"))
+    entry = StoredRun(folder / "store", f"{arm.name}-{seed}-{fold}".replace("/", "-"))
     return Trial(arm, seed, fold, config_of(table_tree(folder)), entry, asked)
 
 

@@ -9,7 +9,7 @@ import yaml
 from fedcl.config.data import Sample
 from fedcl.config.loading import resolved
 from fedcl.errors import ConfigError
-from fedcl.study.arms import Spelled, experiment, load_study, put, spelled, then
+from fedcl.study.arms import ConcreteArm, experiment, load_study, set_key, spelled, then
 from fedcl.study.metrics import METRICS
 from tests.builders import FAIRKL, table_tree
 from tests.study.small import small_study, study_file, study_tree
@@ -261,9 +261,9 @@ def test_a_change_begins_an_optional_section(tmp_path):
 
 def test_nothing_is_put_into_a_number():
     with pytest.raises(ConfigError, match=r"here: a\.b: there is no section 'a' to change"):
-        put({"a": 3}, "a.b", 1, where="here")
+        set_key({"a": 3}, "a.b", 1, where="here")
     with pytest.raises(ConfigError, match="here: a: nothing can be set there"):
-        put(3, "a", 1, where="here")
+        set_key(3, "a", 1, where="here")
 
 
 def test_an_arm_that_cannot_be_is_told_by_its_name_and_the_nearest_key(tmp_path):
@@ -285,7 +285,7 @@ def test_every_shipped_study_spells_experiments_that_can_be(file):
     assert set(study.metrics) <= set(METRICS)
     told = {}
     for arm in spelled(study):
-        assert isinstance(arm, Spelled)
+        assert isinstance(arm, ConcreteArm)
         config = experiment(study, arm, seed=study.seeds[0], more={})
         text = resolved(config) + arm.train
         # A curve may pass through an arm that has a row of its own.

@@ -11,11 +11,11 @@ from fedcl.evaluation.probes import balanced_accuracy, fit_age
 from fedcl.experiment.representations import features, split_of
 from fedcl.models.network import build_network
 from fedcl.run_folder.results_file import read_results
-from fedcl.study.measured_file import Asked
+from fedcl.study.measured_file import MeasureRequest
 from fedcl.study.metrics import METRICS
 from fedcl.study.participants import people_by_site, people_of
 from fedcl.study.run_trial import run_trial
-from fedcl.study.store import Entry
+from fedcl.study.store import StoredRun
 from tests.builders import config_of, table_tree, with_values, write_table
 
 KINDS = ("simulate", "pooled", "local")
@@ -23,7 +23,7 @@ SIZES = {"a": 9, "b": 12, "c": 15, "12": 2}
 
 
 def run(folder, kind, tree, *, asked):
-    entry = Entry(folder / "store", kind)
+    entry = StoredRun(folder / "store", kind)
     config = entry.placed(config_of(tree))
     failure = run_trial(kind, config, entry, asked)
     assert failure is None, failure
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     write_table(folder / "data", SIZES)
     found = {}
     for kind in KINDS:
-        asked = Asked(smallest_cell=2, attack_runs=None, map=kind != "local")
+        asked = MeasureRequest(smallest_cell=2, attack_runs=None, map=kind != "local")
         found[kind] = run(folder, kind, table_tree(folder), asked=asked)
     return found
 
@@ -135,7 +135,7 @@ def test_a_map_is_drawn_where_it_is_asked_for(runs):
 
 def test_small_groups_are_not_told(tmp_path):
     write_table(tmp_path / "data", SIZES)
-    asked = Asked(smallest_cell=3, attack_runs=None, map=False)
+    asked = MeasureRequest(smallest_cell=3, attack_runs=None, map=False)
     _, _, measured = run(tmp_path, "pooled", table_tree(tmp_path), asked=asked)
     cells = measured.representation.cells
     assert any(cell.participants is None for cell in cells)
@@ -145,7 +145,7 @@ def test_small_groups_are_not_told(tmp_path):
 
 def test_measuring_again_trains_nothing_and_tells_more(tmp_path, monkeypatch):
     write_table(tmp_path / "data", SIZES)
-    tree, asked = table_tree(tmp_path), Asked(smallest_cell=2, attack_runs=None, map=False)
+    tree, asked = table_tree(tmp_path), MeasureRequest(smallest_cell=2, attack_runs=None, map=False)
     _, entry, before = run(tmp_path, "pooled", tree, asked=asked)
 
     def trained(*_arguments, **_more):
@@ -194,7 +194,7 @@ def test_a_planted_site_effect_is_told_in_its_order_by_every_measure(tmp_path):
         tree = with_values(
             table_tree(folder), federation__rounds=1, local__epochs=1, encoder__hidden=[32, 16]
         )
-        asked = Asked(smallest_cell=2, attack_runs=None, map=False)
+        asked = MeasureRequest(smallest_cell=2, attack_runs=None, map=False)
         _, _, measured = run(folder, "pooled", tree, asked=asked)
         on = measured.representation
         found.append((on.site_variance, on.site_accuracy, on.site_accuracy_mlp))

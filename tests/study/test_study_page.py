@@ -11,9 +11,9 @@ import pytest
 from fedcl.files.atomic import write_json
 from fedcl.report.svg import svg
 from fedcl.study.arms import spelled
-from fedcl.study.measured_file import Asked, CellRow
+from fedcl.study.measured_file import CellRow, MeasureRequest
 from fedcl.study.page import write_study
-from fedcl.study.run_trial import Failure, keep_failure
+from fedcl.study.run_trial import TrialFailure, keep_failure
 from tests.study.small import found_of, measured, small_study, trial
 
 EVIL = "<img src=x onerror=alert(1)> \"'`&amp; $x_1$ ${y} {{ 7 }}"
@@ -91,7 +91,7 @@ def written(folder, study, *, map_sites=("far", "near"), missing=(), labels=("fa
             continue
         run = measured(2.0 + number / 7, run.kind, cells=cells(2.0 + number / 7, labels))
         first = trial_.seed == study.seeds[0] and trial_.arm.train != "local"
-        asked = Asked(smallest_cell=2, attack_runs=None, map=first)
+        asked = MeasureRequest(smallest_cell=2, attack_runs=None, map=first)
         trial_ = trial(folder, trial_.arm, trial_.seed, asked=asked)
         if first:
             sites = [map_sites[place % len(map_sites)] for place in range(12)]
@@ -232,7 +232,7 @@ def test_every_figure_of_the_page_lies_beside_it_as_a_pdf_of_the_same_bytes(whol
 def test_an_incomplete_study_says_so_and_why(tmp_path):
     study = small_study(tmp_path)
     (first, *_), *_ = found_of(study, tmp_path, {})
-    keep_failure(first.entry, Failure("no such <folder>"))
+    keep_failure(first.entry, TrialFailure("no such <folder>"))
     broken = {(first.arm.name, first.seed)}
     results, text = written(tmp_path, study, missing=broken)
     assert not results.complete

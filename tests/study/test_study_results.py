@@ -10,11 +10,11 @@ import pytest
 from fedcl.study.arms import spelled
 from fedcl.study.measured_file import CellRow
 from fedcl.study.metrics import METRICS
-from fedcl.study.page_rows import main_rows, verdict
+from fedcl.study.page_rows import main_rows, study_verdict
 from fedcl.study.results import FEATURES, StudyResults, results_of, write_tables
-from fedcl.study.run_trial import Failure, keep_failure
+from fedcl.study.run_trial import TrialFailure, keep_failure
 from fedcl.study.statistics import difference, estimate
-from fedcl.study.store import Entry
+from fedcl.study.store import StoredRun
 from tests.study.small import found_of, measured, small_study, trial
 
 VALUES = {
@@ -182,14 +182,14 @@ def test_why_a_run_failed_is_kept_until_it_is_there(tmp_path):
     found = found_of(study, tmp_path, VALUES | {("federation", 9): None})
     broken = found[-1][0]
     assert (broken.arm.name, broken.seed) == ("federation", 9)
-    keep_failure(broken.entry, Failure("no such folder", "Traceback ..."))
+    keep_failure(broken.entry, TrialFailure("no such folder", "Traceback ..."))
     failed = results_of(study, "text", found).arms[1].failed
     assert [(one.seed, one.fold, one.message) for one in failed] == [(9, None, "no such folder")]
     done = [*found[:-1], (broken, measured(4.0))]
     assert results_of(study, "text", done).arms[1].failed == ()
     (tmp_path / "store" / "x").mkdir()
     (tmp_path / "store" / "x" / "failed.json").write_text("{")
-    assert Entry(tmp_path / "store", "x").failure() is None
+    assert StoredRun(tmp_path / "store", "x").failure() is None
 
 
 def test_a_study_of_which_nothing_is_there_has_numbers_of_nobody(tmp_path):
@@ -267,6 +267,6 @@ def test_features_that_are_the_prediction_itself_are_not_the_best_of_all(tmp_pat
         for one, _ in found_of(study, tmp_path, VALUES)
     ]
     results = results_of(study, "text", runs)
-    assert verdict(results).startswith(f"{best} has the best MAE")
+    assert study_verdict(results).startswith(f"{best} has the best MAE")
     rows = main_rows(results, "representation")
     assert [row.arm.name for row in rows if row.cells[-1].best] == [best]

@@ -7,7 +7,7 @@ import pytest
 from fedcl.config.data import Sample
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import open_experiment
-from fedcl.data.sample import sampled
+from fedcl.data.sample import sample_cohort
 from fedcl.errors import ConfigError, DataError
 from tests.builders import add_scans, config_of, table_tree, with_values, write_table
 
@@ -36,7 +36,9 @@ def scans(cohort, split=None, site=None):
 
 
 def draw(cohort, seed=3, least=3, one_site=False, **asked):
-    return sampled(cohort, Sample(**asked), seed=seed, min_participants=least, one_site=one_site)
+    return sample_cohort(
+        cohort, Sample(**asked), seed=seed, min_participants=least, one_site=one_site
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

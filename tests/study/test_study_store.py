@@ -9,9 +9,9 @@ import pytest
 from fedcl.errors import RunError
 from fedcl.study import store
 from fedcl.study.code import measuring_code, training_code
-from fedcl.study.measured_file import Asked, read_measured
-from fedcl.study.run_trial import Failure, keep_failure, run_trial
-from fedcl.study.store import Entry, key_of
+from fedcl.study.measured_file import MeasureRequest, read_measured
+from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
+from fedcl.study.store import StoredRun, key_of
 from tests.builders import config_of, private_tree, table_tree, with_values
 from tests.study.small import ASKED, measured
 
@@ -162,7 +162,7 @@ def test_a_change_of_a_source_changes_what_it_may(tmp_path, monkeypatch, changed
 
 
 def kept(tmp_path, run=None):
-    entry = Entry(tmp_path / "store", "0123456789abcdef")
+    entry = StoredRun(tmp_path / "store", "0123456789abcdef")
     entry.folder.path.mkdir(parents=True)
     entry.measured.write_text((run or measured(3.0)).model_dump_json())
     return entry
@@ -171,7 +171,7 @@ def kept(tmp_path, run=None):
 def test_what_was_measured_is_read_back(tmp_path):
     entry = kept(tmp_path)
     assert entry.found(ASKED) == measured(3.0)
-    assert Entry(tmp_path / "store", "absent").found(ASKED) is None
+    assert StoredRun(tmp_path / "store", "absent").found(ASKED) is None
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_other_code_measured_counts_as_absent(tmp_path):
 
 
 def asked(smallest_cell=2, attack_runs=None, drawn=False):
-    return Asked(smallest_cell=smallest_cell, attack_runs=attack_runs, map=drawn)
+    return MeasureRequest(smallest_cell=smallest_cell, attack_runs=attack_runs, map=drawn)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_two_studies_that_ask_for_different_things_are_both_answered(tmp_path):
 
 
 def test_every_path_of_a_run_is_in_its_folder(tmp_path):
-    entry = Entry(tmp_path / "store", "abc")
+    entry = StoredRun(tmp_path / "store", "abc")
     config = entry.placed(config_of(private_tree(tmp_path)))
     assert config.output.path == tmp_path / "store" / "abc"
     assert config.privacy.ledger == tmp_path / "store" / "abc" / "ledgers"
@@ -265,7 +265,7 @@ def test_two_processes_cannot_be_at_one_run(tmp_path, tree):
         stdout=subprocess.PIPE,
         text=True,
     )
-    entry = Entry(tmp_path, "abc")
+    entry = StoredRun(tmp_path, "abc")
     try:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunError, match=r"abc: another process is at this run"), entry.alone():
@@ -273,7 +273,7 @@ def test_two_processes_cannot_be_at_one_run(tmp_path, tree):
         failure = run_trial("pooled", entry.placed(config_of(tree)), entry, ASKED)
         assert "another process is at this run" in failure.message
         assert not (entry.folder.path / "config.yaml").exists(), "nothing was begun"
-        with Entry(tmp_path, "another").alone():
+        with StoredRun(tmp_path, "another").alone():
             pass
     finally:
         other.communicate("")
@@ -282,7 +282,7 @@ def test_two_processes_cannot_be_at_one_run(tmp_path, tree):
 
 
 def test_a_run_that_died_is_free_again(tmp_path):
-    entry = Entry(tmp_path, "abc")
+    entry = StoredRun(tmp_path, "abc")
     with pytest.raises(ZeroDivisionError), entry.alone():
         raise ZeroDivisionError
     with entry.alone():
@@ -290,7 +290,7 @@ def test_a_run_that_died_is_free_again(tmp_path):
 
 
 def test_a_mistake_is_kept_without_a_traceback_and_a_fault_with_one(tmp_path, tree, monkeypatch):
-    entry = Entry(tmp_path, "abc")
+    entry = StoredRun(tmp_path, "abc")
     config = entry.placed(config_of(tree))
     failure = run_trial("pooled", config, entry, ASKED)
     assert "no such folder" in failure.message
@@ -309,7 +309,7 @@ def test_a_mistake_is_kept_without_a_traceback_and_a_fault_with_one(tmp_path, tr
 
 
 def test_the_last_reason_is_the_one_that_is_kept(tmp_path):
-    entry = Entry(tmp_path, "abc")
+    entry = StoredRun(tmp_path, "abc")
     for message in ("first", "second"):
-        keep_failure(entry, Failure(message))
+        keep_failure(entry, TrialFailure(message))
     assert entry.failure() == "second"

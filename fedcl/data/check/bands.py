@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 WIDTH = 5
 """Numbers in a band; a cell below it is not told from an empty one."""
 EVERYBODY = "all"
-OTHERS = "others"
+OTHER_VALUES = "others"
 
-Cell = tuple[int, int]
+CountBand = tuple[int, int]
 """The least and the largest number that a cell can be, for whoever knows what was handed over."""
 
 
@@ -54,7 +54,7 @@ def bands_of_values(values: Sequence[str | None]) -> dict[str, str] | None:
     """
     numbers: dict[str, int] = {}
     for value in values:
-        if value is not None and value != OTHERS:
+        if value is not None and value != OTHER_VALUES:
             numbers[value] = numbers.get(value, 0) + 1
     named = {value: n for value, n in numbers.items() if n >= WIDTH}
     named = dict(sorted(named.items(), key=lambda item: (-(item[1] // WIDTH), item[0])))
@@ -68,15 +68,15 @@ def bands_of_values(values: Sequence[str | None]) -> dict[str, str] | None:
     others = (max(low, 1), high) if len(named) == 1 else (low, high)
     if _a_number_follows([*map(_cell, named.values()), others], len(values)):
         return None
-    return {value: band(n) for value, n in named.items()} | {OTHERS: band(rest)}
+    return {value: band(n) for value, n in named.items()} | {OTHER_VALUES: band(rest)}
 
 
-def _cell(number: int) -> Cell:
+def _cell(number: int) -> CountBand:
     low = number // WIDTH * WIDTH
     return low, low + WIDTH - 1
 
 
-def _a_number_follows(cells: Sequence[Cell], total: int) -> bool:
+def _a_number_follows(cells: Sequence[CountBand], total: int) -> bool:
     """Whether some cell can be one number only, given the others' bounds and the total."""
     lows, highs = sum(low for low, _ in cells), sum(high for _, high in cells)
     return any(

@@ -13,7 +13,7 @@ from fedcl.config.site import SiteSettings
 from fedcl.data.check.card import Defects, SiteCard, site_card
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import survey
-from fedcl.data.outliers import FEWEST, distances, outliers
+from fedcl.data.outliers import FEWEST_SCANS, distances, outliers
 from fedcl.data.participants import OLDEST_YEARS
 from fedcl.data.problems import Problems, listed
 from fedcl.errors import DataError
@@ -147,7 +147,7 @@ def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int 
 
 def _outliers(cohort: Cohort, rows: list[int], problems: Problems, on_step: OnStep) -> int | None:
     """Return how many scans are far from the others, and note which."""
-    if len(rows) < FEWEST:
+    if len(rows) < FEWEST_SCANS:
         return None
     found = distances(
         cohort.read, rows, on_progress=lambda d, total: on_step("Comparing scans", d, total)

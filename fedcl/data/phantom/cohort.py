@@ -32,10 +32,10 @@ from fedcl.errors import DataError
 from fedcl.files.atomic import write_folder, write_json
 from fedcl.seeds import derive, numpy_generator
 
-SETTINGS = "phantom.json"
-FEWEST = 3
+SETTINGS_FILE = "phantom.json"
+FEWEST_PARTICIPANTS = 3
 """Participants of the smallest site, and training participants of the smallest training site."""
-COLUMNS = (
+PHANTOM_COLUMNS = (
     *("participant_id", "study", "sex", "age", "site", "diagnosis", "tiv", "csfv", "gmv", "wmv"),
     *("magnetic_field_strength", "acquisition_setting", "siteXacq", "split"),
 )
@@ -69,9 +69,9 @@ def write_phantom(
         DataError: the place holds something that is not a phantom, or cannot be written; or there
             is no such site.
     """
-    if folder.exists() and not (folder / SETTINGS).is_file():
+    if folder.exists() and not (folder / SETTINGS_FILE).is_file():
         raise DataError(
-            f"{folder}: exists and is not a phantom (no {SETTINGS}); "
+            f"{folder}: exists and is not a phantom (no {SETTINGS_FILE}); "
             "give data.path a folder that does not exist yet"
         )
     people = draw_participants(scale=scale, seed=seed, sites=sites)
@@ -81,7 +81,7 @@ def write_phantom(
 
     def fill(temporary: Path) -> None:
         _fill(temporary, people, grid, scanner_strength, seed, on_progress)
-        write_json(temporary / SETTINGS, settings)
+        write_json(temporary / SETTINGS_FILE, settings)
 
     try:
         write_folder(folder, fill)
@@ -156,9 +156,9 @@ def site_facts(sites: Sequence[str] | None = None) -> pd.DataFrame:
 def _draw_site(fact: pd.Series, scale: float, seed: int) -> pd.DataFrame:
     label = fact["siteXacq"]
     sizes = {
-        TRAIN: _scaled(fact["n_train"], scale, fewest=FEWEST),
+        TRAIN: _scaled(fact["n_train"], scale, fewest=FEWEST_PARTICIPANTS),
         INTERNAL_TEST: _scaled(fact["n_internal_test"], scale, fewest=1),
-        EXTERNAL_TEST: _scaled(fact["n_external_test"], scale, fewest=FEWEST),
+        EXTERNAL_TEST: _scaled(fact["n_external_test"], scale, fewest=FEWEST_PARTICIPANTS),
     }
     n = sum(sizes.values())
     real = fact[["n_train", "n_internal_test", "n_external_test"]].sum()
@@ -233,7 +233,7 @@ def _fill(
 
     volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
     table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
-    people = pd.concat((people, table), axis=1)[list(COLUMNS)]
+    people = pd.concat((people, table), axis=1)[list(PHANTOM_COLUMNS)]
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")
 
 
