@@ -169,8 +169,8 @@ class _Asking:
             raise RoundError(
                 f"evaluation after round {self.round_.record.number}: {valid} valid answers from "
                 f"{len(asked)} sites, {needed:g} needed (federation.quorum, "
-                f"federation.min_sites). {self.round_.record.reasons()} The run can be resumed, and "
-                "evaluates again."
+                f"federation.min_sites). {self.round_.record.reasons()} The run can be resumed, "
+                "and evaluates again."
             )
 
     def measures(self, kind: str, probes: SumProbes) -> SumMeasures:
