@@ -30,7 +30,7 @@ types: $(VENV)/installed-dev
 tests: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-bench: $(VENV)/installed-dev         ## Measure, and write docs/benchmarks.md; BENCH holds options
+bench: $(VENV)/installed-dev         ## Measure, and write docs/measurements/benchmarks.md; BENCH holds options
 	$(BIN)/python benchmarks $(BENCH)
 
 $(VENV)/bin/python:

@@ -9,7 +9,8 @@ import numpy as np
 
 BLOCK = 1024
 """Values that share a scale. Larger blocks take fewer bytes for the same mean squared error, and
-lose the values of a channel that is much smaller than its neighbours (docs/compression.md)."""
+lose the values of a channel that is much smaller than its neighbours: see
+docs/measurements/compression.md."""
 MOST = 127
 SMALLEST_SCALE = np.float32(2.0**-100)
 """Of a block of zeros too; keeps the products clear of subnormal numbers."""

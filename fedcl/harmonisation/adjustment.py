@@ -3,7 +3,7 @@
 y* = (y - alpha - x beta - sigma gamma) / sqrt(delta) + alpha + x beta, with the site's own gamma
 and delta (Johnson et al. 2007, https://doi.org/10.1093/biostatistics/kxj037), is for given
 covariates x a factor and an offset per feature. Where delta is not 1 the result depends on x: see
-docs/harmonisation.md for whose x that is.
+docs/explanation/harmonisation.md for whose x that is.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A site with one scanner has no participant of another site at hand. Both what a contrastive loss
 and what FairKL ask of the others is how their similarities to an anchor are distributed, and the
-moments at the nodes give that (docs/moments.md).
+moments at the nodes give that (docs/explanation/moments.md).
 """
 
 from dataclasses import dataclass, replace
