@@ -40,6 +40,7 @@ class Term(Section):
         "l1",
         "l2",
     ]
+    """The loss; docs/explanation/objectives.md has a line for each."""
     variant: Literal["published", "released"]
     """The papers' formula, or what the authors' public code computes where it differs."""
     temperature: Positive
@@ -80,6 +81,7 @@ class WeightedTerm(Term):
     """A further term of the objective."""
 
     weight: Positive
+    """Multiplies the term; the main term has 1."""
 
 
 # --- debiasing ------------------------------------------------------------------------------------
@@ -106,6 +108,7 @@ class FairKL(_Debias):
 
     name: Literal["fairkl"]
     side: Literal["positive", "negative", "both"]
+    """Which pairs: of equal class, of different classes, or both."""
     form: Literal["kl", "squared", "released"]
     """Gaussian KL, squared differences of means and SDs, or what the authors' code computes."""
 
@@ -121,7 +124,9 @@ class FairKLRegression(_Debias):
 
     name: Literal["fairkl_regression"]
     side: Literal["positive", "negative", "both"]
+    """Pairs weighted by positiveness, by 1 - positiveness, or both."""
     form: Literal["kl", "squared"]
+    """Gaussian KL, or squared differences of means and SDs."""
 
 
 class EnD(_Debias):
@@ -129,6 +134,7 @@ class EnD(_Debias):
 
     name: Literal["end"]
     side: Literal["positive", "negative", "both"]
+    """positive: entangle; negative: decorrelate; or both."""
 
 
 class FeatureMoments(_Debias):
