@@ -35,7 +35,7 @@ bench: $(VENV)/installed-dev         ## Measure, and write docs/measurements/ben
 
 docs: $(VENV)/installed-docs         ## Write the generated reference pages, and build the site into site/
 	$(BIN)/python docs/reference/generate.py
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
