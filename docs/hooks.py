@@ -46,9 +46,12 @@ _LINK = re.compile(r"\[([^\[\]]*)\]\((?!https?:|mailto:|#)([^()\s#]+)(#[^()\s]*)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages from outside docs/, and each notebook as a page."""
+    """Add the pages from outside docs/ with the settings beside them, and notebooks as pages."""
     for source, target in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        for settings in sorted((ROOT / source).parent.glob("*.yaml")):
+            shown = settings.read_text(encoding="utf-8")
+            text += f"\n## {settings.name}, annotated\n\n```yaml\n{shown}```\n"
         files.append(File.generated(config, target, content=_led_from(text, source, target)))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
         path = ROOT / "docs" / notebook.src_uri
