@@ -13,6 +13,7 @@ from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, PrivacyError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, Refusal
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -29,7 +30,7 @@ from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.site import open_site
-from fedcl.wire.orders import Instruction, decode_instruction
+from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import central_private_tree, config_of, with_values, write_table
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights

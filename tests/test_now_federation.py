@@ -9,12 +9,13 @@ from flwr.clientapp import ClientApp
 
 from fedcl.errors import PrivacyError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Refusal
 from fedcl.run_folder.folder import RunFolder
 from fedcl.server.exchange import ask
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import TRAIN, Instruction, encode_instruction
+from fedcl.wire.orders import TRAIN, encode_instruction
 from fedcl.wire.releases import encode_release
 from tests.builders import (
     MOMENTS,

@@ -10,6 +10,7 @@ from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError, RunError
 from fedcl.experiment.run import run_experiment
 from fedcl.experiment.simulation import simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import PrivateMomentShare
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -21,7 +22,6 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.sites.private_moments import share_private_moments
 from fedcl.sites.site import open_site
 from fedcl.sites.training import train
-from fedcl.wire.orders import Instruction
 from tests.builders import (
     FAIRKL,
     MOMENTS,

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from flwr.clientapp import ClientApp
 
-from fedcl.errors import RoundError
+from fedcl.errors import RefusalReason, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.messages.orders import Instruction
+from fedcl.messages.releases import Refusal
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.log import Receipts, receipts_at
@@ -21,7 +23,6 @@ from fedcl.sites.context import DeployedSite
 from fedcl.sites.memory import SiteMemory
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import open_site
-from fedcl.wire.orders import Instruction, SumQuestion
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -216,7 +217,7 @@ def test_a_site_whose_record_was_altered_lets_nothing_leave(cohort):
     with pytest.raises(RoundError, match=r"record of what left it cannot be kept.*: site south"):
         carried(config, left, before=alter)
     refused = left["south"][-1]
-    assert decode_release(refused).reason in REFUSALS
+    assert decode_release(refused).reason in list(RefusalReason)
     assert not refused.array_records.get("arrays")
     assert len(left["north"][-1].array_records["arrays"]) > 0
     failures = (file.parent / "failures.log").read_text()

@@ -14,7 +14,9 @@ from fedcl.config.loading import fingerprint, resolved
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction, SumInvitation
 from fedcl.messages.releases import Introduction, Refusal, SumOffer, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import moment_arrays, plan_of, update_arrays
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names
@@ -30,13 +32,7 @@ from fedcl.secure_sum.protocol import (
 )
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import (
-    Instruction,
-    SumInvitation,
-    SumQuestion,
-    encode_instruction,
-    encode_question,
-)
+from fedcl.wire.orders import encode_instruction, encode_question
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (

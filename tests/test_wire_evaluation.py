@@ -9,9 +9,10 @@ from fedcl.errors import WireError
 from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, fit_probes
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.receipts.describe import describe
-from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
+from fedcl.wire.orders import decode_instruction, encode_instruction
 from fedcl.wire.records import encoded
 from fedcl.wire.releases import decode_release, encode_release
 

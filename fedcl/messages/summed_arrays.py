@@ -11,7 +11,13 @@ import numpy as np
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
 from fedcl.config.federation import site_weight
-from fedcl.messages.releases import GradientShare, MomentShare, PrivateMomentShare, TermSum, Update
+from fedcl.messages.term_sums import TermSum
+from fedcl.messages.training_releases import (
+    GradientShare,
+    MomentShare,
+    PrivateMomentShare,
+    Update,
+)
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.secure_sum.plan import SumPlan

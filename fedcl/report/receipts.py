@@ -8,60 +8,12 @@ from markupsafe import Markup
 
 from fedcl.errors import RunError
 from fedcl.files.atomic import write_text
+from fedcl.messages.releases import kind_named
 from fedcl.receipts.line import Receipt
 from fedcl.receipts.log import ReceiptLog
 from fedcl.report import receipt_figures
 from fedcl.report.receipt_rows import epsilon_words, experiment_of, rows_of
 from fedcl.report.template import rendered
-
-KINDS = {
-    "introduction": (
-        "Who the site is, when the server first meets it: its label, how many participants it "
-        "trains on and the shape of one participant's array. For a table of regional measures "
-        "also the sum and the sum of squares of each measure over these participants."
-    ),
-    "update": (
-        "The network's weights after the site has trained them on its participants and, where no "
-        "privacy is promised, each term of the objective as a sum over them. Without noise such "
-        "weights can tell about single participants."
-    ),
-    "moments": (
-        "Sums over the site's participants at points along age: how many they are, their "
-        "embeddings and the products of these. Where only one participant is near a point, the "
-        "sums there are that participant's."
-    ),
-    "private moments": (
-        "Sums along age over the site's participants, each cut to a longest length, with noise "
-        "that was added at the site before they left."
-    ),
-    "gradient": (
-        "In which direction the participants drawn for one step would change the weights: a sum, "
-        "each participant's part cut to a longest length, with the site's noise added."
-    ),
-    "sum offer": (
-        "The site takes part in a secure sum: public keys for this sum, signed, and the names and "
-        "shapes of the arrays that it will add. No value of them."
-    ),
-    "sealed shares": (
-        "Shares of the site's secrets of one secure sum, each sealed for one other site; the "
-        "server passes them on and cannot open them. With enough of them the sum survives a site "
-        "that drops out."
-    ),
-    "masked input": (
-        "What the site adds to a secure sum, hidden under masks that cancel in the sum only: by "
-        "itself it is indistinguishable from random numbers. Its norm would say nothing."
-    ),
-    "survivor signature": (
-        "The site's signature under the list of sites that are in a secure sum, so that the "
-        "server cannot tell two sites two lists."
-    ),
-    "revealed shares": (
-        "Of every site in a secure sum one kind of share, so that the server can take the masks "
-        "off the sum; never both kinds, which would open what a single site added."
-    ),
-    "refusal": "The site did not answer, and says why in one of a few fixed sentences.",
-}
-"""What each kind of release is, in plain words."""
 
 
 def write_page(kept: ReceiptLog) -> Path:
@@ -83,10 +35,7 @@ def write_page(kept: ReceiptLog) -> Path:
         spent=spent[-1] if spent else None,
         epsilon=epsilon_words(spent[-1] if spent else None),
         not_private=any(one.noise and not one.noise.private for one in kept.receipts),
-        kinds=[
-            (kind, KINDS.get(kind, "A kind that this version of fedcl does not know."))
-            for kind in kinds
-        ],
+        kinds=[(kind, kind_words(kind)) for kind in kinds],
         contents=_contents(kept.receipts),
     )
     try:
@@ -96,11 +45,17 @@ def write_page(kept: ReceiptLog) -> Path:
     return path
 
 
+def kind_words(name: str) -> str:
+    """Return what a kind of release is, for a person who does not program."""
+    kind = kind_named(name)
+    return "A kind that this version of fedcl does not know." if kind is None else kind.words
+
+
 def _site(receipts: Sequence[Receipt]) -> str:
     """The label that the site gave itself last; a refusal before it opened gives a number only."""
     labels = [str(one.header["site"]) for one in receipts if "site" in one.header]
-    said = [str(one.header["site"]) for one in receipts if one.run and "site" in one.header]
-    return ([*labels[-1:], *said[-1:]] or ["a site"])[-1]
+    opened = [str(one.header["site"]) for one in receipts if one.run and "site" in one.header]
+    return ([*labels[-1:], *opened[-1:]] or ["a site"])[-1]
 
 
 def _run(receipts: Sequence[Receipt], index: int) -> dict[str, Any]:

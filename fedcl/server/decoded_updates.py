@@ -11,9 +11,9 @@ from fedcl.arrays.tensors import State
 from fedcl.compression.state import add_change, decode_state
 from fedcl.config.federation import Codec, Compression
 from fedcl.errors import CodecError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Update
 from fedcl.server.reply_checks import DecodedReply, tensors_problem
-from fedcl.wire.orders import Instruction
 
 
 def with_weights(

@@ -15,6 +15,7 @@ from fedcl.config.federation import FedBN
 from fedcl.errors import DataError, RoundError
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, summarise
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.run_folder.evaluation_file import (
     RoundEvaluation,
@@ -32,7 +33,7 @@ from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import SILENT, RoundRecord
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS, Instruction
+from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from fedcl.config.evaluation import SumEvaluationSettings
 from fedcl.evaluation.error_sums import AGE, EVERYBODY, INTERNAL, SEX, TESTS, ErrorSums, TestGroup
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Introduction
 from fedcl.server.reply_checks import MOST_PARTICIPANTS, DecodedReply, checked_release
-from fedcl.wire.orders import Instruction
 
 _ROUNDING = 1e-6
 """Of sums in float64, as a share of what they are compared with."""

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from flwr.app import Message
@@ -12,36 +12,25 @@ from fedcl.arrays.norms import norm_of
 from fedcl.arrays.tensors import State, as_tensor
 from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
-    EvaluationErrors,
-    EvaluationSums,
     GradientShare,
     Introduction,
     MomentShare,
-    PrivateMomentShare,
     Refusal,
     Release,
     SumOffer,
     Update,
+    kind_of,
+    kind_of_class,
 )
 from fedcl.messages.summed_arrays import Shapes, besides_terms
 from fedcl.moments.grid import node_count
 from fedcl.moments.sums import NodeSums, node_shapes
-from fedcl.wire.orders import Instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release
 
 MOST_PARTICIPANTS = 1_000_000
-
-_EXPECTED: dict[type, str] = {
-    MomentShare: "moments",
-    PrivateMomentShare: "moments with noise",
-    GradientShare: "gradients",
-    Update: "an update",
-    EvaluationSums: "sums for an evaluation",
-    EvaluationErrors: "errors of an evaluation",
-    SumOffer: "an offer for the secure sum",
-}
 
 _FAILURES = {
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the bundle cannot be loaded at the site",
@@ -54,16 +43,24 @@ _FAILURES = {
 }
 """What Flower's errors mean between institutions."""
 
-ExpectedRelease = TypeVar(
-    "ExpectedRelease",
-    MomentShare,
-    PrivateMomentShare,
-    GradientShare,
-    Update,
-    EvaluationSums,
-    EvaluationErrors,
-    SumOffer,
-)
+
+class RoundRelease(Protocol):
+    """What every release of a round says of itself."""
+
+    @property
+    def site(self) -> str:
+        """Label of the site."""
+
+    @property
+    def round(self) -> int:
+        """Number of the round that the release answers."""
+
+    @property
+    def participants(self) -> int:
+        """Number of training participants of the site."""
+
+
+ExpectedRelease = TypeVar("ExpectedRelease", bound=RoundRelease)
 
 _ROUNDING = 1e-3
 """Of sums of float32 unit vectors, as a share of the sum."""
@@ -106,7 +103,7 @@ def introduction_problem(answer: DecodedReply) -> str | None:
     if answer.problem is not None:
         return answer.problem
     if not isinstance(release, Introduction):
-        return f"expected an introduction, found {type(release).__name__}"
+        return f"expected an introduction, found {kind_of(release).phrase}"
     if release.participants == 0:
         return "too few training participants"
     if not 0 < release.participants <= MOST_PARTICIPANTS:
@@ -196,7 +193,7 @@ def checked_release(
     if answer.problem is not None:
         return answer.problem
     if not isinstance(release, kind):
-        return f"expected {_EXPECTED[kind]}, found {type(release).__name__}"
+        return f"expected {kind_of_class(kind).phrase}, found {kind_of(release).phrase}"
     if release.site != introduction.site:
         return f"answers as site {release.site}"
     if release.round != order.round:

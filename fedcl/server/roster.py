@@ -9,12 +9,13 @@ from flwr.serverapp import Grid
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import POLL_S, ask
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.reply_checks import introduction_problem, read_reply
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
+from fedcl.wire.orders import INTRODUCE, encode_instruction
 
 _AGAIN_S = 20.0
 """After which a site that refused or was silent is asked again: it may have been mended."""

@@ -7,13 +7,14 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import ask
 from fedcl.server.outliers import UsualChange
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.roster import Roster
 from fedcl.server.round_record import SILENT, RoundRecord
-from fedcl.wire.orders import Instruction, encode_instruction
+from fedcl.wire.orders import encode_instruction
 from fedcl.wire.records import payload_bytes
 
 

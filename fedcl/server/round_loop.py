@@ -17,6 +17,7 @@ from fedcl.config.loading import resolved
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.errors import FedclError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Update
 from fedcl.messages.summed_arrays import UPDATE, expected_shapes, terms_in, weights_in
 from fedcl.models.network import build_network
@@ -40,7 +41,7 @@ from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import TRAIN, Instruction
+from fedcl.wire.orders import TRAIN
 from fedcl.wire.records import as_sent
 
 

@@ -16,8 +16,9 @@ from flwr.app import Message, RecordDict
 
 from fedcl.config.loading import fingerprint
 from fedcl.errors import RoundError, SecureSumError
-from fedcl.messages.releases import SumOffer
-from fedcl.messages.secure_sum import Relayed
+from fedcl.messages.orders import Instruction, SumInvitation
+from fedcl.messages.releases import SumOffer, kind_of, kind_of_class
+from fedcl.messages.sum_questions import Relayed, SumQuestion
 from fedcl.messages.summed_arrays import Shapes, count_values, plan_of
 from fedcl.secure_sum.consistency import require_signed
 from fedcl.secure_sum.identity import read_identities
@@ -41,7 +42,7 @@ from fedcl.secure_sum.server import (
 from fedcl.server.reply_checks import offer_problem, read_reply
 from fedcl.server.round import Round
 from fedcl.server.round_record import SILENT
-from fedcl.wire.orders import SUM, Instruction, SumInvitation, SumQuestion, encode_question
+from fedcl.wire.orders import SUM, encode_question
 
 SumReply = TypeVar("SumReply", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
 
@@ -272,7 +273,7 @@ class _Exchanges:
         if answer.problem is not None:
             return answer.problem
         if not isinstance(said, kind):
-            return f"expected {kind.__name__}, found {type(said).__name__}"
+            return f"expected {kind_of_class(kind).phrase}, found {kind_of(said).phrase}"
         if said.site != label:
             return f"answers as site {said.site}"
         if said.round != self.order.round:

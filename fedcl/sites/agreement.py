@@ -11,37 +11,17 @@ from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.privacy import NoPrivacy
-from fedcl.config.site import Releasable, SiteSettings
+from fedcl.config.site import SiteSettings
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.home import SiteHome
 from fedcl.deployment.limits import require_within
 from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
-from fedcl.messages.releases import (
-    EvaluationErrors,
-    EvaluationSums,
-    GradientShare,
-    Introduction,
-    MomentShare,
-    PrivateMomentShare,
-    Refusal,
-    Release,
-    Update,
-)
+from fedcl.messages.releases import Release, kind_of
 
 Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
 """What a site does no more often than limits.max_rounds says, each by itself."""
 
-_KINDS: dict[type, Releasable] = {
-    Introduction: "feature_sums",
-    MomentShare: "moments",
-    PrivateMomentShare: "private_moments",
-    GradientShare: "gradients",
-    Update: "updates",
-    EvaluationSums: "evaluation",
-    EvaluationErrors: "evaluation",
-}
-"""What is said in no secure sum, as limits.releases calls it."""
 _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
 
@@ -130,13 +110,11 @@ def require_releasable(release: Release, home: SiteHome) -> None:
     Raises:
         LimitError: it is one.
     """
-    if isinstance(release, Refusal) or (
-        isinstance(release, Introduction) and release.feature_sums is None
-    ):
+    limit = kind_of(release).limit
+    if limit is None or not limit.counts(release):
         return
-    kind = _KINDS.get(type(release), "secure_sums")
-    if kind not in home.settings.limits.releases:
-        raise LimitError(f"limits.releases: {kind} may not leave this site")
+    if limit.name not in home.settings.limits.releases:
+        raise LimitError(f"limits.releases: {limit.name} may not leave this site")
 
 
 def _require_same_arrays(asked: Data, settings: SiteSettings) -> None:

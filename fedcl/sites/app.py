@@ -14,25 +14,16 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedcl.config.loading import fingerprint
-from fedcl.errors import (
-    ConfigError,
-    DataError,
-    FedclError,
-    LimitError,
-    PrivacyError,
-    ReceiptError,
-    RunError,
-    SecureSumError,
-    WireError,
-)
+from fedcl.errors import ConfigError, FedclError, ReceiptError, RefusalReason
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
-    REFUSALS,
     Introduction,
     MomentShare,
     PrivateMomentShare,
     Refusal,
     Release,
 )
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.sites.agreement import Counted
 from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
@@ -49,8 +40,6 @@ from fedcl.wire.orders import (
     MOMENTS,
     SUM,
     TRAIN,
-    Instruction,
-    SumQuestion,
     decode_instruction,
     decode_question,
 )
@@ -181,28 +170,9 @@ def _require_agreed(context: Context, config_text: str) -> None:
         )
 
 
-def _category(error: Exception) -> str:
+def _category(error: Exception) -> RefusalReason:
     """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy, summing, limits, record = REFUSALS
-    match error:
-        case DataError():
-            return data
-        case WireError():
-            return altered
-        case ConfigError():
-            return configuration
-        case LimitError():
-            return limits
-        case RunError():
-            return memory
-        case ReceiptError():
-            return record
-        case PrivacyError():
-            return privacy
-        case SecureSumError():
-            return summing
-        case FedclError() | _:
-            return training
+    return error.refusal if isinstance(error, FedclError) else FedclError.refusal
 
 
 # A process for each message: what was imported is not looked at again, at its end least of all.

@@ -9,12 +9,13 @@ from flwr.app import Context, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedcl.deployment.home import SiteHome
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Release
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.receipts.log import Receipts
 from fedcl.sites.agreement import Counted, begin_round, require_open, require_releasable
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import Site, open_home, open_site
-from fedcl.wire.orders import Instruction, SumQuestion
 
 SITE_CONFIG_KEY = "site-config"
 """Node configuration: the SITE.yaml of a site between institutions; absent in a simulation."""

@@ -3,7 +3,9 @@
 from fedcl.config.loading import fingerprint
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.errors import PrivacyError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Release, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE, gradients_purpose
 from fedcl.privacy.accounting import epsilon, renyi_epsilon
 from fedcl.privacy.ledger import Ledger
@@ -12,7 +14,6 @@ from fedcl.receipts.line import AddedNoise, EpsilonSpent, Receipt
 from fedcl.receipts.noise import noise_of
 from fedcl.secure_sum.protocol import MaskedInput
 from fedcl.sites.site import Site
-from fedcl.wire.orders import Instruction, SumQuestion
 
 _LONGEST_NAME = 64
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction, Refusal, TermSum, Update
 from fedcl.server.reply_checks import DecodedReply, introduction_problem, update_problem
-from fedcl.wire.orders import Instruction
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
 ORDER = Instruction(4, "", SENT)
