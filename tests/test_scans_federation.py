@@ -20,6 +20,7 @@ from tests.builders import (
     add_scans,
     config_of,
     private_tree,
+    secure_tree,
     table_tree,
     with_values,
     write_table,
@@ -59,6 +60,15 @@ def test_a_site_needs_participants_and_not_scans(tmp_path):
     config = config_of(with_values(table_tree(tmp_path), local__min_participants=4))
     simulate_federation(config, sites=SITES, resume=False)
     assert set(RunFolder(config.output.path).read_log()[0]["sites"]) == {"south", "12"}
+
+
+def test_a_secure_sum_counts_participants(tmp_path):
+    config = config_of(with_values(secure_tree(tmp_path), federation__rounds=1))
+    simulate_federation(config, sites=SITES, resume=False)
+    (record,) = RunFolder(config.output.path).read_log()
+    found = {site: entry["participants"] for site, entry in record["sites"].items()}
+    assert found == TRAINING
+    assert [entry["rejected"] for entry in record["sites"].values()] == [None] * 3
 
 
 def test_a_private_federation_pays_for_participants(tmp_path):

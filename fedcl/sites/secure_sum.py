@@ -101,7 +101,7 @@ def offer(
     return SumOffer(
         site=site.label,
         round=order.round,
-        participants=len(site.rows),
+        participants=site.participants,
         shapes=shapes_of(arrays),
         keys=keys,
         steps=steps,
