@@ -154,7 +154,7 @@ def code_in(monkeypatch, tmp_path, changed, text):
 def test_a_change_of_a_source_changes_what_it_may(tmp_path, monkeypatch, changed, trains, measures):
     for name in ("fedcl/losses", "fedcl/data", "fedcl/evaluation", "fedcl/study", "fedcl/cli"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("fedcl/report", "sites", "server"):
+    for name in ("fedcl/report", "fedcl/sites", "fedcl/server"):
         (tmp_path / name).mkdir(parents=True)
     before = code_in(monkeypatch, tmp_path, changed, "1")
     after = code_in(monkeypatch, tmp_path, changed, "2")
