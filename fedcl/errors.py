@@ -28,7 +28,7 @@ class FedclError(Exception):
 
     exit_code = 2
     refusal: ClassVar[RefusalReason] = RefusalReason.TRAINING
-    """What a site answers that meets this error; also for errors that are not fedcl's."""
+    """What a site answers when it meets this error."""
 
 
 class ConfigError(FedclError):
@@ -88,3 +88,8 @@ class WireError(FedclError):
 
 class CodecError(FedclError):
     """Bytes of a tensor cannot be encoded or decoded."""
+
+
+def refusal_of(error: BaseException) -> RefusalReason:
+    """Return what a site answers when it meets an error, fedcl's own or any other."""
+    return error.refusal if isinstance(error, FedclError) else FedclError.refusal

@@ -14,7 +14,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedcl.config.loading import fingerprint
-from fedcl.errors import ConfigError, FedclError, ReceiptError, RefusalReason
+from fedcl.errors import ConfigError, ReceiptError, refusal_of
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
     Introduction,
@@ -139,9 +139,9 @@ def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> 
     details = traceback.format_exc()
     if place is None:
         logging.getLogger("fedcl.site").error("the site's settings cannot be read\n%s", details)
-        return Refusal("without settings", _category(error))
+        return Refusal("without settings", refusal_of(error))
     place.log_failure(details, site)
-    return Refusal(site.label if site else place.name, _category(error))
+    return Refusal(site.label if site else place.name, refusal_of(error))
 
 
 def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
@@ -168,11 +168,6 @@ def _require_agreed(context: Context, config_text: str) -> None:
             f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
             f"it, and agree to {fingerprint(config_text)} if it is as it should be"
         )
-
-
-def _category(error: Exception) -> RefusalReason:
-    """The only words about a failure that leave the site."""
-    return error.refusal if isinstance(error, FedclError) else FedclError.refusal
 
 
 # A process for each message: what was imported is not looked at again, at its end least of all.
