@@ -1,4 +1,4 @@
-"""Does an experiment stay within what a site allows? Asked at approval, and again at every message.
+"""Whether an experiment stays within a site's limits, at its approval and at every message.
 
 The limits stand in SITE.yaml, which no message can change.
 """

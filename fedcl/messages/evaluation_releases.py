@@ -178,7 +178,7 @@ EVALUATION_ERRORS = ReleaseKind(
         "How well those predictions do on the site's test participants: of all of them, of each "
         "sex and of each decade of age how many they are, the sums of their errors of age, of the "
         "errors' sizes and of their squares; and how many of them are recognised as this site's. "
-        "Of small groups nothing is said."
+        "Small groups are left out."
     ),
     limit=SiteLimit("evaluation", asked_by=in_the_clear(_asks_for_sums)),
     array_types=(np.float64,),

@@ -1,4 +1,4 @@
-"""From a release to its receipt; what is no release, or malformed, gets none and may not leave."""
+"""The receipt of a release; what is not a release, or malformed, gets none and may not leave."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -36,23 +36,24 @@ def describe(
     objects: Sequence[str] = (),
     time: datetime | None = None,
 ) -> Receipt:
-    """Return the receipt of a release: what it holds, and no value of it but sums that it says.
+    """Return the receipt of a release: its header, and sizes and norms of its arrays.
 
     Args:
-        release: About to leave the site.
-        round_number: Of the instruction that it answers.
-        step: Likewise, where it names one.
-        attempt: The secure sum it is part of.
-        run: The experiment's name.
-        config_sha256: Of its text.
-        noise: That the site added.
-        epsilon: Where the ledger was charged for it.
-        objects: Hexadecimal identifiers of what it travels as.
-        time: Of leaving, with its zone; now by default.
+        release: What is about to leave the site.
+        round_number: Number of the round of the instruction that it answers.
+        step: Number of the step or stretch in that round; None where it names none.
+        attempt: Name of the secure sum that the release is part of.
+        run: Name of the experiment.
+        config_sha256: Hash of the experiment's text.
+        noise: Noise that the site added.
+        epsilon: Epsilon after the ledger was charged for the release.
+        objects: Hexadecimal identifiers of the objects that the release travels as.
+        time: Time of leaving, with its zone; now by default.
 
     Raises:
         TypeError: the object is not a release.
-        ValueError: it is malformed: wrong type of array, or a reason that is not a category.
+        ValueError: an array is of another type than its kind allows, or the reason of a refusal
+            is not a category.
     """
     kind = kind_of(release)
     packet, codec = kind.pack(release), kind.codec_of(release)
@@ -93,7 +94,7 @@ def describe(
 
 
 def _arrays(packet: Packet) -> State:
-    """All arrays of a packet; outside the main group a name begins with that of the group."""
+    """Return all arrays of a packet; outside the main group a name begins with the group's."""
     return {
         name if group == ARRAYS else f"{group} {name}": array
         for group, arrays in packet.groups.items()
@@ -102,7 +103,7 @@ def _arrays(packet: Packet) -> State:
 
 
 def _values(array: np.ndarray, codec: Codec | None) -> np.ndarray:
-    """The values of an array that may be encoded."""
+    """Return the values that an array stands for."""
     if codec is None or array.dtype != np.uint8:
         return array
     return decode_own(array, codec)

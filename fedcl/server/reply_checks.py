@@ -1,4 +1,4 @@
-"""Is this reply usable? Each check names what is wrong; a bad one costs its site the round only."""
+"""Checks of the replies of sites; a reply that fails one costs its site the round only."""
 
 import math
 from dataclasses import dataclass
@@ -63,17 +63,17 @@ class RoundRelease(Protocol):
 ExpectedRelease = TypeVar("ExpectedRelease", bound=RoundRelease)
 
 _ROUNDING = 1e-3
-"""Of sums of float32 unit vectors, as a share of the sum."""
+"""Rounding error of sums of float32 unit vectors, as a share of the sum."""
 
 
 @dataclass(frozen=True)
 class DecodedReply:
-    """A reply, read.
+    """A reply after decoding.
 
     Attributes:
         release: What the site released; None if it cannot be read.
-        bytes: Of the reply.
-        problem: Why it cannot be used; None if it can.
+        bytes: Bytes of the reply.
+        problem: Why the reply cannot be used; None if it can.
     """
 
     release: Release | None
@@ -133,10 +133,10 @@ def offer_problem(
     """Return why a site cannot enter a secure sum, or None.
 
     Args:
-        answer: Its first.
-        introduction: What it said before.
-        order: What it was asked.
-        expected: The arrays its part must hold, but for the terms of the objective.
+        answer: The first answer of the site in the sum.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+        expected: Shapes of the arrays that its part must hold, but for the terms of the objective.
     """
     offer = checked_release(answer, SumOffer, introduction, order)
     if isinstance(offer, str):
@@ -188,7 +188,14 @@ def checked_release(
     introduction: Introduction,
     order: Instruction,
 ) -> ExpectedRelease | str:
-    """Return the release that a site was asked for, or why it is not that."""
+    """Return the release that a site was asked for, or why its answer is not that.
+
+    Args:
+        answer: What the site answered.
+        kind: Class of the release that it was asked for.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+    """
     release = answer.release
     if answer.problem is not None:
         return answer.problem
@@ -210,7 +217,7 @@ def update_problem(
 
     Flower's own strategies average NaN and broadcastable shapes in; here every tensor must have
     exactly the name, shape and type that was sent, and finite values. Where the weights are private
-    nothing is said beside them.
+    no term of the objective may stand beside them.
     """
     update = checked_release(answer, Update, introduction, order)
     if isinstance(update, str):
@@ -236,11 +243,11 @@ def gradient_problem(
     """Return why a site's gradients cannot be added, or None.
 
     Args:
-        answer: The reply.
-        introduction: Of the site.
+        answer: What the site answered.
+        introduction: What the site introduced itself as.
         order: What was asked; its weights have the gradients' shapes.
         trainable: Names of the parameters.
-        longest: The most that the norm of an honest site's may be.
+        longest: Largest L2 norm that an honest site's gradients may have.
     """
     share = checked_release(answer, GradientShare, introduction, order)
     if isinstance(share, str):
@@ -257,14 +264,14 @@ def gradient_problem(
     return problem
 
 
-def tensors_problem(found: State, wanted: State) -> str | None:
+def tensors_problem(arrays: State, wanted: State) -> str | None:
     """Return why arrays are not finite or not like those wanted, or None."""
-    missing = wanted.keys() - found.keys()
-    unknown = found.keys() - wanted.keys()
+    missing = wanted.keys() - arrays.keys()
+    unknown = arrays.keys() - wanted.keys()
     if missing or unknown:
         return f"tensors missing: {_few(missing)}; unknown: {_few(unknown)}"
     for name, sent in wanted.items():
-        array = found[name]
+        array = arrays[name]
         if array.dtype != sent.dtype:
             return f"{name}: {array.dtype}, expected {sent.dtype}"
         if array.shape != sent.shape:

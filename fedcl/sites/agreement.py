@@ -20,7 +20,7 @@ from fedcl.files.atomic import write_text
 from fedcl.messages.releases import Release, kind_of
 
 Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
-"""What a site does no more often than limits.max_rounds says, each by itself."""
+"""The kinds of work that limits.max_rounds limits, each by itself."""
 
 _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
@@ -30,8 +30,8 @@ def agreed(config_text: str, home: SiteHome) -> Config:
     """Return the experiment as this site runs it.
 
     Raises:
-        ConfigError: it is not approved here, or does not fit the site's data.
-        LimitError: it asks for more than the site allows.
+        ConfigError: the experiment is not approved here, or does not fit the site's data.
+        LimitError: the experiment asks for more than the site allows.
     """
     require_open(home)
     Approvals(home.files.approved).require_experiment(config_text)
@@ -44,7 +44,7 @@ def require_open(home: SiteHome) -> None:
     """Refuse everything while the site's stop file is there.
 
     Raises:
-        LimitError: it is.
+        LimitError: the stop file is there.
     """
     if home.stop_file.exists():
         raise LimitError(f"{home.stop_file}: the site has stopped; delete this file to go on")
@@ -77,7 +77,7 @@ def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> 
     """Count a round that the site is about to train or evaluate, on the disk before it begins.
 
     Raises:
-        LimitError: there were as many of this experiment as the site allows.
+        LimitError: the site has begun as many of this experiment as it allows.
     """
     file = config.output.path / f"{counted}-begun.json"
     begun = json.loads(file.read_text()) if file.exists() else 0
@@ -91,10 +91,10 @@ def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> 
 
 
 def require_enough(participants: int, home: SiteHome) -> None:
-    """Refuse to say anything computed from few participants.
+    """Refuse to release anything computed from few participants.
 
     Raises:
-        LimitError: there are fewer than the site's least.
+        LimitError: there are fewer participants than the site's least.
     """
     least = home.settings.limits.min_participants
     if participants < least:
@@ -105,10 +105,10 @@ def require_enough(participants: int, home: SiteHome) -> None:
 
 
 def require_releasable(release: Release, home: SiteHome) -> None:
-    """Refuse a release of a kind that the site lets out nothing of.
+    """Refuse a release whose kind the site's limits do not name.
 
     Raises:
-        LimitError: it is one.
+        LimitError: `limits.releases` lacks the entry that it needs.
     """
     limit = kind_of(release).limit
     if limit is None or not limit.counts(release):

@@ -48,26 +48,26 @@ from fedcl.wire.releases import encode_release
 app = ClientApp()
 
 AGREED = "config-sha256"
-"""Node configuration: the one experiment that a site takes part in; any, where it is absent."""
+"""Node configuration: fingerprint of the one experiment that a site takes part in; absent: any."""
 
 Question = TypeVar("Question", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
 def on_introduce(message: Message, context: Context) -> Message:
-    """Answer the server's first question: who are you?"""
+    """Answer the server's first question: who the site is."""
     return _answer(message, context, decode_instruction, _introduce)
 
 
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
-    """Say the moments under the encoder of the round that begins."""
+    """Answer with the moments under the encoder of the round that begins."""
     return _answer(message, context, decode_instruction, summed(_share))
 
 
 @app.train(GRADIENT.split(".")[1])
 def on_gradient(message: Message, context: Context) -> Message:
-    """Say the gradients of a step that all sites take together."""
+    """Answer with the gradients of a step that all sites take together."""
     return _answer(message, context, decode_instruction, summed(share_gradient))
 
 
@@ -79,13 +79,13 @@ def on_train(message: Message, context: Context) -> Message:
 
 @app.query(EVALUATION_SUMS.split(".")[1])
 def on_evaluation_sums(message: Message, context: Context) -> Message:
-    """Say sums over the training participants, from which the probes are fitted."""
+    """Answer with sums over the training participants, from which the probes are fitted."""
     return _answer(message, context, decode_instruction, say_sums)
 
 
 @app.query(EVALUATION_ERRORS.split(".")[1])
 def on_evaluation_errors(message: Message, context: Context) -> Message:
-    """Say the errors of the test participants under the fitted probes."""
+    """Answer with the errors of the test participants under the fitted probes."""
     return _answer(message, context, decode_instruction, say_errors)
 
 
@@ -135,7 +135,7 @@ def _answer(
 
 
 def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> Refusal:
-    """Keep the details of a failure at the site, and return what may be said of it."""
+    """Keep the details of a failure at the site, and return the refusal that may leave."""
     details = traceback.format_exc()
     if place is None:
         logging.getLogger("fedcl.site").error("the site's settings cannot be read\n%s", details)
@@ -145,7 +145,7 @@ def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> 
 
 
 def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
-    """Return what begins: a round's training, where all take steps together with the first."""
+    """Return what begins; a round of steps that all sites take together begins with the first."""
     match message.metadata.message_type:
         case kind if kind == GRADIENT:
             first = isinstance(question, Instruction) and question.stretch == 1

@@ -1,4 +1,4 @@
-"""The receipt of what a site answers: which question, which noise, what it cost."""
+"""The receipt of a site's answer: for which question, with which noise, at what cost."""
 
 from fedcl.config.loading import fingerprint
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
@@ -29,16 +29,16 @@ def receipt_of(
     """Return the receipt of an answer.
 
     Args:
-        release: About to leave.
-        question: What it answers; None where that could not be read.
-        site: None where it could not be opened: the release is a refusal.
+        release: What is about to leave.
+        question: What the release answers; None where that could not be read.
+        site: The opened site; None where it could not be opened and so refuses.
         exact: Whether the epsilon is the exact one, a second or two for each charge, or the quick
             upper bound.
-        objects: Hexadecimal identifiers of what it travels as.
+        objects: Hexadecimal identifiers of the objects that the release travels as.
 
     Raises:
         TypeError: the object is not a release.
-        ValueError: it is malformed.
+        ValueError: the release is malformed.
         PrivacyError: the ledger cannot be read.
     """
     return describe(
