@@ -12,10 +12,9 @@ import torch.nn.functional as F
 
 from fedcl.config.kernels import Kernel
 from fedcl.debiasing.groups import BiasGroups, Group
-from fedcl.losses.kernels import Known, positiveness, within_batch
-from fedcl.losses.nodes import Nodes
+from fedcl.kernels.positiveness import Known, positiveness, within_batch
+from fedcl.losses.nodes import Nodes, RemoteParticipants
 from fedcl.losses.pairs import Pairs, beside_nodes
-from fedcl.losses.uniformity import RemoteParticipants
 from fedcl.moments.snapshot import OwnParticipants, Snapshot
 from fedcl.shapes import AnchorRows, Embedding, Numbers, OfAnchors, ToNodes, ViewEmbeddings
 
