@@ -1,4 +1,4 @@
-"""OpenBHB as downloaded: participants.tsv, and train/ and val/ with one folder per participant.
+"""Read OpenBHB as downloaded: participants.tsv, train/ and val/ with one folder per participant.
 
 Dufumier et al., "OpenBHB: a large-scale multi-site brain MRI data-set for age prediction and
 debiasing", NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637. File names are those
@@ -40,7 +40,7 @@ _TABLES = {
     "destrieux_roi": "freesurfer_roi/destrieux_roi_features.csv",
 }
 _LOOKED_AT = 25
-"""Scans whose headers decide the common shape."""
+"""Number of scans whose headers decide the common shape."""
 
 _ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi": (7, 148)}
 _NOT_MEASURES = ("participant_id", "session", "run")
@@ -49,14 +49,15 @@ _NOT_MEASURES = ("participant_id", "session", "run")
 def read_openbhb(
     data: OpenBHBData, *, cache: Path, problems: Problems, own_site: str | None = None
 ) -> Cohort:
-    """Return the cohort; problems are collected, and what makes going on pointless is raised.
+    """Return the cohort of an OpenBHB folder.
 
-    The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
-    distinct (study, site, acquisition setting). With `own_site`, only scans of that site are looked
-    for.
+    Problems of single participants are collected in `problems`; one that prevents reading the
+    cohort at all is raised. The site is siteXacq; where that column is missing, it is rebuilt as
+    the number of the sorted distinct (study, site, acquisition setting). With `own_site`, only
+    scans of that site are looked for.
 
     Raises:
-        DataError: no such folder, no participants, a missing column.
+        DataError: the folder does not exist, lists no participants, or lacks a column.
     """
     table = read_participants(data.path, problems, own_site)
     if data.modality in VOLUME_MODALITIES:
@@ -67,10 +68,10 @@ def read_openbhb(
 def read_participants(
     folder: Path, problems: Problems, own_site: str | None = None
 ) -> pd.DataFrame:
-    """Return the tidied participants in site order; with `own_site`, those of that site.
+    """Return the checked participants table in site order; with `own_site`, only that site's rows.
 
     Raises:
-        DataError: no such folder or file, a missing column, nobody at `own_site`.
+        DataError: the folder or file does not exist, a column is missing, or `own_site` has no row.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; set data.path to OpenBHB's root folder")
@@ -103,7 +104,7 @@ def _files(folder: Path, modality: str, table: pd.DataFrame) -> list[Path]:
 
 
 def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list[bool]:
-    """Note every scan without a file, as one problem."""
+    """Return whether each scan has its file; all scans without one are reported as one problem."""
     found = [file.exists() for file in files]
     absent = [name for name, there in zip(table["scan"], found, strict=True) if not there]
     _without_scan(table, absent, problems)
@@ -155,17 +156,17 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
 
 
 def _native_shape(files: list[Path]) -> tuple[int, int, int]:
-    """Return the shape that most of the first scans have: one odd or broken file must not decide.
+    """Return the most frequent shape of the first scans, so that one broken file does not decide.
 
     Raises:
-        DataError: none of them is a volume.
+        DataError: none of the first scans is a volume.
     """
     shapes: Counter[tuple[int, ...]] = Counter()
     for file in files[:_LOOKED_AT]:
         try:
             header = np.load(file, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError):
-            continue  # read_npy says what is wrong with it
+            continue  # read_npy reports the defect when the scan is read
         shapes[_squeezed(header).shape] += 1
     volumes = [shape for shape, _ in shapes.most_common() if len(shape) == 3]
     if not volumes:
@@ -203,7 +204,7 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
 def read_rois(
     folder: Path, modality: str, table: pd.DataFrame, problems: Problems
 ) -> dict[str, np.ndarray]:
-    """Return the ROI measures of each scan by its name, from the split's table or own files."""
+    """Return the ROI measures of each scan by its name, from the splits' tables or single files."""
     size = int(np.prod(_ROI_SHAPES[modality]))
     tables = [folder / split / "derivatives" / _TABLES[modality] for split in ("train", "val")]
     rows: dict[str, np.ndarray] = {}

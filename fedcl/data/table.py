@@ -1,6 +1,6 @@
-"""A ROI table: one row of measures per scan, each measure in its own unit.
+"""Read a table of ROI measures: one row per scan, each measure in its own unit.
 
-Standardisation is not done here: the encoder does it, from sums that add across sites.
+The measures are not standardised here: the encoder does it, from sums that add across sites.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from fedcl.errors import DataError
 def read_table_cohort(
     data: TableData, *, seed: int, problems: Problems, own_site: str | None = None
 ) -> Cohort:
-    """Return the cohort; every numeric column of the features file is a feature.
+    """Return the cohort of a table; every numeric column of the features file is a feature.
 
-    Problems are collected, and what makes going on pointless is raised. With `own_site`, other
-    sites' rows are not looked at.
+    Problems of single participants are collected in `problems`; one that prevents reading the
+    cohort at all is raised. With `own_site`, rows of other sites are not used.
 
     Raises:
-        DataError: no such folder or file, a missing column, no numeric column.
+        DataError: the folder or a file does not exist, a column is missing, or none is numeric.
     """
     if not data.path.is_dir():
         raise DataError(f"{data.path}: no such folder; set data.path to the table's folder")
@@ -41,7 +41,7 @@ def read_table_cohort(
     )
     raw = read_table(what)
     ids = column(raw, data.columns.participant, what).map(plain_id)
-    # A features file may repeat the participants' columns: age as a feature would be the answer.
+    # A features file may repeat the participants' columns: age must not become a feature.
     texts = raw.drop(columns=list(set(data.columns.model_dump().values()) & set(raw.columns)))
     numbers = texts.apply(pd.to_numeric, errors="coerce")
     measures = numbers.loc[:, numbers.notna().mean() > 0.5]
