@@ -292,7 +292,7 @@ def _region_centres(grey: np.ndarray, origin_mm: np.ndarray) -> np.ndarray:
 def _parcels(
     millimetres: np.ndarray, centres: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Return each voxel's region, and regions without a voxel with the flat index of the nearest."""
+    """Return each voxel's region, and regions without a voxel with the nearest one's flat index."""
     voxels = millimetres.reshape(3, -1).T
     region_of = cKDTree(centres).query(voxels)[1]
     empty = np.setdiff1d(np.arange(REGIONS), region_of)
