@@ -68,7 +68,7 @@ class ErrorSums:
 
 
 @dataclass(frozen=True, order=True)
-class TestGroup:
+class ParticipantGroup:
     """Identify a group of test participants of one site.
 
     Attributes:
@@ -88,7 +88,7 @@ class TestGroup:
 
 
 CELLS = tuple(
-    TestGroup(split, by, value)
+    ParticipantGroup(split, by, value)
     for split in TESTS
     for by, values in ((EVERYBODY, ("",)), (SEX, SEXES), (AGE, DECADES))
     for value in values
@@ -123,7 +123,7 @@ def error_cells(
     ages: np.ndarray,
     sexes: np.ndarray,
     min_cell: int,
-) -> dict[TestGroup, ErrorSums]:
+) -> dict[ParticipantGroup, ErrorSums]:
     """Return the error sums of one split that may leave a site, by group.
 
     Args:
@@ -147,10 +147,13 @@ def error_cells(
         if 0 < left < min_cell:
             shown_decades = []
     return {
-        TestGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
-        **{TestGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex]) for sex in shown_sexes},
+        ParticipantGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
         **{
-            TestGroup(split, AGE, label): ErrorSums.of(errors[decades == label])
+            ParticipantGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex])
+            for sex in shown_sexes
+        },
+        **{
+            ParticipantGroup(split, AGE, label): ErrorSums.of(errors[decades == label])
             for label in shown_decades
         },
     }

@@ -20,7 +20,7 @@ from fedcl.evaluation.error_sums import (
     INTERNAL,
     ErrorSums,
     RecognisedCount,
-    TestGroup,
+    ParticipantGroup,
     error_cells,
     recognised,
     summed_balanced_accuracy,
@@ -69,7 +69,7 @@ class SiteErrors:
         recognised: Number of participants whose site the probe recognises; None for few of them.
     """
 
-    cells: dict[TestGroup, ErrorSums]
+    cells: dict[ParticipantGroup, ErrorSums]
     recognised: RecognisedCount | None
 
     def error_array(self) -> np.ndarray:
@@ -168,7 +168,7 @@ def errors_of_site(
         probes: Probes fitted from the sums of all sites.
         min_cell: Least number of participants of a group whose sums are released.
     """
-    cells: dict[TestGroup, ErrorSums] = {}
+    cells: dict[ParticipantGroup, ErrorSums] = {}
     for split, own in tests.items():
         errors = probes.age.predict(own.features) - own.ages
         cells |= error_cells(split, errors, ages=own.ages, sexes=own.sexes, min_cell=min_cell)
@@ -210,5 +210,7 @@ def summarise(
 
 
 def _everybody(sites: Iterable[SiteErrors], split: str) -> ErrorSums | None:
-    parts = [s.cells[cell] for s in sites if (cell := TestGroup(split, EVERYBODY, "")) in s.cells]
+    parts = [
+        s.cells[cell] for s in sites if (cell := ParticipantGroup(split, EVERYBODY, "")) in s.cells
+    ]
     return reduce(add, parts) if parts else None
