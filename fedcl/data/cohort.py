@@ -58,7 +58,7 @@ class Cohort:
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
-        """Labels of the sites, numeric labels in numeric order."""
+        """Return the labels of the sites, numeric labels in numeric order."""
         return tuple(sorted(self.table["site"].unique(), key=site_order))
 
     def rows(self, *, split: str | None = None, site: str | None = None) -> Rows:

@@ -108,14 +108,15 @@ def _table(
     columns = getattr(data, "columns", Columns())
     ids = column(raw, columns.participant, path).map(plain_id)
     # A table without sessions and runs has one row per participant, which serves all their scans.
-    names, found = matching(cohort.table, described(ids, raw, columns))
-    if found.duplicated().any():
-        raise DataError(f"{path}: more than one row for {listed(list(found[found.duplicated()]))}")
+    names, present = matching(cohort.table, described(ids, raw, columns))
+    if present.duplicated().any():
+        repeated = list(present[present.duplicated()])
+        raise DataError(f"{path}: more than one row for {listed(repeated)}")
     entities = (getattr(columns, entity) for entity in ENTITIES)
     beside = [ids.name, *(name for name in entities if name in raw)]
     numbers = raw.drop(columns=beside).apply(pd.to_numeric, errors="coerce")
-    numbers.index = pd.Index(found)
-    _require_rows(names[cohort.table["split"] == TRAIN], set(found), path)
+    numbers.index = pd.Index(present)
+    _require_rows(names[cohort.table["split"] == TRAIN], set(present), path)
     wanted = numbers.reindex(names)
     if isinstance(kernel, PrecomputedKernel):
         everybody = cohort.table["participant_id"]
@@ -131,10 +132,10 @@ def _measures(table: pd.DataFrame, kernel: AnatomicalKernel, path: Path) -> np.n
     regions: list[list[str]] = []
     for measure in kernel.measures:
         ending = f"_{measure}"
-        found = [str(c).removesuffix(ending) for c in table.columns if str(c).endswith(ending)]
-        if not found:
+        measured = [str(c).removesuffix(ending) for c in table.columns if str(c).endswith(ending)]
+        if not measured:
             raise DataError(f"{path}: no column ends with {ending}; see objective.kernel.measures")
-        regions.append(found)
+        regions.append(measured)
     common = [r for r in regions[0] if all(r in others for others in regions[1:])]
     if not common:
         raise DataError(f"{path}: no region has all of the measures {', '.join(kernel.measures)}")

@@ -105,16 +105,16 @@ def _files(folder: Path, modality: str, table: pd.DataFrame) -> list[Path]:
 
 def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list[bool]:
     """Return whether each scan has its file; all scans without one are reported as one problem."""
-    found = [file.exists() for file in files]
-    absent = [name for name, there in zip(table["scan"], found, strict=True) if not there]
+    exists = [file.exists() for file in files]
+    absent = [name for name, there in zip(table["scan"], exists, strict=True) if not there]
     _without_scan(table, absent, problems)
     if absent:
-        first = files[found.index(False)]
+        first = files[exists.index(False)]
         problems.add(
             f"{first.parent}: listed but no scan ({first.name}): {listed(absent)}; download them, "
             "or remove their rows from participants.tsv"
         )
-    return found
+    return exists
 
 
 def _without_scan(table: pd.DataFrame, absent: list[str], problems: Problems) -> None:
@@ -124,10 +124,10 @@ def _without_scan(table: pd.DataFrame, absent: list[str], problems: Problems) ->
 
 def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Problems) -> Cohort:
     files = _files(data.path, data.modality, table)
-    found = _present(table, files, problems)
-    if not any(found):
+    exists = _present(table, files, problems)
+    if not any(exists):
         problems.stop_if_any()
-    native = _native_shape([file for file, ok in zip(files, found, strict=True) if ok])
+    native = _native_shape([file for file, ok in zip(files, exists, strict=True) if ok])
     grid = data.grid or native
     store = VolumeCache(cache, f"openbhb {data.modality} {grid} {data.intensity} 1")
     name_of = dict(zip(files, table["scan"], strict=True))
@@ -212,15 +212,15 @@ def read_rois(
         read = [_roi_table(path, size) for path in tables if path.exists()]
         measures = np.concatenate([values for _, values in read])
         whose = pd.concat([who for who, _ in read], ignore_index=True)
-        wanted, found = matching(table, whose)
-        place = {name: number for number, name in enumerate(found)}
+        wanted, present = matching(table, whose)
+        place = {name: number for number, name in enumerate(present)}
         rows = {
             scan: measures[place[name]]
             for scan, name in zip(table["scan"], wanted, strict=True)
             if name in place
         }
         where, remedy = str(tables[0]), "tell scans apart by session and run, as participants.tsv"
-        repeated = set(found[found.duplicated()]) | set(wanted[wanted.duplicated()])
+        repeated = set(present[present.duplicated()]) | set(wanted[wanted.duplicated()])
         repeated &= set(wanted)
         problems.add_each(where, "several scans, or rows, for one name", sorted(repeated), remedy)
         absent = [scan for scan in table["scan"] if scan not in rows]

@@ -51,34 +51,34 @@ def read_table_cohort(
         own = ids.isin(set(table["participant_id"]))
         raw, ids = raw[own].reset_index(drop=True), ids[own].reset_index(drop=True)
         measures = measures[own].reset_index(drop=True)
-    wanted, found = matching(table, described(ids, raw, data.columns))
+    wanted, present = matching(table, described(ids, raw, data.columns))
     told_apart = "tell scans apart in the columns that the participants table has for it"
-    repeated = list(found[found.duplicated()].unique())
+    repeated = list(present[present.duplicated()].unique())
     problems.add_each(
         str(what), "listed more than once", repeated, f"keep one row, or {told_apart}"
     )
     shared = list(wanted[wanted.duplicated() & ~table["scan"].duplicated()].unique())
     problems.add_each(str(what), "one row of features for several scans", shared, told_apart)
-    without = ~wanted.isin(set(found))
+    without = ~wanted.isin(set(present))
     problems.who["scan"] = tuple(table["participant_id"][without].unique())
     absent = sorted(set(wanted[without]))
     problems.add_each(str(what), "no row of features", absent, f"add it, or remove them from {who}")
     bad = ~np.isfinite(measures.to_numpy(dtype=np.float64))
     for row in np.flatnonzero(bad.any(axis=1)):
-        if found[row] in set(wanted):
+        if present[row] in set(wanted):
             columns = ", ".join(measures.columns[bad[row]][:3])
             problems.add(
-                f"{what}: participant {found[row]}: not a finite number in {columns}; fill it in "
+                f"{what}: participant {present[row]}: not a finite number in {columns}; fill it in "
                 "or remove the participant"
             )
-    table = table[wanted.isin(set(found[~bad.any(axis=1)]))].reset_index(drop=True)
+    table = table[wanted.isin(set(present[~bad.any(axis=1)]))].reset_index(drop=True)
     if table.empty:
         problems.stop_if_any()
     if data.splits is not None:
         table["split"] = draw_splits(table, data.splits, seed=seed, one_site=own_site is not None)
     table = in_site_order(table)
-    wanted, found = matching(table, described(ids, raw, data.columns))
-    place = pd.Series(range(len(found)), index=found)
+    wanted, present = matching(table, described(ids, raw, data.columns))
+    place = pd.Series(range(len(present)), index=present)
     place = place[~place.index.duplicated()]
     features = measures.to_numpy(dtype=np.float32)[place[wanted].to_numpy()]
     return Cohort(

@@ -83,11 +83,11 @@ def coefficients(sums: CovariateSums, names: Sequence[str]) -> Coefficients:
     return Coefficients(slopes, intercept, centre, sums.spread / sums.participants)
 
 
-def common(found: Coefficients, residuals: ResidualSums) -> Common:
+def common(fitted: Coefficients, residuals: ResidualSums) -> Common:
     """Return what all sites share, from the coefficients and the sums of round 2 of all sites."""
     variance = residuals.squares / residuals.participants
-    level = np.abs(found.intercept + found.centre @ found.slopes)
-    return Common(found, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
+    level = np.abs(fitted.intercept + fitted.centre @ fitted.slopes)
+    return Common(fitted, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
 
 
 def _require_identified(spread: np.ndarray, names: Sequence[str]) -> None:
