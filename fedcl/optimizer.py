@@ -1,4 +1,4 @@
-"""The optimiser of a local round, and its state as plain arrays that can live on a site's disk."""
+"""Build the optimiser of a local round, and turn its state into arrays that a site can store."""
 
 import inspect
 from typing import Any
@@ -11,8 +11,9 @@ from fedcl.arrays.tensors import State
 from fedcl.config.federation import Local
 from fedcl.errors import RunError
 
-# Torch's optimisers ask its compiler to leave them alone, and import it for that: two seconds of
-# each process that steps, and between institutions each round is a process. Nothing here compiles.
+# Torch's optimisers mark their methods as not to be compiled, and import the compiler to do so. The
+# import takes two seconds of every process that trains, and in a deployment each round is a process
+# of its own. Nothing is compiled here, so the methods are marked without that import.
 for _method in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
     _alone = inspect.unwrap(getattr(torch.optim.Optimizer, _method))
     _alone.__dict__.setdefault("__dynamo_disable", _alone)
@@ -33,10 +34,10 @@ class _SGD(torch.optim.SGD):
 def build_optimizer(
     network: nn.Module, local: Local, *, round_number: int
 ) -> torch.optim.Optimizer:
-    """Return the configured optimiser at the learning rate of this round (rounds count from 1)."""
+    """Return the configured optimiser at this round's learning rate; rounds are counted from 1."""
     settings = local.optimizer
-    decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
-    rate = settings.learning_rate * decayed
+    decay = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
+    rate = settings.learning_rate * decay
     if settings.kind == "adam":
         return _Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True)
     return _SGD(
@@ -48,7 +49,7 @@ def build_optimizer(
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
-    """Return the optimiser's memory (moments, step counts) keyed `parameter.quantity`."""
+    """Return the optimiser's state (moments, step counts) as arrays named `parameter.quantity`."""
     return {
         f"{parameter}.{quantity}": np.asarray(value.detach().cpu().numpy())
         for parameter, memory in optimizer.state_dict()["state"].items()
@@ -58,10 +59,10 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give the optimiser back its memory; its learning rate stays this round's.
+    """Restore the optimiser's state from arrays; its learning rate stays that of this round.
 
     Raises:
-        RunError: the memory belongs to another network.
+        RunError: the state belongs to another network.
     """
     memory: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which finds nothing in them and takes seconds."""
+"""Import modules without garbage collection, which takes seconds and finds nothing to free."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import here: nothing is collected meanwhile, and what there is then is not looked at again.
+    """Disable garbage collection inside the block, and exempt all objects so far from later ones.
 
-    With torch, SciPy and scikit-learn, that is half a second of four, and one to two more when
-    the process ends.
+    For imports of torch, SciPy and scikit-learn this saves half a second of four, and one to two
+    seconds more when the process ends.
     """
     gc.disable()
     try:

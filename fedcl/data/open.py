@@ -1,4 +1,4 @@
-"""Open the cohort of an experiment, whatever kind of data it is."""
+"""Open the cohort of an experiment, whatever its data format."""
 
 import fcntl
 import json
@@ -23,7 +23,7 @@ from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
 OnProgress = Callable[[int, int], None]
-"""Called with (done, total)."""
+"""A function that is called with (done, total)."""
 
 
 def open_cohort(
@@ -34,12 +34,12 @@ def open_cohort(
     on_progress: OnProgress | None = None,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+    """Open a cohort; with `on_progress`, preprocess every volume now rather than when it is read.
 
-    With `own_site` the cohort is that site's, and nothing of another site is opened.
+    With `own_site` the cohort holds that site alone, and no data of another site are opened.
 
     Raises:
-        DataError: the first problems found; `fedcl check` shows them all.
+        DataError: the data have problems; the first few are shown, all by `fedcl check`.
     """
     problems = Problems()
     cohort = survey(
@@ -59,19 +59,20 @@ def open_cohort(
 def open_experiment(
     config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
 ) -> Cohort:
-    """Open the cohort of an experiment, with everything its objective compares participants by.
+    """Open the cohort of an experiment, with the variables its objective compares participants by.
 
-    With `harmonise`, what is read is adjusted for the sites; training participants of the sites
-    that take part decide how.
+    With a `harmonise` section, arrays are adjusted for their site when they are read; the
+    adjustment is fitted on training participants of the sites that take part.
 
     Args:
-        config: The experiment.
-        on_progress: Every volume is preprocessed now rather than when read.
-        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
+        config: Configuration of the experiment.
+        on_progress: Function called with (done, total); if given, every volume is preprocessed now
+            rather than when it is read.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
-        ConfigError: one site alone cannot be harmonised.
-        DataError: the first problems found, or what the objective names and nobody has.
+        ConfigError: the experiment harmonises, which one site alone cannot do.
+        DataError: the data have problems, or lack a variable that the objective names.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
@@ -113,10 +114,10 @@ def survey(
     on_progress: OnProgress | None = None,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
+    """Open a cohort, or one site of it, and collect its problems, without reading volumes.
 
     Raises:
-        DataError: what makes going on pointless.
+        DataError: a problem prevents opening the cohort at all.
     """
     match data:
         case OpenBHBData():
@@ -142,22 +143,22 @@ def survey(
 
 
 def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
-    """Read every volume once, so that the cache holds it; what is there already costs a look.
+    """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
-        cohort: Whose volumes.
-        on_progress: Told as they come.
-        threads: That read at once; None: one for each core.
+        cohort: Cohort whose volumes are preprocessed.
+        on_progress: Function called with (volumes read, volumes in all).
+        threads: Number of threads that read at once; None means one for each core.
     """
 
-    def look(row: int) -> None:
-        cohort.read(row)  # and let it go: together the volumes may be larger than memory
+    def read(row: int) -> None:
+        cohort.read(row)  # not returned: together the volumes may be larger than memory
 
-    in_threads(look, range(len(cohort)), threads=threads, on_progress=on_progress)
+    in_threads(read, range(len(cohort)), threads=threads, on_progress=on_progress)
 
 
 def cache_folder(config: Config) -> Path:
-    """Return where preprocessed volumes live: beside the runs, shared between them."""
+    """Return the folder of preprocessed volumes, which lies beside the runs and serves them all."""
     return config.output.path.parent / ".cache"
 
 
@@ -198,7 +199,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Let nobody else write to a place meanwhile: they wait."""
+    """Hold an exclusive lock on `path`; other processes that ask for it wait."""
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Look at a data set before anything is trained on it: every problem, and a table per site."""
+"""Check a data set before training: collect every problem, and describe each site in a table."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,17 +16,18 @@ from fedcl.errors import DataError
 
 @dataclass(frozen=True)
 class SiteSummary:
-    """One site at a glance.
+    """Summarise one site of a cohort.
 
     Attributes:
-        site: Its label.
-        scans: Of all its participants.
-        train: Training participants.
-        internal: Internal test participants.
-        external: External test participants.
+        site: Label of the site.
+        scans: Number of scans of all its participants.
+        train: Number of training participants.
+        internal: Number of internal test participants.
+        external: Number of external test participants.
         ages: Smallest, median and largest age in years.
-        female: Share of women among those whose sex is known; None if nobody's is.
-        trains: Whether it has enough training participants to take part.
+        female: Share of women among participants whose sex is known, in [0, 1]; None if no sex is
+            known.
+        trains: Whether the site has enough training participants to take part.
     """
 
     site: str
@@ -41,7 +42,7 @@ class SiteSummary:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found; `problems` is empty where training can start."""
+    """Hold the result of a check; `problems` is empty where training can start."""
 
     cohort: Cohort | None
     sites: tuple[SiteSummary, ...]
@@ -57,9 +58,9 @@ def preflight(
     min_participants: int,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Preflight:
-    """Open a cohort, read every scan's array, and say all that is wrong.
+    """Open a cohort, read every scan's array, and report all problems.
 
-    Volumes that pass are preprocessed into the cache on the way.
+    Volumes that can be read are preprocessed and stored in the cache.
     """
     problems = Problems()
     cohort = None
@@ -84,13 +85,13 @@ def preflight(
             problems.add(message)
 
     sites = tuple(_summary(cohort, site, min_participants) for site in cohort.sites)
-    for one in sites:
-        if 0 < one.train < min_participants:
+    for summary in sites:
+        if 0 < summary.train < min_participants:
             problems.notes.append(
-                f"site {one.site}: {one.train} training participants, fewer than "
+                f"site {summary.site}: {summary.train} training participants, fewer than "
                 f"{min_participants} (local.min_participants): evaluated, not trained on"
             )
-    if sum(one.trains for one in sites) < 2:
+    if sum(summary.trains for summary in sites) < 2:
         problems.add(
             f"{cohort.name}: fewer than two sites have {min_participants} training participants; "
             "lower local.min_participants or add participants"
