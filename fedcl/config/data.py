@@ -50,7 +50,9 @@ class OpenBHBData(Section):
 
     kind: Literal["openbhb"]
     path: Path
+    """The folder that holds participants.tsv, train/ and val/."""
     modality: Literal["vbm", "quasiraw", "cat12vbm_roi", "desikan_roi", "destrieux_roi"]
+    """vbm: grey-matter density maps; quasiraw: whole-head volumes; the others are ROI tables."""
     grid: tuple[Count, Count, Count] | None
     """Voxels per axis after resampling; null keeps the files' own. Must be null for ROI tables."""
     intensity: Literal["vbm", "zscore"] | None
@@ -63,6 +65,7 @@ class SimulatedScanners(Section):
     """Simulated scanners put on real volumes: participants are dealt to `count` new sites."""
 
     count: Annotated[int, Field(ge=1, le=1000)]
+    """Sites to deal the participants to."""
     strength: NonNegative
     """Multiplies every scanner effect; 0 is no effect, 1 is the spread seen between real sites."""
 
@@ -72,6 +75,7 @@ class NiftiData(Section):
 
     kind: Literal["nifti"]
     path: Path
+    """The folder of scans and participants table."""
     participants: str
     """Participants table (tsv or csv), relative to `path`."""
     pattern: str
@@ -80,9 +84,11 @@ class NiftiData(Section):
     columns: Columns
     splits: Splits | None
     grid: tuple[Count, Count, Count]
+    """Voxels per axis after resampling."""
     spacing_mm: tuple[Positive, Positive, Positive]
     """Voxel size after resampling, in mm, axes in RAS order."""
     intensity: Literal["vbm", "zscore"]
+    """vbm: values kept (grey-matter density); zscore: over the brain."""
     simulated_scanners: SimulatedScanners | None
 
 
@@ -92,8 +98,11 @@ class TableData(Section):
 
     kind: Literal["table"]
     path: Path
+    """The folder of the tables."""
     participants: str
+    """Participants table (tsv or csv), relative to `path`."""
     features: str
+    """Table of measures, relative to `path`: every numeric column is a feature, in its own unit."""
     columns: Columns
     splits: Splits | None
 
@@ -103,7 +112,9 @@ class PhantomData(Section):
 
     kind: Literal["phantom"]
     path: Path
+    """Folder that the cohort is written to on first use, and read from."""
     modality: Literal["vbm", "cat12vbm_roi"]
+    """vbm: grey-matter density maps; cat12vbm_roi: 284 regional volumes."""
     scale: Annotated[float, Field(gt=0, le=1)]
     """Site sizes as a share of OpenBHB's (3984 participants); a site keeps at least 3."""
     grid: tuple[Count, Count, Count]

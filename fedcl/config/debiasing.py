@@ -1,7 +1,7 @@
 """The debiasing terms of an objective: each one's settings, and the record of its functions.
 
 The configuration takes its choices and its checks from here, `fedcl.terms` its calls, and
-docs/objectives.md its table. A new term is its function in `fedcl/debiasing`, and a section here
+docs/explanation/objectives.md its table. A new term is its function in `fedcl/debiasing`, and a section here
 that stands in `Debias`.
 """
 

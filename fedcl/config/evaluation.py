@@ -10,7 +10,7 @@ Features = Literal["representation", "embedding"]
 
 
 class SumEvaluationSettings(Section):
-    """What a federation can measure itself: from sums that its sites say (docs/evaluation.md)."""
+    """What a federation measures itself, from its sites' sums (docs/explanation/evaluation.md)."""
 
     every_rounds: Count | None
     """Every so many rounds, and after the last; null: after the last only."""

@@ -38,6 +38,7 @@ class Compute(Section):
     """Where and how the arithmetic runs."""
 
     device: Literal["auto", "cpu", "cuda"]
+    """auto: the GPU where there is one."""
     precision: Literal["float32", "bfloat16"]
     """Of a GPU; bfloat16: autocast."""
     workers: Count | Literal["auto"]
@@ -60,6 +61,7 @@ class Output(Section):
     """Where a run goes, and which loggers follow it besides."""
 
     path: Path
+    """The run folder; `-pooled` or `-local` is appended for the two references."""
     tensorboard: bool = True
     """Event files in the run folder; `tensorboard --logdir PATH` shows them."""
     mlflow: str | None = None
@@ -81,7 +83,9 @@ class Config(Section):
     """One experiment."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Name of the run in reports and tables."""
     seed: Annotated[int, Field(ge=0)]
+    """Every random draw of the experiment derives from it, except those of privacy."""
     data: Data
     views: Views
     encoder: EncoderSettings

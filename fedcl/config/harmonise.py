@@ -1,4 +1,4 @@
-"""Harmonisation of what sites measure, before anything is trained (docs/harmonisation.md)."""
+"""Harmonisation of the sites' measures before training (docs/explanation/harmonisation.md)."""
 
 from itertools import pairwise
 from typing import Annotated, Literal

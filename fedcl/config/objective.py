@@ -19,6 +19,7 @@ class Term(Section):
     """One loss with its parameters; those that a loss does not have are left out or null."""
 
     loss: LossName
+    """The loss; docs/explanation/objectives.md has a line for each."""
     variant: Literal["published", "released"]
     """The papers' formula, or what the authors' public code computes where it differs."""
     temperature: Positive
@@ -82,6 +83,7 @@ class WeightedTerm(Term):
     """A further term of the objective."""
 
     weight: Positive
+    """Multiplies the term; the main term has 1."""
 
 
 class Objective(Term):

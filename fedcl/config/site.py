@@ -58,6 +58,7 @@ class SiteCompute(Section):
     """Where the arithmetic runs at this site, whatever the experiment says."""
 
     device: Literal["auto", "cpu", "cuda"]
+    """auto: the GPU where there is one."""
     threads: Count | None
     """null: as the experiment says, so that a rehearsal gives the same weights."""
 

@@ -28,6 +28,7 @@ class Arm(Section):
     parts: tuple[str, ...] = ()
     """Of the study's parts, applied in this order, before `changes`."""
     changes: Changes = Field(default={})
+    """To the base, by dotted key, after the study's own changes and the arm's parts."""
     over: dict[FileName, list[Any] | dict[FileName, Changes]] = Field(default={})
     """Axes: a dotted key and its values, or any name and, for each of its levels, changes."""
 
@@ -52,10 +53,13 @@ class Study(Section):
     """One study."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Name of the study in its page."""
     question: str
+    """The question it answers, as its page states it."""
     base: Path
     """The experiment; relative to the study's file."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    """One run of every arm for each."""
     features: Features
     """What the first table and the figures show; the other has a table of its own."""
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]

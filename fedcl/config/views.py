@@ -18,6 +18,7 @@ class Affine(Section):
 
     probability: Probability
     rotation_degrees: NonNegative
+    """Largest rotation about each axis, in degrees."""
     translation_fraction: Probability
     """Largest shift as a share of each axis."""
     scaling_fraction: Probability

@@ -2,7 +2,7 @@
 
 A site with one scanner has no participants of other sites at hand. A contrastive loss and FairKL
 need only the distribution of their similarities to an anchor, which the moments at the nodes give
-(docs/moments.md).
+(docs/explanation/moments.md).
 """
 
 from dataclasses import dataclass, replace

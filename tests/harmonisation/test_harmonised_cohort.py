@@ -145,8 +145,8 @@ def noisy_site(seed: int) -> Cohort:
 
 def test_the_published_adjustment_tells_the_age_that_is_to_be_predicted(tmp_path):
     """Mean over five worlds, at the noisy site: the error of age, and how well it predicts an age
-    that was drawn at random and given to ComBat with the same scans. docs/harmonisation.md has
-    these numbers."""
+    that was drawn at random and given to ComBat with the same scans. These numbers are in
+    docs/explanation/harmonisation.md."""
     settings = {
         name: one.model_copy(update={"covariates": ("age",)})
         for name, one in (("site_mean", AT_MEAN), ("participant", AS_PUBLISHED))

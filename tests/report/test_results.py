@@ -16,7 +16,7 @@ from fedcl.run_folder.results_file import Results, measures, read_results, write
 from tests.builders import config_of, table_tree, write_table
 from tests.report.made import results
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "results_schema.md"
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "results_schema.md"
 
 
 def sections(model: type[Section]) -> set[type[Section]]:
