@@ -1,4 +1,4 @@
-"""From a finished run to audit.json: attacks on its encoder, and an audit of what it claims."""
+"""Attacks the encoder of a finished run, audits the run's privacy claim and writes audit.json."""
 
 import os
 from collections.abc import Sequence
@@ -38,19 +38,19 @@ _LABELS: tuple[Literal["site", "sex"], ...] = ("site", "sex")
 _FEATURES: tuple[Literal["representation", "embedding"], ...] = ("representation", "embedding")
 
 _VALUES = 64
-"""Of an invented site's weights."""
+"""Number of weights of a synthetic site."""
 
 
 def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
     """Attack the last encoder of a run, audit its claim, and write audit.json.
 
     Args:
-        path: The run folder.
-        runs: Of each world, >= 4.
-        on_step: Progress.
+        path: Folder of the finished run.
+        runs: Number of runs to draw in each of the two worlds, at least 4.
+        on_step: A function that is told the progress of the audit.
 
     Raises:
-        FedclError: no finished run is there, or its data or ledgers cannot be used.
+        FedclError: `path` holds no finished run, or its data or ledgers cannot be used.
     """
     folder = RunFolder(path)
     config = folder.config()
@@ -106,23 +106,23 @@ def _claim(
         ]
     claimed = claim_of(units, run=config.name, delta=privacy.delta)
     if isinstance(privacy, SitePrivacy):
-        return _audited(privacy, claimed, site_game(config, claimed.cost), runs)
+        return _audited_claim(privacy, claimed, site_game(config, claimed.cost), runs)
     frozen, settings = None, config.objective.private_moments
     if settings is not None and released is not None:
         site = released.slots[0] if released.slots else ""
         frozen = frozen_moments(released, site, settings, device=torch.device("cpu"))
     game = participant_game(config, cohort.shape, claimed.cost, frozen)
-    return _audited(privacy, claimed, game, runs)
+    return _audited_claim(privacy, claimed, game, runs)
 
 
 def _cost(config: Config, cohort: Cohort, site: str) -> NoisySums:
-    """What a site pays for the training of a round."""
+    """Return the privacy cost of a round's training at one site."""
     if isinstance(config.privacy, CentralPrivacy):
         return central_plan(config).cost
     return plan(config, cohort.participants(cohort.rows(split=TRAIN, site=site))).cost
 
 
-def _audited(
+def _audited_claim(
     privacy: ParticipantPrivacy | CentralPrivacy | SitePrivacy,
     claimed: ClaimedSums,
     game: Game,
@@ -145,7 +145,7 @@ def _audited(
 
 
 def site_game(config: Config, cost: NoisySums) -> Game:
-    """Return the game of the server's sum over sites, of whom one sends enormous weights."""
+    """Return the game of the server's sum over sites, one of which sends enormous weights."""
     privacy = config.privacy
     assert isinstance(privacy, SitePrivacy)
     received = {"weight": np.zeros(_VALUES, np.float32)}
@@ -154,22 +154,22 @@ def site_game(config: Config, cost: NoisySums) -> Game:
 
     def sum_of(positions: Sequence[int]) -> torch.Tensor:
         updates = ((sent[position], 1.0) for position in positions)
-        mean = noisy_mean(updates, received, config, {"weight"}, _Silence(bytes(32)))
+        mean = noisy_mean(updates, received, config, {"weight"}, _NoNoise(bytes(32)))
         return privacy.sites * torch.from_numpy(mean["weight"])
 
     noise_sd = cost.noise_multiplier * privacy.clip_norm
     return always(sum_of, OTHER_PARTICIPANTS, noise_sd=noise_sd, steps=cost.steps)
 
 
-class _Silence(Entropy):
-    """No noise, to see the sum that it hides."""
+class _NoNoise(Entropy):
+    """A source of zeros in place of noise, to see the sum that noise would hide."""
 
     def normal(self, count: int) -> torch.Tensor:
         return torch.zeros(count, dtype=torch.float64)
 
 
 def _members(config: Config, cohort: Cohort) -> tuple[Rows, Rows]:
-    """Training participants, and test participants of the same sites."""
+    """Return the rows of training participants and of test participants of the same sites."""
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     tested = [cohort.rows(split=INTERNAL_TEST, site=site) for site in sites]
     return training_rows(cohort, config), np.concatenate(tested)
@@ -185,14 +185,14 @@ def _membership(
     for rows in encoded_alike(network, config, cohort, folder, None):
         wanted = rows[np.isin(rows, np.concatenate([members, others]))]
         score[wanted] = trained_on(network, cohort, wanted, config)
-    found = membership(score[members], score[others])
+    attack = membership(score[members], score[others])
     return MembershipFound(
         score=scored_by(config.objective),
-        members=found.members,
-        others=found.others,
-        auc=found.auc,
-        found_at_1_percent=found.found[0],
-        found_at_01_percent=found.found[1],
+        members=attack.members,
+        others=attack.others,
+        auc=attack.auc,
+        found_at_1_percent=attack.found[0],
+        found_at_01_percent=attack.found[1],
     )
 
 
@@ -205,12 +205,12 @@ def _inference(
     for of in _LABELS:
         labels = cohort.table[of].to_numpy(dtype=str)
         for kind, values in zip(_FEATURES, both, strict=True):
-            found = of_representations(
+            attack = of_representations(
                 (values[train], values[test]),
                 (labels[train], labels[test]),
                 seed=config.seed,
                 jobs=os.cpu_count() or 1,
             )
-            if found is not None:
-                rows.append(InferenceFound(of=of, features=kind, **vars(found)))
+            if attack is not None:
+                rows.append(InferenceFound(of=of, features=kind, **vars(attack)))
     return tuple(rows)

@@ -1,4 +1,4 @@
-"""What the configuration is made of: strict, frozen sections and ranges of numbers."""
+"""The base class of configuration sections and the ranges of numbers in them."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ Range = tuple[float, float]
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, and an unknown key is an error."""
+    """A frozen section of the configuration, in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
