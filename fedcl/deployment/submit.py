@@ -21,11 +21,13 @@ from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.serve import FLOWER_CONNECTION
 from fedcl.deployment.supervisor import is_running
 from fedcl.errors import FedclError, RoundError, RunError
-from fedcl.files.atomic import write_json, write_text
+from fedcl.files.atomic import write_text
 from fedcl.privacy.statement import promise
 from fedcl.run_folder.encoder_file import write_encoder
 from fedcl.run_folder.evaluation_file import is_measured
 from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.stop_reason import read_stop
+from fedcl.run_folder.submission import Submission, read_submission, write_submission
 
 _LOOK_S = 0.5
 _LOG_S = 10.0
@@ -169,7 +171,7 @@ def run_to_the_end(
         if number is None:
             folder.stopped.unlink(missing_ok=True)
             number = federation.submit(config, base=base)
-            write_json(folder.path / "submitted.json", {"run": number})
+            write_submission(folder.submitted, Submission(run=number))
             say(f"Run {number}: {_what_next(done, config)}.")
         else:
             say(f"Run {number} is under way; following it.")
@@ -197,8 +199,8 @@ def run_to_the_end(
 
 def number_of(folder: RunFolder) -> int | None:
     """Return the number of the run that was last submitted for a folder; None if none was."""
-    file = folder.path / "submitted.json"
-    return int(json.loads(file.read_text())["run"]) if file.exists() else None
+    submission = read_submission(folder.submitted)
+    return None if submission is None else submission.run
 
 
 def _follow(
@@ -231,8 +233,8 @@ def _wait_for_log(folder: RunFolder) -> None:
     """The server writes a checkpoint, and a moment later the round's line."""
     deadline = time.monotonic() + _LOG_S
     while time.monotonic() < deadline:
-        lines = folder.read_log()
-        if _rounds(folder) <= (lines[-1]["round"] if lines else 0):
+        done = _rounds(folder)
+        if done <= 0 or folder.read_log(skip=done - 1):
             break
         time.sleep(_LOOK_S / 5)
 
@@ -278,10 +280,5 @@ def _guessed(federation: FederationServer, folder: RunFolder) -> str:
 
 
 def _why_stopped(folder: RunFolder) -> FedclError | None:
-    if not folder.stopped.exists():
-        return None
-    said = json.loads(folder.stopped.read_text(encoding="utf-8"))
-    known = {RoundError.exit_code: RoundError}
-    error = known.get(said["exit_code"], FedclError)(said["message"])
-    error.exit_code = said["exit_code"]
-    return error
+    reason = read_stop(folder.stopped)
+    return None if reason is None else reason.as_error()

@@ -185,8 +185,8 @@ def _curve(
     every = config.evaluation.every_rounds
     points = []
     kept = set(folder.checkpoints())
-    for record in folder.read_log():
-        number = record["round"]
+    for line in folder.read_log():
+        number = line.round
         internal = external = None
         wanted = every is not None and (number % every == 0 or number == max(kept))
         norms_stay = config.federation.rule.kind == "fedbn" and number != max(kept)
@@ -198,9 +198,7 @@ def _curve(
                 *(split_of(cohort, found, split, config) for split in SPLITS)
             )
         points.append(
-            CurvePoint(
-                round=number, loss=record["loss"], mae_internal=internal, mae_external=external
-            )
+            CurvePoint(round=number, loss=line.loss, mae_internal=internal, mae_external=external)
         )
     return tuple(points)
 
@@ -247,7 +245,7 @@ def _training_info(
     if kind == "local":
         for path in sorted(folder.sites.glob("site-*")):
             log += RunFolder(path).read_log()
-    seconds = sum(record["seconds"] for record in log)
+    seconds = sum(line.seconds for line in log)
     workers = choose_workers(config.compute) if kind != "pooled" else 1
     return TrainingInfo(
         encoder=config.encoder.kind,
@@ -260,7 +258,7 @@ def _training_info(
         workers=workers,
         seconds=round(seconds, 1),
         seconds_per_round=round(seconds / max(len(log), 1), 3),
-        bytes_per_round=int(np.mean([record["bytes"] for record in log] or [0])),
+        bytes_per_round=int(np.mean([line.bytes for line in log] or [0])),
         peak_memory_mb=round(_peak_memory_mb(workers), 0),
     )
 

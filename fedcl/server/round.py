@@ -12,7 +12,7 @@ from fedcl.server.exchange import ask
 from fedcl.server.outliers import UsualChange
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.roster import Roster
-from fedcl.server.round_record import SILENT, RoundRecord
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
 from fedcl.wire.orders import Instruction, encode_instruction
 from fedcl.wire.records import payload_bytes
 
@@ -77,4 +77,4 @@ class Round:
         for position, reply in replies:
             yield labels[position], reply
         for label in silent:
-            self.now.judge(label, SILENT)
+            self.now.judge(label, NO_ANSWER)

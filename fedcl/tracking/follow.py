@@ -17,7 +17,7 @@ from fedcl.tracking.scalars import (
     Scalars,
     curve_scalars,
     final_scalars,
-    read_records,
+    read_lines,
     round_scalars,
 )
 
@@ -94,16 +94,16 @@ class Tracking:
 
     def _write_rounds(self) -> dict[int, float]:
         """Write what each logger has not; return when each round ended, seconds since 1970."""
-        records, end = read_records(self._folder, alone=self._alone)
+        lines, end = read_lines(self._folder, alone=self._alone)
         ended: dict[int, float] = {}
-        for record in reversed(records):
-            ended[record["round"]] = end
-            end -= record["seconds"]
+        for line in reversed(lines):
+            ended[line.round] = end
+            end -= line.seconds
         for index, logger in enumerate(self._loggers):
-            for record in records:
-                number = record["round"]
+            for line in lines:
+                number = line.round
                 if number > self._written[index]:
-                    logger.write(round_scalars(record), step=number, wall_time=ended[number])
+                    logger.write(round_scalars(line), step=number, wall_time=ended[number])
                     self._written[index] = number
         return ended
 
