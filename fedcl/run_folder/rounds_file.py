@@ -1,11 +1,12 @@
 """rounds.jsonl: one line per round, the oldest first (docs/results_schema.md).
 
 A process that was killed leaves at most a torn last line, without its newline, which is ignored.
+Lines of other versions lack keys: all but the round's number may be absent.
 """
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedcl.errors import RunError
@@ -18,21 +19,21 @@ from fedcl.run_folder.json_record import IfKnown, JsonRecord
 class SiteLine:
     """What a round says of one site that was asked."""
 
-    participants: int
+    participants: int = 0
     """The training participants whom the update stands for; 0 without an update."""
-    seconds: float | None
+    seconds: float | None = None
     """The site's own training time; null without an update."""
-    bytes: int
+    bytes: int = 0
     """Received from this site, as it travelled."""
-    terms: dict[str, float]
+    terms: dict[str, float] = field(default_factory=dict)
     """Mean of the objective ("loss") and of each of its terms; empty where they are private."""
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
     """How many each mean holds: participants for "loss", anchors or batches for a term."""
-    skipped: dict[str, int]
+    skipped: dict[str, int] = field(default_factory=dict)
     """How many a term said nothing about, for the terms that skipped any."""
     steps: IfKnown[int] = None
     """Optimiser steps; absent without an update."""
-    rejected: str | None
+    rejected: str | None = None
     """Why the update was not used; null: it was."""
     change: IfKnown[float] = None
     """L2 norm of the site's change of the trainable weights; absent where it is not known."""
@@ -47,11 +48,11 @@ class RoundLine:
 
     round: int
     """Counts from 1."""
-    seconds: float
+    seconds: float = 0.0
     """From asking the sites to the new weights."""
-    loss: float | None
+    loss: float | None = None
     """Mean over the participants of all valid updates; null where it is private."""
-    bytes: int
+    bytes: int = 0
     """Received from all sites, as it travelled."""
     sent_bytes: IfKnown[int] = None
     """Sent to all sites; absent, like the next two, where nothing is sent (pooled, local)."""
@@ -63,7 +64,7 @@ class RoundLine:
     """With a secure sum only: each term's mean over all sites together."""
     counts: IfKnown[dict[str, int]] = None
     skipped: IfKnown[dict[str, int]] = None
-    sites: dict[str, SiteLine]
+    sites: dict[str, SiteLine] = field(default_factory=dict)
     """By label; every site that was asked."""
 
     @property

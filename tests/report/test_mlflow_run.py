@@ -70,7 +70,7 @@ def test_a_store_holds_parameters_rounds_and_measures(tree, tmp_path, store):
     assert run.data.tags["fedcl.kind"] == "simulate"
     points = history(client, run)
     log = RunFolder(path).read_log()
-    assert points["loss"] == [(r["round"], pytest.approx(r["loss"])) for r in log]
+    assert points["loss"] == [(r.round, pytest.approx(r.loss)) for r in log]
     assert [step for step, _ in points["mae/internal"]] == [1, 2]
     measured = found.evaluation.embedding.mae_external.value
     assert points["final/embedding/mae_external"] == [(2, pytest.approx(measured))]

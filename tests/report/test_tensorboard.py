@@ -1,6 +1,5 @@
 """The event files of a run: everything that the log holds, once, and nobody's id."""
 
-import json
 import re
 import subprocess
 import sys
@@ -13,10 +12,11 @@ from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.run import evaluate_again, run_experiment
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import read_results
+from fedcl.run_folder.rounds_file import RoundLine, SiteLine, write_rounds
 from fedcl.tracking import follow as tracking
 from fedcl.tracking import tensorboard
 from fedcl.tracking.follow import Tracking
-from fedcl.tracking.scalars import read_records, round_scalars
+from fedcl.tracking.scalars import read_lines, round_scalars
 from tests.builders import SIZES, config_of, table_tree, with_values, write_table
 from tests.report.made import results
 
@@ -65,12 +65,12 @@ def test_the_event_files_hold_the_log_and_the_results(tree, kind):
     found, path = train(tree, kind)
     written = values(path)
     for record in RunFolder(path).read_log():
-        number, sites = record["round"], record["sites"].values()
-        assert written["loss", number] == pytest.approx(record["loss"], rel=1e-6)
-        assert written["seconds", number] == pytest.approx(record["seconds"], rel=1e-6)
-        assert written["received_mb", number] == pytest.approx(record["bytes"] / 1e6, rel=1e-6)
+        number, sites = record.round, record.sites.values()
+        assert written["loss", number] == pytest.approx(record.loss, rel=1e-6)
+        assert written["seconds", number] == pytest.approx(record.seconds, rel=1e-6)
+        assert written["received_mb", number] == pytest.approx(record.bytes / 1e6, rel=1e-6)
         assert written["valid_sites", number] == len(sites)
-        mean = sum(site["terms"]["loss"] for site in sites) / len(sites)
+        mean = sum(site.terms["loss"] for site in sites) / len(sites)
         assert written["terms/loss", number] == pytest.approx(mean, rel=1e-6)
     for point in found.curve:
         assert written["mae/internal", point.round] == pytest.approx(point.mae_internal)
@@ -88,9 +88,9 @@ def test_sites_that_train_alone_are_drawn_together(tree):
     assert len(logs) == 3
     total = count = 0
     for log in logs:
-        (entry,) = log[1]["sites"].values()
-        total += entry["terms"]["loss"] * entry["counts"]["loss"]
-        count += entry["counts"]["loss"]
+        (entry,) = log[1].sites.values()
+        total += entry.terms["loss"] * entry.counts["loss"]
+        count += entry.counts["loss"]
     assert written["loss", 2] == pytest.approx(total / count, rel=1e-6)
     assert written["valid_sites", 2] == 3
     assert written["received_mb", 2] == 0
@@ -110,7 +110,7 @@ def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
 
         simulate(config, on_reply=look, **options)
 
-    from fedcl.experiment.run import simulate
+    from fedcl.experiment.run import simulate_federation as simulate
 
     monkeypatch.setattr("fedcl.experiment.run.simulate", simulate_and_look)
     train(with_values(tree, federation__rounds=3))
@@ -159,7 +159,7 @@ def test_the_time_of_a_round_is_when_it_ended(tree):
     again = {
         number: found[0][1] for (name, number), found in points(path).items() if name == "loss"
     }
-    assert again[2] - again[1] == pytest.approx(second["seconds"], abs=1e-6)
+    assert again[2] - again[1] == pytest.approx(second.seconds, abs=1e-6)
     assert again[2] == pytest.approx(RunFolder(path).log.stat().st_mtime, abs=1e-3)
     assert ended[1] <= ended[2] <= again[2] + 1e-3
 
@@ -207,15 +207,11 @@ def test_neither_the_command_line_nor_a_site_imports_it():
 
 def record(number=1, **changes):
     def entry(loss, rejected=None):
-        return {
-            "terms": {"loss": loss},
-            "counts": {"loss": 5},
-            "rejected": rejected,
-        }
+        return SiteLine(terms={"loss": loss}, counts={"loss": 5}, rejected=rejected)
 
     sites = {"north": entry(2.0), "south": entry(5.0), "12": entry(99.0, "no answer in time")}
     both = {"round": number, "seconds": 3.0, "loss": 3.0, "bytes": 2_500_000, "sites": sites}
-    return {**both, **changes}
+    return RoundLine(**{**both, **changes})
 
 
 def test_terms_are_means_over_valid_sites():
@@ -230,7 +226,7 @@ def test_terms_are_means_over_valid_sites():
 
 
 def test_what_a_secure_sum_or_a_private_run_keeps_is_not_drawn():
-    silent = {"terms": {}, "counts": {}, "rejected": None}
+    silent = SiteLine()
     private = round_scalars(record(loss=None, sites={"north": silent}))
     assert private.keys() == {"seconds", "received_mb", "valid_sites"}
     summed = round_scalars(record(sites={"north": silent}, terms={"fairkl": 0.5}))
@@ -254,7 +250,7 @@ class Refusing:
 
 def write_log(folder, count):
     folder.path.mkdir(exist_ok=True)
-    folder.log.write_text("".join(json.dumps(record(n)) + "\n" for n in range(1, count + 1)))
+    write_rounds(folder.log, map(record, range(1, count + 1)))
 
 
 def test_what_a_logger_missed_is_written_later_and_told_once(tmp_path):
@@ -309,7 +305,7 @@ def test_loggers_are_closed_whatever_happens(tree, monkeypatch):
 
 def test_a_run_without_rounds_has_no_records(tmp_path):
     for alone in (False, True):
-        assert read_records(RunFolder(tmp_path / "none"), alone=alone)[0] == []
+        assert read_lines(RunFolder(tmp_path / "none"), alone=alone)[0] == []
 
 
 @pytest.mark.parametrize("uri", ["http://me:secret@host/a", "postgresql://me@host/base"])
