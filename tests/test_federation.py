@@ -329,9 +329,9 @@ def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
 _RUN = """
 import sys, yaml
 from fedcl.config.loading import parse
-from fedcl.experiment.simulation import simulate
+from fedcl.experiment.simulation import simulate_federation
 if __name__ == "__main__":
-    simulate(parse(open(sys.argv[1]).read(), source="t"), sites=4, resume=True)
+    simulate_federation(parse(open(sys.argv[1]).read(), source="t"), sites=4, resume=True)
 """
 
 

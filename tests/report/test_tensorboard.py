@@ -112,7 +112,7 @@ def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
 
     from fedcl.experiment.run import simulate_federation as simulate
 
-    monkeypatch.setattr("fedcl.experiment.run.simulate", simulate_and_look)
+    monkeypatch.setattr("fedcl.experiment.run.simulate_federation", simulate_and_look)
     train(with_values(tree, federation__rounds=3))
     assert [rounds for number, rounds in seen if number == 3] == [{1, 2}] * 3
     assert [rounds for number, rounds in seen if number == 2] == [{1}] * 3
