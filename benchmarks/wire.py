@@ -63,8 +63,6 @@ def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, 
         config,
         resume=True,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
     log = RunFolder(path).read_log()

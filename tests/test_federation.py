@@ -304,8 +304,6 @@ def test_a_simulation_does_not_wait_for_sites_that_cannot_come(tree):
             config,
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=lambda _: None,
         )
     assert not config.output.path.exists()
 
@@ -394,8 +392,6 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
         config,
         resume=False,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
     )
     folder = RunFolder(path)
     network = build_network(config, (1, 10, 12, 10), seed=config.seed)

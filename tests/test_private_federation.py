@@ -39,8 +39,6 @@ def evaluated(config):
         config,
         resume=False,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
     )
 
 
@@ -203,8 +201,6 @@ def test_privacy_is_about_what_leaves_a_site(tree, kind):
             config_of(tree),
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=lambda _: None,
         )
 
 

@@ -37,7 +37,7 @@ def scans(tmp_path):
 
 def evaluated(config):
     settings = {"resume": False, "restart": False}
-    run_experiment("simulate", config, **settings, on_step=lambda *_: None, say=lambda _: None)
+    run_experiment("simulate", config, **settings)
     return read_results(RunFolder(config.output.path).results)
 
 

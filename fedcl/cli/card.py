@@ -30,7 +30,7 @@ def run_site_check(path: Path, console: Console) -> int:
     """
     settings = load_site(path)
     with steps(console) as bars:
-        found = check_site(settings, cache=path.absolute().parent / ".cache", on_step=bars.at)
+        found = check_site(settings, cache=path.absolute().parent / ".cache", progress=bars)
     if found.card is not None:
         console.print(_table(found.card))
     _say_what_leaves(found, path.absolute().parent / CARD, console)

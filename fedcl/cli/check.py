@@ -47,7 +47,7 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
             seed=seed,
             cache=cache,
             min_participants=least,
-            on_progress=lambda done, total: bars.at("Reading participants", done, total),
+            progress=bars,
         )
     if found.sites:
         console.print(_table(found.sites))

@@ -24,7 +24,7 @@ def verify(path: Where) -> None:
 
     problems = []
     for one in receipts_at(path):
-        kept = one.look()
+        kept = one.read()
         console.print(kept.says, soft_wrap=True, markup=False, highlight=False)
         if kept.problem is not None:
             problems.append(kept.problem)
@@ -43,7 +43,7 @@ def show(
     from fedcl.receipts.log import receipts_at
     from fedcl.report.receipt_table import receipt_tables
 
-    found = [one.look() for one in receipts_at(path)]
+    found = [one.read() for one in receipts_at(path)]
     tables = [table for kept in found for table in receipt_tables(kept, round_)]
     for table in tables:
         console.print(table)
@@ -62,7 +62,7 @@ def page(path: Where) -> None:
 
     problems = []
     for one in receipts_at(path):
-        kept = one.look()
+        kept = one.read()
         console.print(f"Page: {write_page(kept)}", soft_wrap=True, markup=False, highlight=False)
         if kept.problem is not None:
             problems.append(kept.problem)

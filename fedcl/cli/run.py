@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
+from fedcl.cli.progress import Lines
 from fedcl.config.experiment import Config
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.loading import fingerprint, resolved
@@ -41,7 +42,7 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
     told = 0
     with interruptible() as interrupt, Live(console=console, transient=True) as live:
 
-        def look(run_folder: RunFolder) -> None:
+        def show(run_folder: RunFolder) -> None:
             nonlocal told
             interrupt.check()
             fresh = run_folder.read_log(skip=told)
@@ -57,8 +58,8 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
                 config,
                 base=Path.cwd(),
                 patience=_PATIENCE,
-                look=look,
-                say=lambda text: console.print(text, highlight=False, soft_wrap=True),
+                on_look=show,
+                progress=Lines(console),
             )
         except KeyboardInterrupt:
             console.print(

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import steps
+from fedcl.compute.progress import Progress
 from fedcl.config.study import Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
@@ -19,7 +20,6 @@ from fedcl.study.arms import load_study
 from fedcl.study.metrics import METRICS
 
 if TYPE_CHECKING:
-    from fedcl.experiment.evaluate import OnStep
     from fedcl.study.plan import Trial
 
 INCOMPLETE = 3
@@ -45,20 +45,15 @@ def run_study(
     from fedcl.study.plan import trials
 
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
-            runs = trials(asked, on_step)
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
+            runs = trials(asked, bars)
             missing = _missing(runs)
             there = len({run.entry.key for run in runs}) - len(missing)
             console.print(
                 f"{asked.name}: {there + len(missing)} runs, {there} there already", highlight=False
             )
             if not plan and not now:
-                _run(asked, missing, console, on_step)
+                _run(asked, missing, console, bars)
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {words}")
@@ -88,23 +83,17 @@ def _missing(runs: Sequence["Trial"]) -> list["Trial"]:
     return list(missing.values())
 
 
-def _run(asked: Study, missing: Sequence["Trial"], console: Console, on_step: "OnStep") -> None:
+def _run(asked: Study, missing: Sequence["Trial"], console: Console, bars: Progress) -> None:
     from fedcl.report.number_text import duration
     from fedcl.study.runner import choose_jobs, run_all
 
     if not missing:
         return
     jobs = choose_jobs(asked, missing[0].config.compute.threads)
-    total = sum(run.config.federation.rounds for run in missing)
-    ended, started = 0, time.perf_counter()
-
-    def on_look(going: Sequence["Trial"]) -> None:
-        on_step("Rounds", ended + sum(run.entry.rounds_done() for run in going), total)
-
-    on_step("Runs", 0, len(missing))
-    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, on_look=on_look), start=1):
-        ended += run.config.federation.rounds
-        on_step("Runs", number, len(missing))
+    started = time.perf_counter()
+    bars.step("Runs", 0, len(missing))
+    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, progress=bars), start=1):
+        bars.step("Runs", number, len(missing))
         left = (time.perf_counter() - started) / number * (len(missing) - number)
         told = "done" if failure is None else f"FAILED: {failure.message}"
         console.print(

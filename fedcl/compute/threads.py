@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from fedcl.compute.progress import SILENT, Progress
+
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 
@@ -14,25 +16,26 @@ def in_threads(
     things: Sequence[Thing],
     *,
     threads: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
+    what: str = "",
 ) -> list[Result]:
     """Return the result for each thing, in their order; all of them are kept, so let them be small.
 
-    Whatever `work` or `on_progress` raises ends it, once the things in work are done.
+    Whatever `work` or `progress` raises ends it, once the things in work are done.
 
     Args:
         work: What is done.
         things: With what.
         threads: At once; None: one for each core, since more only wait for Python's lock.
-        on_progress: Called with (done, total), in the things' order.
+        progress: Told of each result, in the things' order.
+        what: Names the job to `progress`.
     """
     pool = ThreadPoolExecutor(threads or os.cpu_count())
     try:
         results: list[Result] = []
         for result in pool.map(work, things):
             results.append(result)
-            if on_progress is not None:
-                on_progress(len(results), len(things))
+            progress.step(what, len(results), len(things))
         return results
     finally:
         pool.shutdown(cancel_futures=True)

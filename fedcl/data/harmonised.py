@@ -8,7 +8,7 @@ https://doi.org/10.1016/j.neuroimage.2019.116450
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.harmonise import Combat, SplineAge
 from fedcl.data.adjustment_cache import adjustments_on_disk
 from fedcl.data.cache import VolumeCache
@@ -69,7 +70,7 @@ def harmonised(
     min_participants: int,
     cache: Path,
     origin: str,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Cohort:
     """Return the cohort whose arrays are adjusted when they are read.
 
@@ -79,18 +80,18 @@ def harmonised(
         min_participants: A site with fewer training participants is treated as one never seen.
         cache: Where adjustments of volumes are kept, which are as large as volumes.
         origin: Everything that decides how a file became an array, as text.
-        on_progress: Called with (scans read, all of them); only volumes take time.
+        progress: Told how many scans are read; only volumes take time.
 
     Raises:
         DataError: fewer than two such sites, or covariates whose effects cannot be told apart.
     """
     fit = _fit(cohort, settings, max(min_participants, _FEWEST))
     if len(cohort.shape) == 1:
-        adjustments = dict(_adjustments(fit, None))
+        adjustments = dict(_adjustments(fit, SILENT))
     else:
         name = _content_name(fit, cache, origin)
         folder = cache / "harmonised" / name
-        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, on_progress))
+        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, progress))
     sites = cohort.table["site"].to_numpy()
 
     def read(row: int) -> np.ndarray:
@@ -125,9 +126,7 @@ def _fit(cohort: Cohort, settings: Combat, fewest: int) -> _Fit:
     return _Fit(cohort, settings, design, training, own if settings.unseen == "own" else {})
 
 
-def _adjustments(
-    fit: _Fit, on_progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[str, Adjustment]]:
+def _adjustments(fit: _Fit, progress: Progress) -> Iterator[tuple[str, Adjustment]]:
     """Read the training scans three times, and yield one site's adjustment after the other.
 
     The third time instead of keeping every site's residuals: those of volumes fill a memory.
@@ -139,8 +138,7 @@ def _adjustments(
         for row in rows:
             yield fit.cohort.read(int(row)).reshape(-1)
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            progress.step("Harmonising scans", done, total)
 
     cohort, design = fit.cohort, fit.design
     said = (covariate_sums(scans(r), design[r], cohort.shares(r)) for r in fit.training.values())

@@ -2,10 +2,11 @@
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
@@ -22,21 +23,25 @@ from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
-OnProgress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
 
 def open_cohort(
     data: Data,
     *,
     seed: int,
     cache: Path,
-    on_progress: OnProgress | None = None,
+    prepared: bool = False,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+    """Open a cohort.
 
-    With `own_site` the cohort is that site's, and nothing of another site is opened.
+    Args:
+        data: Where the participants are.
+        seed: The experiment's, from which splits are drawn.
+        cache: The folder of preprocessed volumes.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Told what takes long.
+        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
 
     Raises:
         DataError: the first problems found; `fedcl check` shows them all.
@@ -47,17 +52,21 @@ def open_cohort(
         seed=seed,
         cache=cache,
         problems=problems,
-        on_progress=on_progress,
+        progress=progress,
         own_site=own_site,
     )
     problems.stop_if_any()
-    if on_progress is not None and len(cohort.shape) > 1:
-        prepare(cohort, on_progress)
+    if prepared and len(cohort.shape) > 1:
+        prepare(cohort, progress)
     return cohort
 
 
 def open_experiment(
-    config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
+    config: Config,
+    *,
+    prepared: bool = False,
+    progress: Progress = SILENT,
+    own_site: str | None = None,
 ) -> Cohort:
     """Open the cohort of an experiment, with everything its objective compares participants by.
 
@@ -66,7 +75,8 @@ def open_experiment(
 
     Args:
         config: The experiment.
-        on_progress: Every volume is preprocessed now rather than when read.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Told what takes long.
         own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
 
     Raises:
@@ -77,7 +87,12 @@ def open_experiment(
         require_whole_cohort(config.harmonise)
     cache = cache_folder(config)
     cohort = open_cohort(
-        config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
+        config.data,
+        seed=config.seed,
+        cache=cache,
+        prepared=prepared,
+        progress=progress,
+        own_site=own_site,
     )
     if config.sample is not None:
         cohort = sample_cohort(
@@ -94,7 +109,7 @@ def open_experiment(
             min_participants=config.local.min_participants,
             cache=cache,
             origin=f"{config.data.model_dump_json(exclude={'path'})} {config.seed}",
-            on_progress=on_progress,
+            progress=progress,
         )
     return with_known(
         held_in_memory(cohort),
@@ -110,7 +125,7 @@ def survey(
     seed: int,
     cache: Path,
     problems: Problems,
-    on_progress: OnProgress | None = None,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
     """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
@@ -129,7 +144,7 @@ def survey(
         case TableData():
             return read_table_cohort(data, seed=seed, problems=problems, own_site=own_site)
         case PhantomData():
-            _write_phantom(data, seed, on_progress)
+            _write_phantom(data, seed, progress)
             openbhb = OpenBHBData(
                 kind="openbhb",
                 path=data.path,
@@ -141,19 +156,18 @@ def survey(
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
-def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
+def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None = None) -> None:
     """Read every volume once, so that the cache holds it; what is there already costs a look.
 
     Args:
-        cohort: Whose volumes.
-        on_progress: Told as they come.
-        threads: That read at once; None: one for each core.
+        threads: How many volumes are read at once; None: one for each core.
     """
 
-    def look(row: int) -> None:
+    def read(row: int) -> None:
         cohort.read(row)  # and let it go: together the volumes may be larger than memory
 
-    in_threads(look, range(len(cohort)), threads=threads, on_progress=on_progress)
+    rows = range(len(cohort))
+    in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
 def cache_folder(config: Config) -> Path:
@@ -161,7 +175,7 @@ def cache_folder(config: Config) -> Path:
     return config.output.path.parent / ".cache"
 
 
-def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
+def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:
     wanted = settings_of(
         scale=data.scale,
         grid=data.grid,
@@ -179,7 +193,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
                     scanner_strength=data.scanner_strength,
                     seed=seed,
                     sites=data.sites,
-                    on_progress=on_progress,
+                    progress=progress,
                 )
     try:
         written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))

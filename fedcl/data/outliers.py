@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
+
 FEWEST_SCANS = 8
 """Scans; a median absolute deviation of fewer says little."""
 THRESHOLD = 3.5
@@ -25,19 +27,21 @@ RATIO = 1.5
 _OF_A_NORMAL = {"median": 0.6745, "mean": 0.7979}
 """Absolute deviation of a standard normal; the mean's serves where the median's is 0."""
 
+_WHAT = "Comparing scans"
+
 
 def distances(
     read: Callable[[int], np.ndarray],
     rows: Sequence[int],
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> np.ndarray:
     """Return the mean absolute z-score of each row's array, over elements that differ at all.
 
     Args:
         read: Returns a row's array; all have one shape. Each is read twice and none is kept.
         rows: At least one.
-        on_progress: Called with (arrays read, arrays to read).
+        progress: Told how many arrays are read; each is read twice.
     """
     number = len(rows)
     total = np.zeros(read(rows[0]).shape)
@@ -46,7 +50,7 @@ def distances(
         values = read(row).astype(np.float64)
         total += values
         squares += values**2
-        on_progress(done, 2 * number)
+        progress.step(_WHAT, done, 2 * number)
     mean = total / number
     variance = squares / number - mean**2
     # What rounding leaves of an element that is the same in all scans is not a spread.
@@ -56,7 +60,7 @@ def distances(
     for done, row in enumerate(rows, start=1):
         if len(mean):
             found[done - 1] = np.abs((read(row)[varies] - mean) / spread).mean()
-        on_progress(number + done, 2 * number)
+        progress.step(_WHAT, number + done, 2 * number)
     return found
 
 

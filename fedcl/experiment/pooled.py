@@ -41,12 +41,11 @@ def train_rounds(
     """Train one network on `rows` for all rounds, checkpointing each; go on from the last one.
 
     Args:
-        config: The experiment.
-        cohort: Everybody.
-        rows: Whom to train on: all sites, or one.
-        folder: Where the checkpoints and the log go.
-        name: Names the draws and stands for the sites in the log.
-        on_round: Called after each round.
+        cohort: Everybody, training and test participants.
+        rows: The scans to train on, those of all sites or of one.
+        folder: The run that the checkpoints and the log belong to.
+        name: Names the random draws, and stands for the sites in the log.
+        on_round: Called with the round's number after each.
 
     Raises:
         RunError: the training diverged; the rounds before are kept.

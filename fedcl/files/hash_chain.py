@@ -3,7 +3,7 @@
 A second file, the mark, says how many lines there are and the hash of the last: a file that was
 cut, altered, reordered or removed is refused. A process that is killed leaves at most a torn line,
 which never counted, or a whole one without its mark, which does. Whoever writes both files anew
-can write another history: a hash noted elsewhere (`Looked.last`) is what shows that.
+can write another history: a hash noted elsewhere (`ChainContents.last`) is what shows that.
 """
 
 import fcntl
@@ -75,28 +75,32 @@ class Chain:
         return self.path.with_suffix(".head")
 
     @contextmanager
-    def opened(self) -> Iterator["OpenChain"]:
-        """Let nobody else write or look meanwhile."""
+    def lock(self) -> Iterator["OpenChain"]:
+        """Let nobody else write or read meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
+        with self._lock_file.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield OpenChain(self)
 
     def append(self, entry: ChainEntry) -> None:
-        """Add a line; as of `OpenChain.append`."""
-        with self.opened() as chain:
+        """Add a line, at a cost that does not grow with the file.
+
+        Raises:
+            PrivacyError: the chain's own kind: the end of the file is not as it was marked.
+        """
+        with self.lock() as chain:
             chain.append(entry)
 
-    def look(self) -> ChainContents:
-        """Read every line and change nothing: a copy on a read-only disk can be looked at."""
-        if not self._lock.exists():  # nobody ever wrote here: it is a copy
+    def read(self) -> ChainContents:
+        """Read every line and change nothing: a copy on a read-only disk can be read too."""
+        if not self._lock_file.exists():  # nobody ever wrote here: it is a copy
             return read_chain(self)
-        with self._lock.open("r") as lock:
+        with self._lock_file.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             return read_chain(self)
 
     @property
-    def _lock(self) -> Path:
+    def _lock_file(self) -> Path:
         return self.path.parent / f".{self.path.stem}.lock"
 
 

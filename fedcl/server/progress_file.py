@@ -64,7 +64,7 @@ class ProgressFile:
     def ask(self, message_type: str, sites: Iterable[str]) -> None:
         """Sites are asked something; those left out by an earlier question stay as they are."""
         self._ask(_WHAT[message_type], sites)
-        self.look()
+        self.write_if_due()
 
     def hear(self, site: str, nbytes: int) -> None:
         """A site has answered; whether the answer can be used is not known yet."""
@@ -74,7 +74,7 @@ class ProgressFile:
             state="answered", seconds=round(waited, 3), bytes=before.bytes + nbytes
         )
         self._changed = True
-        self.look()
+        self.write_if_due()
 
     def judge(self, site: str, why: str | None) -> None:
         """A site's answer is used, or left out and why."""
@@ -87,7 +87,7 @@ class ProgressFile:
         )
         self._changed = True
 
-    def look(self) -> None:
+    def write_if_due(self) -> None:
         """Write what has changed, unless it was written a moment ago."""
         if self._changed and time.monotonic() >= self._next:
             self.write()

@@ -72,7 +72,7 @@ class Round:
             round_number=self.record.number,
             timeout_s=self.config.federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=self.now.look,
+            on_wait=self.now.write_if_due,
         )
         for position, reply in replies:
             yield labels[position], reply

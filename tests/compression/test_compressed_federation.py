@@ -256,7 +256,7 @@ def test_the_log_and_the_receipts_tell_the_bytes_that_travelled(tree):
         told = 0
         for site in line.sites:
             (receipts,) = receipts_at(folder.site_path(site))
-            told += receipts.look().receipts[-1].bytes
+            told += receipts.read().receipts[-1].bytes
         assert line.bytes == told
         arrays = [sum(map(array_bytes, records)) for records in (seen.came, seen.left)]
         carried[name] = sum(arrays)
@@ -273,7 +273,7 @@ def test_a_receipt_says_what_left_and_how_large_what_it_stands_for_is(tree):
     shapes = {name: array.shape for name, array in folder.load().weights.items()}
     for site, update in released.items():
         (receipts,) = receipts_at(folder.site_path(site))
-        receipt = receipts.look().receipts[-1]
+        receipt = receipts.read().receipts[-1]
         assert receipt.header["change"] == "int8"
         stands_for = decode_state(update.weights, "int8", shapes)
         for array in receipt.arrays:

@@ -33,9 +33,7 @@ def tracked(tree, uri):
 
 def train(tree, kind="simulate", **options):
     options = {"resume": False, "restart": False, **options}
-    return run_experiment(
-        kind, config_of(tree), on_step=lambda *_: None, say=lambda _: None, **options
-    )
+    return run_experiment(kind, config_of(tree), **options)
 
 
 def runs(uri):
@@ -84,7 +82,7 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(tree, tmp_path):
     train(tracked(tree, uri), "pooled")
     longer = tracked(with_values(tree, federation__rounds=4), uri)
     _, path = train(longer, "pooled", resume=True)
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     client, (run,) = runs(uri)
     points = history(client, run)
     assert [step for step, _ in points["loss"]] == [1, 2, 3, 4]

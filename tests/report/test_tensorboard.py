@@ -18,6 +18,7 @@ from fedcl.tracking import tensorboard
 from fedcl.tracking.follow import Tracking
 from fedcl.tracking.scalars import read_lines, round_scalars
 from tests.builders import SIZES, config_of, table_tree, with_values, write_table
+from tests.progress import Told
 from tests.report.made import results
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +32,7 @@ def tree(tmp_path):
 
 def train(tree, kind="simulate", **options):
     options = {"resume": False, "restart": False, **options}
-    return run_experiment(
-        kind, config_of(tree), on_step=lambda *_: None, say=lambda _: None, **options
-    )
+    return run_experiment(kind, config_of(tree), **options)
 
 
 def points(path):
@@ -145,7 +144,7 @@ def test_a_killed_process_leaves_nothing_twice(tree):
 def test_evaluating_again_writes_the_same_points_once(tree):
     _, path = train(tree)
     before = values(path)
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     assert values(path) == before
 
 
@@ -155,7 +154,7 @@ def test_the_time_of_a_round_is_when_it_ended(tree):
     ended = {
         number: found[0][1] for (name, number), found in points(path).items() if name == "loss"
     }
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     again = {
         number: found[0][1] for (name, number), found in points(path).items() if name == "loss"
     }
@@ -254,17 +253,19 @@ def write_log(folder, count):
 
 
 def test_what_a_logger_missed_is_written_later_and_told_once(tmp_path):
-    folder, logger, said = RunFolder(tmp_path / "run"), Refusing(), []
-    following = Tracking("simulate", folder, [logger], said.append)
-    following.look()  # no log yet
+    folder, logger, told = RunFolder(tmp_path / "run"), Refusing(), Told()
+    following = Tracking("simulate", folder, [logger], told)
+    following.update()  # no log yet
     for count in (1, 2):
         write_log(folder, count)
-        following.look()
-    assert said == ["the store is away. The training goes on; it is tried again after each round."]
+        following.update()
+    assert told.lines == [
+        "the store is away. The training goes on; it is tried again after each round."
+    ]
     logger.willing = True
     write_log(folder, 3)
-    following.look()
-    following.look()
+    following.update()
+    following.update()
     assert logger.taken == [1, 2, 3]
 
 
@@ -274,7 +275,7 @@ def test_the_measures_of_a_run_that_was_stopped_stand_at_its_last_round(tmp_path
     write_log(folder, 1)
     found = results()
     assert found.training.rounds == 2
-    following = Tracking("simulate", folder, [logger], lambda _: None)
+    following = Tracking("simulate", folder, [logger])
     following.finish(found.model_copy(update={"curve": ()}))
     assert logger.taken == [1, 1]
 
@@ -282,7 +283,7 @@ def test_the_measures_of_a_run_that_was_stopped_stand_at_its_last_round(tmp_path
 def test_what_is_missing_at_the_end_is_an_error(tmp_path):
     folder = RunFolder(tmp_path / "run")
     write_log(folder, 2)
-    following = Tracking("simulate", folder, [Refusing()], lambda _: None)
+    following = Tracking("simulate", folder, [Refusing()])
     with pytest.raises(RunError, match="the store is away"):
         following.finish(results())
     assert not following.finished
@@ -297,7 +298,7 @@ def test_loggers_are_closed_whatever_happens(tree, monkeypatch):
     folder.path.mkdir(parents=True)
     with (
         pytest.raises(KeyboardInterrupt),
-        tracking.tracking("simulate", config_of(tree), folder, lambda _: None),
+        tracking.tracking("simulate", config_of(tree), folder),
     ):
         raise KeyboardInterrupt
     assert closed == [False]

@@ -123,7 +123,7 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
     assert 10 / EVERY_S / 2 <= len(written) <= 10 / EVERY_S + 1
     for _ in range(100):
         clock[0] += EVERY_S
-        now.look()
+        now.write_if_due()
     assert len(written) <= 10 / EVERY_S + 2  # nothing new, nothing written
 
 
@@ -154,7 +154,7 @@ def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypat
     now.hear("a", 1)
     assert read(file)["sites"]["a"]["state"] == "asked"
     clock[0] += EVERY_S
-    now.look()
+    now.write_if_due()
     assert read(file)["sites"]["a"]["state"] == "answered"
     assert read(file)["sites"]["a"]["seconds"] == round(EVERY_S / 2, 3)
 

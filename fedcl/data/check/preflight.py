@@ -1,11 +1,11 @@
 """Look at a data set before anything is trained on it: every problem, and a table per site."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
@@ -55,7 +55,7 @@ def preflight(
     seed: int,
     cache: Path,
     min_participants: int,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> Preflight:
     """Open a cohort, read every scan's array, and say all that is wrong.
 
@@ -64,7 +64,7 @@ def preflight(
     problems = Problems()
     cohort = None
     try:
-        cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+        cohort = survey(data, seed=seed, cache=cache, problems=problems, progress=progress)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     if cohort is None:
@@ -79,7 +79,8 @@ def preflight(
             return None  # already reported, with the other absent scans
         return None
 
-    for message in in_threads(read, range(len(cohort)), on_progress=on_progress):
+    rows = range(len(cohort))
+    for message in in_threads(read, rows, progress=progress, what="Reading participants"):
         if message is not None:
             problems.add(message)
 

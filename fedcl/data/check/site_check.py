@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.site import SiteSettings
 from fedcl.data.check.card import Defects, SiteCard, site_card
@@ -17,9 +17,6 @@ from fedcl.data.outliers import FEWEST_SCANS, distances, outliers
 from fedcl.data.participants import OLDEST_YEARS
 from fedcl.data.problems import Problems, listed
 from fedcl.errors import DataError
-
-OnStep = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
 
 _TELLING = 8
 """Elements of an array below which two participants can be the same by chance."""
@@ -48,14 +45,14 @@ def check_site(
     settings: SiteSettings,
     *,
     cache: Path,
-    on_step: OnStep = lambda _what, _done, _total: None,
+    progress: Progress = SILENT,
 ) -> SiteCheck:
     """Read a site's own data, every scan of it and nobody else's, and describe them.
 
     Args:
         settings: The site's.
         cache: Where preprocessed volumes are kept.
-        on_step: Progress.
+        progress: Told how many scans are read and compared.
     """
     problems = Problems()
     card = may_leave = None
@@ -63,15 +60,17 @@ def check_site(
         cohort = survey(
             settings.data, seed=_NO_SEED, cache=cache, problems=problems, own_site=settings.site
         )
-        card = _card(settings, cohort, problems, on_step)
+        card = _card(settings, cohort, problems, progress)
         may_leave = _enough(settings, card, problems)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     return SiteCheck(card, bool(may_leave), tuple(problems.found), tuple(problems.notes))
 
 
-def _card(settings: SiteSettings, cohort: Cohort, problems: Problems, on_step: OnStep) -> SiteCard:
-    digests, broken = _read_all(cohort, problems, on_step)
+def _card(
+    settings: SiteSettings, cohort: Cohort, problems: Problems, progress: Progress
+) -> SiteCard:
+    digests, broken = _read_all(cohort, problems, progress)
     ages = cohort.ages(np.arange(len(cohort)))
     dated = np.isfinite(ages) & (ages > 0) & (ages <= OLDEST_YEARS)
     rows = [row for row in digests if dated[row]]
@@ -86,7 +85,7 @@ def _card(settings: SiteSettings, cohort: Cohort, problems: Problems, on_step: O
         unreadable_scans=broken,
         listed_twice=len(problems.who.get("twice", ())),
         copied_scans=_copies(cohort, digests, problems),
-        outliers=_outliers(cohort, rows, problems, on_step),
+        outliers=_outliers(cohort, rows, problems, progress),
     )
     return site_card(settings, cohort, rows, defects, problems)
 
@@ -101,7 +100,7 @@ def _enough(settings: SiteSettings, card: SiteCard, problems: Problems) -> bool:
     return training >= least
 
 
-def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict[int, str], int]:
+def _read_all(cohort: Cohort, problems: Problems, progress: Progress) -> tuple[dict[int, str], int]:
     """Return the hash of each array that can be read, by row, and how many are broken."""
 
     def read(row: int) -> tuple[str | None, str | None]:
@@ -113,10 +112,7 @@ def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict
             return None, None  # already reported, with the other absent scans
         return hashlib.sha256(array.tobytes()).hexdigest(), None
 
-    def at(done: int, total: int) -> None:
-        on_step("Reading scans", done, total)
-
-    found = in_threads(read, range(len(cohort)), on_progress=at)
+    found = in_threads(read, range(len(cohort)), progress=progress, what="Reading scans")
     messages = [message for _, message in found if message is not None]
     for message in messages:
         problems.add(message)
@@ -145,13 +141,13 @@ def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int 
     return sum(len(group) - 1 for group in groups)
 
 
-def _outliers(cohort: Cohort, rows: list[int], problems: Problems, on_step: OnStep) -> int | None:
+def _outliers(
+    cohort: Cohort, rows: list[int], problems: Problems, progress: Progress
+) -> int | None:
     """Return how many scans are far from the others, and note which."""
     if len(rows) < FEWEST_SCANS:
         return None
-    found = distances(
-        cohort.read, rows, on_progress=lambda d, total: on_step("Comparing scans", d, total)
-    )
+    found = distances(cohort.read, rows, progress=progress)
     names, usual, away = cohort.table["scan"].tolist(), float(np.median(found)), outliers(found)
     for position in away:
         problems.notes.append(

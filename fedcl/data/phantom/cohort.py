@@ -8,7 +8,7 @@ grey-matter volumes, then 142 volumes of cerebrospinal fluid, in ml.
 """
 
 import difflib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.phantom.anatomy import (
@@ -50,7 +51,7 @@ def write_phantom(
     scanner_strength: float,
     seed: int,
     sites: Sequence[str] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Write the embedded cohort; the folder appears whole under its name, or not at all.
 
@@ -63,7 +64,7 @@ def write_phantom(
         scanner_strength: Multiplies every scanner effect; 0 is none, 1 the usual spread.
         seed: Of every draw.
         sites: Labels of those to write, as they are in the whole cohort; None: all.
-        on_progress: Called with (participants written, participants in all).
+        progress: Told how many participants are written.
 
     Raises:
         DataError: the place holds something that is not a phantom, or cannot be written; or there
@@ -80,7 +81,7 @@ def write_phantom(
     )
 
     def fill(temporary: Path) -> None:
-        _fill(temporary, people, grid, scanner_strength, seed, on_progress)
+        _fill(temporary, people, grid, scanner_strength, seed, progress)
         write_json(temporary / SETTINGS_FILE, settings)
 
     try:
@@ -208,7 +209,7 @@ def _fill(
     grid: Grid,
     scanner_strength: float,
     seed: int,
-    on_progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> None:
     template = load_template(grid)
     sites = people.drop_duplicates("siteXacq")
@@ -231,7 +232,8 @@ def _fill(
         parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
         return sum(parts), *parts
 
-    volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
+    persons = people.to_dict("records")
+    volumes_ml = in_threads(write, persons, progress=progress, what="Writing participants")
     table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
     people = pd.concat((people, table), axis=1)[list(PHANTOM_COLUMNS)]
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")
