@@ -13,7 +13,7 @@ from fedcl.config.loading import resolved
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
+from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.ridge_sums import RidgeSums
@@ -371,7 +371,7 @@ def test_sums_that_cannot_be_are_named_and_left_out(tree, spoil, reason):
     assert last.measures["representation"].participants["train"] == 37
 
 
-ALL, FEMALE = TestGroup("internal", "all", ""), TestGroup("internal", "sex", "female")
+ALL, FEMALE = ParticipantGroup("internal", "all", ""), ParticipantGroup("internal", "sex", "female")
 
 
 def other_cell(release, cell, **changes):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedcl.errors import WireError
-from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
+from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, fit_probes
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
@@ -15,7 +15,7 @@ from fedcl.wire.orders import Instruction, decode_instruction, encode_instructio
 from fedcl.wire.records import encoded
 from fedcl.wire.releases import decode_release, encode_release
 
-ALL, FEMALE = TestGroup("internal", "all", ""), TestGroup("internal", "sex", "female")
+ALL, FEMALE = ParticipantGroup("internal", "all", ""), ParticipantGroup("internal", "sex", "female")
 
 
 def sums(rng, participants=13, dim=3):

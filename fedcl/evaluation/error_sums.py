@@ -68,7 +68,7 @@ class ErrorSums:
 
 
 @dataclass(frozen=True, order=True)
-class TestGroup:
+class ParticipantGroup:
     """A group of test participants of one site.
 
     Attributes:
@@ -88,7 +88,7 @@ class TestGroup:
 
 
 CELLS = tuple(
-    TestGroup(split, by, value)
+    ParticipantGroup(split, by, value)
     for split in TESTS
     for by, values in ((EVERYBODY, ("",)), (SEX, SEXES), (AGE, DECADES))
     for value in values
@@ -123,7 +123,7 @@ def error_cells(
     ages: np.ndarray,
     sexes: np.ndarray,
     min_cell: int,
-) -> dict[TestGroup, ErrorSums]:
+) -> dict[ParticipantGroup, ErrorSums]:
     """Return what may leave a site of its errors in one split.
 
     Args:
@@ -145,10 +145,14 @@ def error_cells(
         if 0 < left < min_cell:
             told_decades = []
     return {
-        TestGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
-        **{TestGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex]) for sex in told_sexes},
+        ParticipantGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
         **{
-            TestGroup(split, AGE, one): ErrorSums.of(errors[decades == one]) for one in told_decades
+            ParticipantGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex])
+            for sex in told_sexes
+        },
+        **{
+            ParticipantGroup(split, AGE, one): ErrorSums.of(errors[decades == one])
+            for one in told_decades
         },
     }
 

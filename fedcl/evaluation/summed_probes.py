@@ -19,8 +19,8 @@ from fedcl.evaluation.error_sums import (
     EXTERNAL,
     INTERNAL,
     ErrorSums,
+    ParticipantGroup,
     RecognisedCount,
-    TestGroup,
     error_cells,
     recognised,
     summed_balanced_accuracy,
@@ -69,7 +69,7 @@ class SiteErrors:
         recognised: By the site probe; None of few participants.
     """
 
-    cells: dict[TestGroup, ErrorSums]
+    cells: dict[ParticipantGroup, ErrorSums]
     recognised: RecognisedCount | None
 
     def error_array(self) -> np.ndarray:
@@ -165,7 +165,7 @@ def errors_of_site(
         probes: Fitted from all sites' sums.
         min_cell: Fewest participants of a cell.
     """
-    cells: dict[TestGroup, ErrorSums] = {}
+    cells: dict[ParticipantGroup, ErrorSums] = {}
     for split, held in tests.items():
         errors = probes.age.predict(held.features) - held.ages
         cells |= error_cells(split, errors, ages=held.ages, sexes=held.sexes, min_cell=min_cell)
@@ -207,5 +207,7 @@ def summarise(
 
 
 def _everybody(sites: Iterable[SiteErrors], split: str) -> ErrorSums | None:
-    parts = [s.cells[cell] for s in sites if (cell := TestGroup(split, EVERYBODY, "")) in s.cells]
+    parts = [
+        s.cells[cell] for s in sites if (cell := ParticipantGroup(split, EVERYBODY, "")) in s.cells
+    ]
     return reduce(add, parts) if parts else None

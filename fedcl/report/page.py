@@ -32,7 +32,7 @@ def write_report(folder: RunFolder) -> Path:
     """
     results = read_results(folder.results)
     text = rendered(
-        "page.html",
+        "run.html",
         results=results,
         verdict=run_verdict(results),
         kind=RUN_KINDS[results.run.kind],

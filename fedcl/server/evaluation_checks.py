@@ -3,7 +3,15 @@
 import numpy as np
 
 from fedcl.config.evaluation import SumEvaluationSettings
-from fedcl.evaluation.error_sums import AGE, EVERYBODY, INTERNAL, SEX, TESTS, ErrorSums, TestGroup
+from fedcl.evaluation.error_sums import (
+    AGE,
+    EVERYBODY,
+    INTERNAL,
+    SEX,
+    TESTS,
+    ErrorSums,
+    ParticipantGroup,
+)
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Introduction
@@ -108,14 +116,14 @@ def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:
             return f"{cell.name}: {sums.count} participants, {min_cell} at least"
         if not _possible(sums):
             return f"{cell.name}: sums that no errors have"
-        if TestGroup(cell.split, EVERYBODY, "") not in cells:
+        if ParticipantGroup(cell.split, EVERYBODY, "") not in cells:
             return f"{cell.name}: without everybody's"
     for split in TESTS:
         for by in (SEX, AGE):
             parts = sum(sums.count for c, sums in cells.items() if (c.split, c.by) == (split, by))
-            if parts and parts > cells[TestGroup(split, EVERYBODY, "")].count:
+            if parts and parts > cells[ParticipantGroup(split, EVERYBODY, "")].count:
                 return f"{split}/{by}: more participants than there are"
-    own, everybody = errors.recognised, cells.get(TestGroup(INTERNAL, EVERYBODY, ""))
+    own, everybody = errors.recognised, cells.get(ParticipantGroup(INTERNAL, EVERYBODY, ""))
     if (own is None) != (everybody is None):
         return "errors and recognised participants of the internal test do not fit"
     if own is None or everybody is None:

@@ -107,9 +107,9 @@ def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
             if (path / "tensorboard").exists():
                 seen.append((int(number), {n for name, n in values(path) if name == "loss"}))
 
-        simulate(config, on_reply=look, **options)
+        simulate_federation(config, on_reply=look, **options)
 
-    from fedcl.experiment.run import simulate_federation as simulate
+    from fedcl.experiment.run import simulate_federation
 
     monkeypatch.setattr("fedcl.experiment.run.simulate_federation", simulate_and_look)
     train(with_values(tree, federation__rounds=3))
