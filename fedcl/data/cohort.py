@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 
 from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.site_labels import site_order
 
 TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
 
 Rows = np.ndarray
-"""Row numbers of a cohort's table, int64."""
+"""Row numbers of a cohort's table, int64: one per scan, so their number counts no participants."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Cohort:
             participant's id where they have only one), site (str), age (years, float), sex
             ("female", "male" or ""), split (one of SPLITS); further columns are covariates. Site
             and split are the same for all scans of a participant.
-        shape: Of one array: (channel, x, y, z) for volumes, (feature,) for ROI tables.
+        shape: The shape of one array: (channel, x, y, z) for volumes, (feature,) for ROI tables.
         read: Returns one row's array, float32, or float16 where it comes from a cache;
             deterministic, no augmentation.
         digest: Hash of the scans and of the identity of their data.
@@ -57,7 +58,7 @@ class Cohort:
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
-        """Site labels, numbers in numeric order."""
+        """The site labels, numbers in numeric order."""
         return tuple(sorted(self.table["site"].unique(), key=site_order))
 
     def rows(self, *, split: str | None = None, site: str | None = None) -> Rows:
@@ -87,9 +88,9 @@ class Cohort:
         sizes = {site: self.participants(self.rows(split=TRAIN, site=site)) for site in self.sites}
         return tuple(site for site, size in sizes.items() if size >= min_participants)
 
-    def participants(self, rows: Rows) -> int:
+    def participants(self, rows: Rows) -> Participants:
         """Return how many participants `rows` are the scans of."""
-        return len(np.unique(self._owner[rows]))
+        return Participants(len(np.unique(self._owner[rows])))
 
     def owners(self, rows: Rows) -> Rows:
         """Return whose scan each of `rows` is; participants count from 0 in order of appearance."""

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.privacy.accounting import NoisySums, calibrate
@@ -21,7 +22,7 @@ class PrivacyPlan:
     cost: NoisySums
 
 
-def plan(config: Config, participants: int) -> PrivacyPlan:
+def plan(config: Config, participants: Participants) -> PrivacyPlan:
     """Return what a site of so many participants does in each round.
 
     As many steps as shuffled batches would take, but each participant is in each with the same
@@ -43,7 +44,8 @@ def central_plan(config: Config) -> PrivacyPlan:
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    return _planned(config, privacy, config.local.batch_size, privacy.participants)
+    everybody = Participants(privacy.participants)
+    return _planned(config, privacy, config.local.batch_size, everybody)
 
 
 def release_cost(config: Config) -> NoisySums:
@@ -96,7 +98,7 @@ def _planned(
     config: Config,
     privacy: ParticipantPrivacy | CentralPrivacy,
     expected: int,
-    participants: int,
+    participants: Participants,
 ) -> PrivacyPlan:
     rate = expected / participants
     steps = config.local.epochs * -(-participants // expected)

@@ -7,6 +7,7 @@ import numpy as np
 
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import survey
@@ -31,9 +32,9 @@ class SiteSummary:
 
     site: str
     scans: int
-    train: int
-    internal: int
-    external: int
+    train: Participants
+    internal: Participants
+    external: Participants
     ages: tuple[float, float, float]
     female: float | None
     trains: bool
