@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fedcl.compute.device import autocast
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
@@ -35,7 +36,7 @@ class TrainingSums:
         seconds: Wall-clock time of the round in seconds.
     """
 
-    participants: int
+    participants: Participants
     steps: int
     terms: dict[str, TermSum]
     seconds: float

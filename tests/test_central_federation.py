@@ -109,8 +109,8 @@ def test_every_site_pays_for_a_round_what_everybody_pays(tree):
         charges = ledger_of(config, site).charges()
         assert [c.cost for c in charges] == [NoisySums(2.0, 0.2, STEPS)] * 2
     log = RunFolder(config.output.path).read_log()
-    assert all(entry["steps"] == STEPS for record in log for entry in record["sites"].values())
-    assert all(entry["terms"] == {} for record in log for entry in record["sites"].values())
+    assert all(entry.steps == STEPS for record in log for entry in record.sites.values())
+    assert all(entry.terms == {} for record in log for entry in record.sites.values())
 
 
 def test_min_sites_shares_make_the_whole_noise(tree):
@@ -169,8 +169,8 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
     config = config_of(tree)
     run_rounds(_grid(config, silent={"12": range(3, 6)}), config, _folder(config))
     log = RunFolder(config.output.path).read_log()
-    assert [record["sites"]["12"]["steps"] for record in log] == [STEPS - 3] * 2
-    assert all(record["sites"]["south"]["steps"] == STEPS for record in log)
+    assert [record.sites["12"].steps for record in log] == [STEPS - 3] * 2
+    assert all(record.sites["south"].steps == STEPS for record in log)
 
     config = config_of(another_folder(tree, "-few"))
     with pytest.raises(RoundError, match="round 1, step 4: 1 valid updates from 3 sites, 2 needed"):
@@ -190,9 +190,9 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
 def test_a_share_that_cannot_be_added_is_left_out_by_name(tree, alter, words):
     config = config_of(with_values(tree, federation__rounds=1))
     run_rounds(_grid(config, alter={"12": alter}), config, _folder(config))
-    entry = RunFolder(config.output.path).read_log()[0]["sites"]["12"]
-    assert words in entry["rejected"]
-    assert entry["participants"] == 0
+    entry = RunFolder(config.output.path).read_log()[0].sites["12"]
+    assert words in entry.rejected
+    assert entry.participants == 0
 
 
 @pytest.mark.parametrize("noise", [0.01, 2.0, 50.0])

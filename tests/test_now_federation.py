@@ -86,9 +86,9 @@ def test_a_round_can_be_followed_site_by_site(tree):
 def test_the_bytes_are_those_of_the_log(tree):
     config = config_of(tree)
     _, last = looked_on(config)
-    entries = RunFolder(config.output.path).read_log()[-1]["sites"]
+    entries = RunFolder(config.output.path).read_log()[-1].sites
     assert {s: e["bytes"] for s, e in last["sites"].items()} == {
-        s: e["bytes"] for s, e in entries.items()
+        s: e.bytes for s, e in entries.items()
     }
 
 

@@ -48,7 +48,7 @@ def cohort(tmp_path):
 
 def kept_of(config, site):
     (receipts,) = receipts_at(RunFolder(config.output.path).site_path(site))
-    kept = receipts.look()
+    kept = receipts.read()
     assert kept.problem is None
     return kept.receipts
 
@@ -232,8 +232,8 @@ def test_a_simulation_goes_on_after_a_power_cut_damaged_a_record(cohort):
     longer = config_of(with_values(trees(cohort)["plain"], federation__rounds=3))
     simulate_federation(longer, sites=SITES, resume=True)
     old, new = sorted(receipts_at(file.parent), key=lambda one: len(one.path.name), reverse=True)
-    assert "3 receipts were made" in old.look().problem
-    assert [one.round for one in new.look().receipts] == [0, 3]
+    assert "3 receipts were made" in old.read().problem
+    assert [one.round for one in new.read().receipts] == [0, 3]
     assert kept_of(longer, "north")[-1].round == 3
 
 
@@ -244,7 +244,7 @@ def test_a_site_that_never_opened_leaves_the_receipt_of_its_refusal(tmp_path):
     )
     receipts.keep(receipt_of(refusal, None, None))
     receipts.keep(receipt_of(refusal, Instruction(2, "seed: 1\n", {}), None, objects=("0a",)))
-    one, two = receipts.look().receipts
+    one, two = receipts.read().receipts
     assert (one.round, one.run, one.config_sha256) == (0, None, None)
     assert (two.round, two.run, len(two.config_sha256)) == (2, None, 64)
     assert two.objects == ("0a",)
@@ -263,7 +263,7 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
     home = home_at(tmp_path)
     for _ in ("one run", "another"):
         DeployedSite(home).keep_receipt(refusal, encode_release(refusal), None, None)
-    assert len(Receipts(home.files.receipts, durable=True).look().receipts) == 2
+    assert len(Receipts(home.files.receipts, durable=True).read().receipts) == 2
     SiteMemory(tmp_path / "run").keep_receipt(receipt_of(refusal, None, None))
     assert (tmp_path / "run" / "receipts.jsonl").exists()
 

@@ -223,7 +223,7 @@ def test_a_new_kind_needs_no_more_than_its_record(thickness, tmp_path):
 
     log = Receipts(tmp_path / "receipts.jsonl", durable=False)
     log.keep(receipt)
-    page = Page(write_page(log.look()).read_text(encoding="utf-8")).shown
+    page = Page(write_page(log.read()).read_text(encoding="utf-8")).shown
     assert THICKNESS.words in page
 
     answer = read_reply(Reply(record))

@@ -80,7 +80,7 @@ def evaluate(run: RunPath) -> None:
     from fedcl.experiment.run import evaluate_again
 
     with steps(console) as bars:
-        results = evaluate_again(run, bars.at)
+        results = evaluate_again(run, bars)
     _show(results, run)
 
 
@@ -188,7 +188,7 @@ def phantom(
             scanner_strength=scanner_strength,
             seed=seed,
             sites=site,
-            on_progress=lambda done, total: bars.at("Writing participants", done, total),
+            progress=bars,
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
 
@@ -358,14 +358,9 @@ def _experiment(
 
     config = beside(kind, config)
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
             results, folder = run_experiment(
-                kind, config, resume=resume, restart=restart, on_step=on_step, say=console.print
+                kind, config, resume=resume, restart=restart, progress=bars
             )
     except KeyboardInterrupt:
         arguments = " ".join(sys.argv[1:])

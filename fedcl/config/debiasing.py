@@ -1,8 +1,8 @@
 """The debiasing terms of an objective: each one's settings, and the record of its functions.
 
 The configuration takes its choices and its checks from here, `fedcl.terms` its calls, and
-docs/explanation/objectives.md its table. A new term is its function in `fedcl/debiasing`, and a section here
-that stands in `Debias`.
+docs/explanation/objectives.md its table. A new term is its function in `fedcl/debiasing`, and a
+section here that stands in `Debias`.
 """
 
 from dataclasses import dataclass

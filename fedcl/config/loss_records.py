@@ -1,7 +1,8 @@
 """One record for each loss: where its function lies, and which settings and comparisons it has.
 
 The configuration takes its choices and its checks from here, `fedcl.terms` its calls, and
-docs/explanation/objectives.md its table. A new loss is its function in `fedcl/losses` and a record here.
+docs/explanation/objectives.md its table. A new loss is its function in `fedcl/losses` and a record
+here.
 """
 
 from dataclasses import dataclass

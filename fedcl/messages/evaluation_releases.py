@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.errors import WireError
 from fedcl.evaluation.error_sums import CELL_OF, ErrorSums, RecognisedCount
@@ -29,7 +30,7 @@ class EvaluationSums:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     sums: dict[str, RidgeSums]
     seconds: float
 
@@ -48,7 +49,7 @@ class EvaluationErrors:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     errors: dict[str, SiteErrors]
     seconds: float
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.errors import RefusalReason, WireError
@@ -27,7 +28,7 @@ class Introduction:
     """
 
     site: str
-    participants: int
+    participants: Participants
     shape: tuple[int, ...]
     feature_sums: FeatureSums | None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.config.counts import Participants
 from fedcl.errors import WireError
 from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Pairs, Value
 from fedcl.messages.headers import get, get_list
@@ -36,7 +37,7 @@ class SumOffer:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     shapes: dict[str, tuple[int, ...]]
     keys: AdvertisedKeys
     steps: int

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fedcl.arrays.tensors import State
+from fedcl.config.counts import Participants
 from fedcl.config.federation import Codec
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Arrays, CodecName, Value
@@ -33,7 +34,7 @@ class Update:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     weights: State
     terms: dict[str, TermSum]
     steps: int
@@ -56,7 +57,7 @@ class MomentShare:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     moments: NodeSums
     seconds: float
 
@@ -75,7 +76,7 @@ class PrivateMomentShare:
 
     site: str
     round: int
-    participants: int
+    participants: Participants
     moments: PrivateSums
     seconds: float
 
@@ -96,7 +97,7 @@ class GradientShare:
     site: str
     round: int
     step: int
-    participants: int
+    participants: Participants
     gradients: State
     seconds: float
 

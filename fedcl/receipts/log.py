@@ -94,14 +94,14 @@ class Receipts:
         except OSError as error:
             raise ReceiptError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def look(self) -> ReceiptLog:
+    def read(self) -> ReceiptLog:
         """Read every receipt and change nothing.
 
         Raises:
             RunError: the file cannot be read.
         """
         try:
-            contents = self._chain.look()
+            contents = self._chain.read()
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
         receipts: list[Receipt] = []
@@ -147,7 +147,7 @@ def put_aside_damaged(sites: Path) -> None:
         sites: The folder that holds the folders of the sites.
     """
     for file in (file for folder in sites.glob("*") for file in _records(folder)):
-        if file.name != NAME or Receipts(file, durable=False).look().problem is None:
+        if file.name != NAME or Receipts(file, durable=False).read().problem is None:
             continue
         earlier = len({part.stem for part in file.parent.glob(f"{file.stem}-damaged-*.*")})
         for part in (file, file.with_suffix(".head")):

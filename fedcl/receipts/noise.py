@@ -1,5 +1,6 @@
 """The noise that a site adds to a release, as its experiment asks for it."""
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
@@ -8,7 +9,7 @@ from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
 from fedcl.receipts.line import AddedNoise
 
 
-def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | None:
+def noise_of(config: Config, purpose: str, participants: Participants) -> AddedNoise | None:
     """Return the noise in a site's release; None without any.
 
     Args:

@@ -92,7 +92,7 @@ class Roster:
             round_number=0,
             timeout_s=config.federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=now.look,
+            on_wait=now.write_if_due,
         )
         for position, reply in replies:
             answer = read_reply(reply)
@@ -131,7 +131,7 @@ class Roster:
         self.refresh(grid, config, config_text, now)
         while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
             if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
-                now.look()
+                now.write_if_due()
                 time.sleep(POLL_S)
             self.refresh(grid, config, config_text, now)
         if len(self.nodes) < settings.min_sites:

@@ -41,7 +41,7 @@ from fedcl.secure_sum.server import (
 )
 from fedcl.server.reply_checks import offer_problem, read_reply
 from fedcl.server.round import Round
-from fedcl.server.round_record import SILENT
+from fedcl.server.round_record import NO_ANSWER
 from fedcl.wire.orders import SUM, encode_question
 
 SumReply = TypeVar("SumReply", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
@@ -199,7 +199,7 @@ class _Exchanges:
         order, record = self.order, self.round_.record
         assert order.invitation is not None
         asked = order.invitation.sites
-        missing = dict.fromkeys(asked, SILENT)
+        missing = dict.fromkeys(asked, NO_ANSWER)
         for label, reply in self.round_.ask(asked, order, message_type=message_type):
             answer = read_reply(reply)
             record.receive(label, answer.bytes)
@@ -239,7 +239,7 @@ class _Exchanges:
             require: Refuses one that cannot be used.
             note: Writes into the record why a site gave none.
         """
-        missing = dict.fromkeys(relayed, SILENT)
+        missing = dict.fromkeys(relayed, NO_ANSWER)
         questions = self._questions(relayed)
         for label, reply in self.round_.ask_each(questions, message_type=SUM):
             said = self._read(label, reply, kind, require)

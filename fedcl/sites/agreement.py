@@ -7,6 +7,7 @@ may leave is the site's alone, so every path in the server's text is replaced he
 import json
 from typing import Literal
 
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
@@ -90,7 +91,7 @@ def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> 
     write_text(file, json.dumps(begun + 1), durable=True)
 
 
-def require_enough(participants: int, home: SiteHome) -> None:
+def require_enough(participants: Participants, home: SiteHome) -> None:
     """Refuse to release anything computed from few participants.
 
     Raises:
