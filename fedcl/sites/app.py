@@ -3,7 +3,6 @@
 A failure is logged at the site in full and leaves it as a category only.
 """
 
-import gc
 import logging
 import traceback
 from collections.abc import Callable
@@ -203,7 +202,3 @@ def _category(error: Exception) -> str:
             return summing
         case FedclError() | _:
             return training
-
-
-# A process for each message: what was imported is not looked at again, at its end least of all.
-gc.freeze()
