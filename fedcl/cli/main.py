@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from fedcl.config.experiment import RunKind
     from fedcl.run_folder.results_file import Results
 
-# Nothing may contact the outside. Flower reads these when it is imported, after this module.
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk, for which the system names no file."""
 
@@ -321,7 +317,10 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line and turn a user's mistake into one message and an exit code."""
+    """Run the command line; turn a user's mistake into one message and its exit code."""
+    # Nothing contacts the outside: Flower reads these when a command imports it.
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     try:
         status = app(standalone_mode=False)
     except FedclError as error:

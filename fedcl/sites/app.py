@@ -3,7 +3,6 @@
 A failure is logged at the site in full and leaves it as a category only.
 """
 
-import gc
 import logging
 import traceback
 from collections.abc import Callable
@@ -168,7 +167,3 @@ def _require_agreed(context: Context, config_text: str) -> None:
             f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
             f"it, and agree to {fingerprint(config_text)} if it is as it should be"
         )
-
-
-# A process for each message: what was imported is not looked at again, at its end least of all.
-gc.freeze()
