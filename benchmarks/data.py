@@ -63,8 +63,8 @@ def prepared(folder: Path, scans: int) -> None:
     seconds = {}
     for name, threads in (("one thread", 1), ("fedcl's threads", None)):
         cohort = opened(folder, folder.with_name(f"cache-{threads}"))
-        seconds[name] = timed(lambda: prepare(cohort, lambda *_: None, threads=threads))  # noqa: B023
-    seconds["there already"] = timed(lambda: prepare(cohort, lambda *_: None))
+        seconds[name] = timed(lambda: prepare(cohort, threads=threads))  # noqa: B023
+    seconds["there already"] = timed(lambda: prepare(cohort))
     first = seconds["one thread"]
     print(f"| {scans} scans of {told(OPENBHB)} | s | scans/s | ratio |\n|---|---|---|---|")
     for name, spent in seconds.items():

@@ -63,16 +63,14 @@ def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, 
         config,
         resume=True,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
     log = RunFolder(path).read_log()
     found = {name: getattr(results.evaluation.embedding, key) for name, key in MEASURES.items()}
     measures = {name: measured.value for name, measured in found.items()}
-    down = sum(line["sent_bytes"] for line in log) / len(log)
-    up = sum(line["bytes"] for line in log) / len(log)
-    seconds = sum(line["seconds"] for line in log) / len(log)
+    down = sum(line.sent_bytes for line in log) / len(log)
+    up = sum(line.bytes for line in log) / len(log)
+    seconds = sum(line.seconds for line in log) / len(log)
     return measures | {"down": down, "up": up, "seconds": seconds}
 
 

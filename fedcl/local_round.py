@@ -1,6 +1,6 @@
-"""The method on one screen: participants -> views -> encoder -> objective -> step.
+"""Train a network for one round: participants -> views -> encoder -> objective -> step.
 
-The same function runs at a site of the federation, on all sites pooled, and at one site alone.
+The same function trains at a site of the federation, on all sites pooled, and at one site alone.
 """
 
 import time
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fedcl.compute.device import autocast
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
@@ -26,18 +27,16 @@ from fedcl.seeds import derive, numpy_generator
 
 @dataclass(frozen=True)
 class TrainingSums:
-    """What a local round says of itself; every quantity is a sum that adds across sites.
-
-    Two parts of one round add up too.
+    """Hold the sums that describe a local round; adding two parts of one round gives the whole.
 
     Attributes:
-        participants: Training participants seen in each epoch.
-        steps: Optimiser steps taken.
-        terms: Of every term of the objective, summed over batches and epochs.
-        seconds: Wall-clock time.
+        participants: Number of training participants seen in each epoch.
+        steps: Number of optimiser steps taken.
+        terms: Sum of every term of the objective over batches and epochs, by the term's name.
+        seconds: Wall-clock time of the round in seconds.
     """
 
-    participants: int
+    participants: Participants
     steps: int
     terms: dict[str, TermSum]
     seconds: float
@@ -64,23 +63,23 @@ def local_round(
     epochs: range | None = None,
     received: Sequence[torch.Tensor] | None = None,
 ) -> TrainingSums:
-    """Train `network` in place on the participants in `rows`.
+    """Train `network` in place on the scans in `rows`, and return sums that describe the round.
 
-    Every draw is named by (seed, purpose, site or scan, round, epoch), so the result does not
-    depend on what ran before in this process. Two scans of one participant are two rows.
+    Every random draw is seeded by (seed, purpose, site or scan, round, epoch), so the result does
+    not depend on what ran before in this process. Two scans of one participant are two rows.
 
     Args:
-        network: Holds the weights received; trained in place, on its device.
-        optimizer: Over the network's parameters.
-        cohort: The participants.
-        rows: The scans to train on, ascending.
-        config: The experiment.
-        round_number: Counts from 1.
-        site: Names the draws: a label, or what stands for several sites.
-        proximal: mu of FedProx, >= 0; 0 leaves the term out.
-        snapshot: What batches see of the other sites; None: nothing.
-        epochs: Which of the round's epochs, from 0; None: all.
-        received: The parameters that the round began from; None: as they are now.
+        network: Network with the weights received, which is trained in place on its device.
+        optimizer: Optimiser over the network's parameters.
+        cohort: Cohort that the scans belong to.
+        rows: Rows of the scans to train on, ascending.
+        config: Configuration of the experiment.
+        round_number: Number of the round, counted from 1.
+        site: Label that seeds the draws: the site's, or one that stands for several sites.
+        proximal: Weight mu of the proximal term of FedProx, >= 0; 0 leaves the term out.
+        snapshot: Participants of other sites as batches are compared with them; None for none.
+        epochs: Epochs of the round to train now, counted from 0; None trains all.
+        received: Parameters at the start of the round; None takes those of `network` now.
     """
     started = time.perf_counter()
     device = next(network.parameters()).device
@@ -95,9 +94,12 @@ def local_round(
     network.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         later = (epochs.start,) if epochs.start else ()
-        # torch.manual_seed would write down who called, for a GPU that may come: a millisecond.
-        begin = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
-        begin(derive(seed, "network", site, round_number, *later))
+        # On a CPU torch.manual_seed would also record the call stack for a GPU that may be used
+        # later, which takes a millisecond.
+        set_seed = (
+            torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
+        )
+        set_seed(derive(seed, "network", site, round_number, *later))
         for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
             batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
@@ -130,7 +132,7 @@ def local_round(
                 steps += 1
                 for name, term in loss.terms.items():
                     sums[name] = sums[name] + term if name in sums else term
-    optimizer.zero_grad(set_to_none=True)  # as much memory as the weights, of no more use
+    optimizer.zero_grad(set_to_none=True)  # gradients take as much memory as the weights
 
     return TrainingSums(
         participants=cohort.participants(rows),
@@ -141,6 +143,10 @@ def local_round(
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:
-    """||w - w_global||^2: the proximal term of Li et al. 2020, https://arxiv.org/abs/1812.06127."""
+    """Return ||w - w_global||^2, the proximal term of FedProx.
+
+    Li et al., "Federated optimization in heterogeneous networks", MLSys 2020,
+    https://arxiv.org/abs/1812.06127
+    """
     parameters = zip(network.parameters(), received, strict=True)
     return torch.stack([(p - start).square().sum() for p, start in parameters]).sum()

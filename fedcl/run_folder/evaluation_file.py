@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fedcl.config.evaluation import Features, SumEvaluationSettings
 from fedcl.config.section import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.error_sums import CELLS, DIVISIONS, TESTS, ErrorSums, TestGroup
+from fedcl.evaluation.error_sums import CELLS, DIVISIONS, TESTS, ErrorSums, ParticipantGroup
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbeResults
 from fedcl.files.atomic import write_text
 from fedcl.site_labels import site_order
@@ -118,7 +118,7 @@ def measures_of(
     )
 
 
-def _row(site: str | None, cell: TestGroup, sums: ErrorSums) -> GroupRow:
+def _row(site: str | None, cell: ParticipantGroup, sums: ErrorSums) -> GroupRow:
     split, by = TESTS[TESTS.index(cell.split)], DIVISIONS[DIVISIONS.index(cell.by)]
     return GroupRow.model_validate(
         {

@@ -65,7 +65,8 @@ def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Ma
     other: Features = "embedding" if first == "representation" else "representation"
     shown = [(name, METRICS[name]) for name in results.metrics]
     return rendered(
-        "study.html",
+        "page.html",
+        room="study",
         results=results,
         verdict=study_verdict(results),
         methods=methods(results),

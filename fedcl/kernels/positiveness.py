@@ -21,7 +21,7 @@ from fedcl.config.kernels import (
     ProductKernel,
     RepresentationKernel,
 )
-from fedcl.losses.anatomical import anatomical
+from fedcl.kernels.anatomical import anatomical
 from fedcl.shapes import PairWeights, Values
 
 Known = Mapping[str, Values]
