@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedcl import local_round
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.experiment.run import run_experiment
@@ -102,7 +103,7 @@ def test_no_two_scans_share_an_augmentation(tmp_path, monkeypatch):
     network = build_network(config, cohort.shape, seed=0)
     optimizer = build_optimizer(network, config.local, round_number=1)
     trained = local_round.local_round(
-        network, optimizer, cohort, rows, config, round_number=1, site="12"
+        network, optimizer, cohort, rows, LocalSettings.of(config), round_number=1, site="12"
     )
     assert (trained.participants, len(rows)) == (11, 15)
     assert len(set(seen)) == len(seen) == 2 * len(rows)

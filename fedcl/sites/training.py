@@ -9,6 +9,7 @@ import torch
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import encode_change
 from fedcl.config.federation import FedProx
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import RunError
 from fedcl.local_round import TrainingSums, local_round
@@ -141,7 +142,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trainin
         work.optimizer,
         site.cohort,
         site.rows,
-        config,
+        LocalSettings.of(config),
         round_number=order.round,
         site=site.label,
         proximal=proximal,
