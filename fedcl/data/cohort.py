@@ -30,7 +30,7 @@ class Cohort:
     """Participants' scans and their arrays, in the order (site, participant id, scan).
 
     Attributes:
-        name: What messages and reports call it.
+        name: The cohort's name in messages and reports.
         table: One row per scan: participant_id, scan (its name, unlike any other's: the
             participant's id where they have only one), site (str), age (years, float), sex
             ("female", "male" or ""), split (one of SPLITS); further columns are covariates. Site
@@ -39,9 +39,10 @@ class Cohort:
         read: Returns one row's array, float32, or float16 where it comes from a cache;
             deterministic, no augmentation.
         digest: Hash of the scans and of the identity of their data.
-        known: What objectives compare participants by, one value or array per row, float32.
-        pairwise: Those of `known` that hold one value per pair of rows.
-        files: Where each row's scan lies; empty for tables.
+        known: The values by which objectives compare participants, by name: one number or array
+            per row, float32.
+        pairwise: Names of those values that there are one of per pair of rows.
+        files: The path of each row's scan; empty for tables.
     """
 
     name: str
@@ -110,7 +111,7 @@ class Cohort:
         return self.table["age"].to_numpy(dtype=np.float64)
 
     def known_of(self, rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return what is known of `rows`; between them, for what is known of pairs."""
+        """Return the named values of `rows`; of each pair of them, for pairwise values."""
         return {
             name: self.known[name][np.ix_(rows, rows) if name in self.pairwise else rows]
             for name in names

@@ -21,7 +21,7 @@ from fedcl.errors import PrivacyError
 from fedcl.files.atomic import sync, write_text
 
 ChainEntry = dict[str, Any]
-"""What a line says, without the hash."""
+"""The content of a line, without the hash."""
 
 _START = "0" * 64
 _BEFORE = "before"
@@ -31,13 +31,13 @@ _BLOCK = 1 << 12
 
 @dataclass(frozen=True)
 class ChainContents:
-    """What a chain holds.
+    """The content of a chain.
 
     Attributes:
         entries: The lines, up to the first that cannot be trusted.
-        last: The hash of the last of them.
+        last: The hash of the last of these lines.
         problem: Which line cannot be trusted and what to do; None where the chain is whole.
-        torn: Bytes of a line whose writer was killed; they count for nothing.
+        torn: How many bytes a killed writer left of a line that never counted.
         unmarked: Whether the last line has no mark: its writer was killed, or it was put there by
             hand.
     """
@@ -55,11 +55,11 @@ class Chain:
 
     Attributes:
         path: The file; beside it lie its mark and its lock.
-        name: What messages call it, such as "ledger".
-        lines: What they call its lines, such as "charges".
-        durable: Whether a line must outlive a power cut too; without, only a killed process.
-        error: What is raised where it cannot be trusted.
-        advice: What to do then.
+        name: The word for the chain in messages, such as "ledger".
+        lines: The word for its lines in messages, such as "charges".
+        durable: Whether a line must outlive a power cut, and not only a killed process.
+        error: The error that says that the chain cannot be trusted.
+        advice: The way out that this error names.
     """
 
     path: Path
@@ -105,7 +105,7 @@ class Chain:
 
 
 class OpenChain:
-    """A chain that this process alone uses."""
+    """A chain while no other process reads or writes it."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
