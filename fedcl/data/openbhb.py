@@ -144,7 +144,7 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
         check_finite(volume, file, participant)
         return scale(volume if grid == native else to_grid(volume, grid), intensity)[None]
 
-    sizes = [f"{f.name} {f.stat().st_size}" for f, ok in zip(files, found, strict=True) if ok]
+    sizes = [f"{f.name} {f.stat().st_size}" for f, ok in zip(files, exists, strict=True) if ok]
     return Cohort(
         name=f"OpenBHB {data.modality} ({data.path.name})",
         table=table,
