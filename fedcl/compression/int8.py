@@ -9,7 +9,7 @@ import numpy as np
 
 BLOCK = 1024
 """Number of values that share a scale. Larger blocks take fewer bytes for the same mean squared
-error, but round the values of a much smaller channel to zero (docs/compression.md)."""
+error, but round the values of a much smaller channel to zero (docs/measurements/compression.md)."""
 MOST = 127
 SMALLEST_SCALE = np.float32(2.0**-100)
 """Smallest scale, also that of a block of zeros, so that no product is a subnormal number."""

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Disable garbage collection inside the block, and exempt all objects so far from later ones.
+    """Import modules here, in a process of fedcl's own: the command line or a worker.
 
-    For imports of torch, SciPy and scikit-learn this saves half a second of four, and one to two
-    seconds more when the process ends.
+    The garbage collector rests meanwhile, and afterwards leaves alone everything that exists by
+    then. With torch, SciPy and scikit-learn that saves half a second of four, and one to two more
+    when the process ends. In somebody else's process it would change when their objects are freed,
+    so that no module of fedcl that a user imports calls this.
     """
     gc.disable()
     try:

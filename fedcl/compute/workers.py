@@ -10,43 +10,47 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from multiprocessing import forkserver, parent_process
 from pathlib import Path
 
 from fedcl.compute.device import choose_workers, keep_memory
+from fedcl.compute.worker_process import FORKS, children_by_themselves, worker_context
 from fedcl.config.experiment import Compute
 
-# Workers are never forks of this process: a fork after torch has started threads can deadlock.
-_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 _IMPORTED = ["fedcl.experiment.worker_imports"]
 _PEAKS_MB: list[float] = []
-"""Peak resident memory in MB of the largest worker of each pool that has ended."""
+"""Peak resident memory of the largest worker of each pool that has ended, MB."""
 
 
 def prepare_workers(compute: Compute) -> None:
     """Start to import the modules that an experiment's workers need, in a separate process.
 
     Raises:
-        ConfigError: `cuda` is configured and this machine has no GPU.
+        ConfigError: `compute.device` is cuda, and this machine has no GPU.
     """
     if choose_workers(compute) > 1:
         _begin_server()
 
 
 def _begin_server() -> None:
-    if _METHOD == "forkserver":
-        get_context(_METHOD).set_forkserver_preload(_IMPORTED)
-        with _interrupts_ignored():
+    if FORKS:
+        forkserver.set_forkserver_preload(_IMPORTED)
+        with _interrupts_ignored(), children_by_themselves():
             forkserver.ensure_running()
 
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of new processes; at the end of the block unfinished work is cancelled."""
+    """Yield a pool of fresh processes; on leaving, work in flight is dropped.
+
+    The processes know neither the caller's main script nor its current folder, so that a script
+    without a guard and a notebook may use them; the work is a function of an importable module.
+
+    Args:
+        workers: The number of processes, >= 1.
+    """
     _begin_server()
-    pool = ProcessPoolExecutor(
-        max_workers=workers, mp_context=get_context(_METHOD), initializer=_begin
-    )
+    pool = ProcessPoolExecutor(max_workers=workers, mp_context=worker_context(), initializer=_begin)
     try:
         with _interrupts_ignored():
             pool.submit(int)  # without forks, this makes the first worker start its imports

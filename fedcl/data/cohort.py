@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 
 from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.site_labels import site_order
 
 TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
 
 Rows = np.ndarray
-"""Row numbers of a cohort's table, int64."""
+"""Row numbers of a cohort's table, int64: one per scan, so their number counts no participants."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ class Cohort:
         sizes = {site: self.participants(self.rows(split=TRAIN, site=site)) for site in self.sites}
         return tuple(site for site, size in sizes.items() if size >= min_participants)
 
-    def participants(self, rows: Rows) -> int:
+    def participants(self, rows: Rows) -> Participants:
         """Return the number of distinct participants that the scans in `rows` belong to."""
-        return len(np.unique(self._owner[rows]))
+        return Participants(len(np.unique(self._owner[rows])))
 
     def owners(self, rows: Rows) -> Rows:
         """Return the participant's number for each row, counted from 0 in order of appearance."""

@@ -8,7 +8,7 @@ https://doi.org/10.1016/j.neuroimage.2019.116450
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.harmonise import Combat, SplineAge
 from fedcl.data.adjustment_cache import adjustments_on_disk
 from fedcl.data.cache import VolumeCache
@@ -70,7 +71,7 @@ def harmonised(
     min_participants: int,
     cache: Path,
     origin: str,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Cohort:
     """Return the cohort whose arrays are harmonised when they are read.
 
@@ -81,18 +82,18 @@ def harmonised(
             fit; a smaller site is treated as one not seen in training.
         cache: Folder in which the adjustments of volumes are kept.
         origin: Text that names everything that decides how a file becomes an array.
-        on_progress: Function called with (scans read, scans to read); used for volumes only.
+        progress: Object that is told how many scans are read; only volumes take time.
 
     Raises:
         DataError: fewer than two sites take part, or the covariates' effects cannot be told apart.
     """
     fit = _fit(cohort, settings, max(min_participants, _FEWEST))
     if len(cohort.shape) == 1:
-        adjustments = dict(_adjustments(fit, None))
+        adjustments = dict(_adjustments(fit, SILENT))
     else:
         name = _content_name(fit, cache, origin)
         folder = cache / "harmonised" / name
-        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, on_progress))
+        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, progress))
     sites = cohort.table["site"].to_numpy()
 
     def read(row: int) -> np.ndarray:
@@ -127,9 +128,7 @@ def _fit(cohort: Cohort, settings: Combat, fewest: int) -> _Fit:
     return _Fit(cohort, settings, design, training, own if settings.unseen == "own" else {})
 
 
-def _adjustments(
-    fit: _Fit, on_progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[str, Adjustment]]:
+def _adjustments(fit: _Fit, progress: Progress) -> Iterator[tuple[str, Adjustment]]:
     """Read the training scans three times, and yield (site, adjustment) for one site at a time.
 
     The third reading spares keeping every site's residuals, which for volumes exceed the memory.
@@ -141,8 +140,7 @@ def _adjustments(
         for row in rows:
             yield fit.cohort.read(int(row)).reshape(-1)
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            progress.step("Harmonising scans", done, total)
 
     cohort, design = fit.cohort, fit.design
     sums = (covariate_sums(scans(r), design[r], cohort.shares(r)) for r in fit.training.values())

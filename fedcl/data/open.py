@@ -2,10 +2,11 @@
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
@@ -22,21 +23,25 @@ from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
-OnProgress = Callable[[int, int], None]
-"""A function that is called with (done, total)."""
-
 
 def open_cohort(
     data: Data,
     *,
     seed: int,
     cache: Path,
-    on_progress: OnProgress | None = None,
+    prepared: bool = False,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, preprocess every volume now rather than when it is read.
+    """Open a cohort.
 
-    With `own_site` the cohort holds that site alone, and no data of another site are opened.
+    Args:
+        data: Data section of the configuration: kind, folder and columns.
+        seed: Seed of the experiment, from which splits are drawn.
+        cache: Folder of preprocessed volumes.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
         DataError: the data have problems; the first few are shown, all by `fedcl check`.
@@ -47,17 +52,21 @@ def open_cohort(
         seed=seed,
         cache=cache,
         problems=problems,
-        on_progress=on_progress,
+        progress=progress,
         own_site=own_site,
     )
     problems.stop_if_any()
-    if on_progress is not None and len(cohort.shape) > 1:
-        prepare(cohort, on_progress)
+    if prepared and len(cohort.shape) > 1:
+        prepare(cohort, progress)
     return cohort
 
 
 def open_experiment(
-    config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
+    config: Config,
+    *,
+    prepared: bool = False,
+    progress: Progress = SILENT,
+    own_site: str | None = None,
 ) -> Cohort:
     """Open the cohort of an experiment, with the variables its objective compares participants by.
 
@@ -66,8 +75,8 @@ def open_experiment(
 
     Args:
         config: Configuration of the experiment.
-        on_progress: Function called with (done, total); if given, every volume is preprocessed now
-            rather than when it is read.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
         own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
@@ -78,7 +87,12 @@ def open_experiment(
         require_whole_cohort(config.harmonise)
     cache = cache_folder(config)
     cohort = open_cohort(
-        config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
+        config.data,
+        seed=config.seed,
+        cache=cache,
+        prepared=prepared,
+        progress=progress,
+        own_site=own_site,
     )
     if config.sample is not None:
         cohort = sample_cohort(
@@ -95,7 +109,7 @@ def open_experiment(
             min_participants=config.local.min_participants,
             cache=cache,
             origin=f"{config.data.model_dump_json(exclude={'path'})} {config.seed}",
-            on_progress=on_progress,
+            progress=progress,
         )
     return with_known(
         held_in_memory(cohort),
@@ -111,7 +125,7 @@ def survey(
     seed: int,
     cache: Path,
     problems: Problems,
-    on_progress: OnProgress | None = None,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
     """Open a cohort, or one site of it, and collect its problems, without reading volumes.
@@ -130,7 +144,7 @@ def survey(
         case TableData():
             return read_table_cohort(data, seed=seed, problems=problems, own_site=own_site)
         case PhantomData():
-            _write_phantom(data, seed, on_progress)
+            _write_phantom(data, seed, progress)
             openbhb = OpenBHBData(
                 kind="openbhb",
                 path=data.path,
@@ -142,19 +156,20 @@ def survey(
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
-def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
+def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None = None) -> None:
     """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
         cohort: Cohort whose volumes are preprocessed.
-        on_progress: Function called with (volumes read, volumes in all).
+        progress: Object that is told how many volumes are read.
         threads: Number of threads that read at once; None means one for each core.
     """
 
     def read(row: int) -> None:
         cohort.read(row)  # not returned: together the volumes may be larger than memory
 
-    in_threads(read, range(len(cohort)), threads=threads, on_progress=on_progress)
+    rows = range(len(cohort))
+    in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
 def cache_folder(config: Config) -> Path:
@@ -162,7 +177,7 @@ def cache_folder(config: Config) -> Path:
     return config.output.path.parent / ".cache"
 
 
-def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
+def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:
     wanted = settings_of(
         scale=data.scale,
         grid=data.grid,
@@ -180,7 +195,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
                     scanner_strength=data.scanner_strength,
                     seed=seed,
                     sites=data.sites,
-                    on_progress=on_progress,
+                    progress=progress,
                 )
     try:
         written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))

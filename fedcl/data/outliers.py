@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
+
 FEWEST_SCANS = 8
 """Least number of scans to compare; a median absolute deviation of fewer is unreliable."""
 THRESHOLD = 3.5
@@ -27,12 +29,14 @@ RATIO = 1.5
 _NORMAL_DEVIATION = {"median": 0.6745, "mean": 0.7979}
 """Absolute deviations of a standard normal; the mean one is used where the median one is 0."""
 
+_WHAT = "Comparing scans"
+
 
 def distances(
     read: Callable[[int], np.ndarray],
     rows: Sequence[int],
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> np.ndarray:
     """Return the mean absolute z-score of each row's array, over elements that vary at all.
 
@@ -40,7 +44,7 @@ def distances(
         read: Function that returns the array of a row; all arrays have one shape. Each is read
             twice and none is held in memory.
         rows: Rows of the cohort to compare, at least one.
-        on_progress: Function called with (arrays read, arrays to read).
+        progress: Object that is told how many arrays are read.
     """
     number = len(rows)
     total = np.zeros(read(rows[0]).shape)
@@ -49,7 +53,7 @@ def distances(
         values = read(row).astype(np.float64)
         total += values
         squares += values**2
-        on_progress(done, 2 * number)
+        progress.step(_WHAT, done, 2 * number)
     mean = total / number
     variance = squares / number - mean**2
     # An element that is equal in all scans may get a tiny variance from rounding.
@@ -59,7 +63,7 @@ def distances(
     for done, row in enumerate(rows, start=1):
         if len(mean):
             mean_scores[done - 1] = np.abs((read(row)[varies] - mean) / spread).mean()
-        on_progress(number + done, 2 * number)
+        progress.step(_WHAT, number + done, 2 * number)
     return mean_scores
 
 

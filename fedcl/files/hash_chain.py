@@ -77,10 +77,10 @@ class Chain:
         return self.path.with_suffix(".head")
 
     @contextmanager
-    def opened(self) -> Iterator["OpenChain"]:
+    def lock(self) -> Iterator["OpenChain"]:
         """Open the chain with an exclusive lock, so that no other process writes or reads it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
+        with self._lock_file.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield OpenChain(self)
 
@@ -90,19 +90,19 @@ class Chain:
         Raises:
             PrivacyError: the end of the file does not match its mark; the error has type `error`.
         """
-        with self.opened() as chain:
+        with self.lock() as chain:
             chain.append(entry)
 
-    def look(self) -> ChainContents:
+    def read(self) -> ChainContents:
         """Return all lines without changing any file, so that a read-only copy can be read too."""
-        if not self._lock.exists():  # a copy, which no process writes to
+        if not self._lock_file.exists():  # a copy, which no process writes to
             return read_chain(self)
-        with self._lock.open("r") as lock:
+        with self._lock_file.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             return read_chain(self)
 
     @property
-    def _lock(self) -> Path:
+    def _lock_file(self) -> Path:
         return self.path.parent / f".{self.path.stem}.lock"
 
 

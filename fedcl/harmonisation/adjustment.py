@@ -3,8 +3,8 @@
 The adjusted features are y* = (y - alpha - x beta - sigma gamma) / sqrt(delta) + alpha + x beta,
 with the site's own gamma and delta (Johnson et al. 2007,
 https://doi.org/10.1093/biostatistics/kxj037). For given covariates x this is a factor and an offset
-per feature. Where delta is not 1 the result depends on x: docs/harmonisation.md explains whose
-covariates are used.
+per feature. Where delta is not 1 the result depends on x: docs/explanation/harmonisation.md
+explains whose covariates are used.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 A site with one scanner has no participants of other sites at hand. A contrastive loss and FairKL
 need only the distribution of their similarities to an anchor, which the moments at the nodes give
-(docs/moments.md).
+(docs/explanation/moments.md).
 """
 
 from dataclasses import dataclass, replace
@@ -12,10 +12,9 @@ import torch.nn.functional as F
 
 from fedcl.config.kernels import Kernel
 from fedcl.debiasing.groups import BiasGroups, Group
-from fedcl.losses.kernels import Known, positiveness, within_batch
-from fedcl.losses.nodes import Nodes
+from fedcl.kernels.positiveness import Known, positiveness, within_batch
+from fedcl.losses.nodes import Nodes, RemoteParticipants
 from fedcl.losses.pairs import Pairs, beside_nodes
-from fedcl.losses.uniformity import RemoteParticipants
 from fedcl.moments.snapshot import OwnParticipants, Snapshot
 from fedcl.shapes import AnchorRows, Embedding, Numbers, OfAnchors, ToNodes, ViewEmbeddings
 

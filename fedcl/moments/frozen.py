@@ -14,7 +14,7 @@ from torch import Tensor
 from fedcl.config.kernels import Kernel
 from fedcl.config.moments import PrivateMoments
 from fedcl.debiasing.groups import BiasGroups, Group
-from fedcl.losses.kernels import Known, positiveness
+from fedcl.kernels.positiveness import Known, positiveness
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.pairs import Pairs, beside_nodes, own_views
 from fedcl.moments.grid import nodes_known

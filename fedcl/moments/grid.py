@@ -5,7 +5,7 @@ import math
 import torch
 
 from fedcl.config.moments import ClassAxis, Moments, PrivateMoments, SpacedAxis
-from fedcl.losses.kernels import Known
+from fedcl.kernels.positiveness import Known
 from fedcl.shapes import NodeShares, PerNode, PerParticipant
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedcl.config.moments import Moments
-from fedcl.losses.kernels import Known
+from fedcl.kernels.positiveness import Known
 from fedcl.losses.nodes import Nodes
 from fedcl.moments.grid import node_count, nodes_known
 from fedcl.moments.sums import NodeSums, unpacked

@@ -58,7 +58,7 @@ class Ledger:
         Raises:
             PrivacyError: the ledger is damaged or shortened, or one of its two files is missing.
         """
-        with self._chain.opened() as chain:
+        with self._chain.lock() as chain:
             return self._charges(chain.entries())
 
     def epsilon(self, *, delta: float) -> float:
@@ -81,7 +81,7 @@ class Ledger:
             PrivacyError: the budget would be exceeded, and nothing is written; or the ledger cannot
                 be used.
         """
-        with self._chain.opened() as chain:
+        with self._chain.lock() as chain:
             costs = [charge.cost for charge in self._charges(chain.entries())]
             if not within([*costs, new.cost], delta=delta, budget=budget):
                 raise PrivacyError(

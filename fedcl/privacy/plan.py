@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.privacy.accounting import NoisySums, calibrate
@@ -21,7 +22,7 @@ class PrivacyPlan:
     cost: NoisySums
 
 
-def plan(config: Config, participants: int) -> PrivacyPlan:
+def plan(config: Config, participants: Participants) -> PrivacyPlan:
     """Return the private steps of a site with `participants` training participants in each round.
 
     There are as many steps as shuffled batches would take, but each participant is in each step
@@ -43,7 +44,8 @@ def central_plan(config: Config) -> PrivacyPlan:
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    return _planned(config, privacy, config.local.batch_size, privacy.participants)
+    everybody = Participants(privacy.participants)
+    return _planned(config, privacy, config.local.batch_size, everybody)
 
 
 def release_cost(config: Config) -> NoisySums:
@@ -73,7 +75,7 @@ def noise_of_share(config: Config) -> float:
     return central_plan(config).cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
 
 
-def longest_share(config: Config, participants: int, values: int) -> float:
+def longest_share(config: Config, participants: Participants, values: int) -> float:
     """Return an L2 norm that no honest site's part of a step exceeds, from public numbers alone.
 
     The bound assumes that all participants of the site are drawn, that their clipped gradients have
@@ -98,7 +100,7 @@ def _planned(
     config: Config,
     privacy: ParticipantPrivacy | CentralPrivacy,
     expected: int,
-    participants: int,
+    participants: Participants,
 ) -> PrivacyPlan:
     rate = expected / participants
     steps = config.local.epochs * -(-participants // expected)

@@ -1,4 +1,4 @@
-"""evaluation.json: what a federation measured itself, from its sites' sums (docs/evaluation.md)."""
+"""evaluation.json: what a federation measured itself (docs/explanation/evaluation.md)."""
 
 from collections.abc import Mapping
 from functools import reduce

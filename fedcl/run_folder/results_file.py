@@ -1,4 +1,4 @@
-"""results.json: what a run measured, in one strict, documented shape (docs/results_schema.md)."""
+"""results.json: what a run measured, in one strict shape (docs/reference/results_schema.md)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal

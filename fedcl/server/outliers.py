@@ -7,10 +7,10 @@ import math
 from collections.abc import Set
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from fedcl.arrays.norms import norm_of, squares
 from fedcl.arrays.tensors import State
+from fedcl.run_folder.rounds_file import RoundLine
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,19 @@ def change_of(received: State, trained: State, trainable: Set[str]) -> float:
     return math.sqrt(math.fsum(s for n in names for s in squares(trained[n], received[n])))
 
 
-def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> UsualChange | None:
+def usual_change(line: RoundLine | None, weights: State, trainable: Set[str]) -> UsualChange | None:
     """Return the median change of the updates used in a round, or else the norm of the weights.
 
     Args:
-        record: The round's line in the log; without changes before the first round.
+        line: The round's line in the log; None before the first round.
         weights: What the next round begins from.
         trainable: Names of the trainable tensors.
 
     Returns:
         None where weights are all zero, with which nothing can be compared.
     """
-    used = [
-        entry["change"]
-        for entry in record.get("sites", {}).values()
-        if entry["rejected"] is None and "change" in entry
-    ]
+    sites = {} if line is None else line.valid
+    used = [site.change for site in sites.values() if site.change is not None]
     if used and (middle := median(used)) > 0:
         return UsualChange(middle, "the median of the last round")
     norm = norm_of(weights[name] for name in weights if name in trainable)

@@ -9,12 +9,13 @@ from flwr.serverapp import Grid
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import POLL_S, ask
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.reply_checks import introduction_problem, read_reply
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
+from fedcl.wire.orders import INTRODUCE, encode_instruction
 
 _AGAIN_S = 20.0
 """After which a site that refused or was silent is asked again: it may have been mended."""
@@ -91,7 +92,7 @@ class Roster:
             round_number=0,
             timeout_s=config.federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=now.look,
+            on_wait=now.write_if_due,
         )
         for position, reply in replies:
             answer = read_reply(reply)
@@ -130,7 +131,7 @@ class Roster:
         self.refresh(grid, config, config_text, now)
         while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
             if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
-                now.look()
+                now.write_if_due()
                 time.sleep(POLL_S)
             self.refresh(grid, config, config_text, now)
         if len(self.nodes) < settings.min_sites:

@@ -7,13 +7,14 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import ask
 from fedcl.server.outliers import UsualChange
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.roster import Roster
-from fedcl.server.round_record import SILENT, RoundRecord
-from fedcl.wire.orders import Instruction, encode_instruction
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
+from fedcl.wire.orders import encode_instruction
 from fedcl.wire.records import payload_bytes
 
 
@@ -72,9 +73,9 @@ class Round:
             round_number=self.record.number,
             timeout_s=self.config.federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=self.now.look,
+            on_wait=self.now.write_if_due,
         )
         for position, reply in replies:
             yield labels[position], reply
         for label in silent:
-            self.now.judge(label, SILENT)
+            self.now.judge(label, NO_ANSWER)

@@ -7,6 +7,7 @@ import numpy as np
 
 from fedcl.arrays.tensors import State
 from fedcl.compute.device import choose_device, to_device, use_threads
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.network import MLPEncoder
@@ -49,8 +50,8 @@ class Site:
     agreed: str
 
     @property
-    def participants(self) -> int:
-        """How many they are; a participant may have several scans."""
+    def participants(self) -> Participants:
+        """How many people the scans of `rows` are of."""
         return self.cohort.participants(self.rows)
 
 

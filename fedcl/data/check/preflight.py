@@ -1,12 +1,13 @@
 """Check a data set before training: collect every problem, and describe each site in a table."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import survey
@@ -32,9 +33,9 @@ class SiteSummary:
 
     site: str
     scans: int
-    train: int
-    internal: int
-    external: int
+    train: Participants
+    internal: Participants
+    external: Participants
     ages: tuple[float, float, float]
     female: float | None
     trains: bool
@@ -56,7 +57,7 @@ def preflight(
     seed: int,
     cache: Path,
     min_participants: int,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> Preflight:
     """Open a cohort, read every scan's array, and report all problems.
 
@@ -65,7 +66,7 @@ def preflight(
     problems = Problems()
     cohort = None
     try:
-        cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+        cohort = survey(data, seed=seed, cache=cache, problems=problems, progress=progress)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     if cohort is None:
@@ -80,7 +81,8 @@ def preflight(
             return None  # already reported, with the other absent scans
         return None
 
-    for message in in_threads(read, range(len(cohort)), on_progress=on_progress):
+    rows = range(len(cohort))
+    for message in in_threads(read, rows, progress=progress, what="Reading participants"):
         if message is not None:
             problems.add(message)
 

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.site import SiteSettings
 from fedcl.data.check.card import Defects, SiteCard, site_card
@@ -17,9 +17,6 @@ from fedcl.data.outliers import FEWEST_SCANS, distances, outliers
 from fedcl.data.participants import OLDEST_YEARS
 from fedcl.data.problems import Problems, listed
 from fedcl.errors import DataError
-
-OnStep = Callable[[str, int, int], None]
-"""A function that is called with (name of the step, done, total)."""
 
 _FEWEST_ELEMENTS = 8
 """Least number of elements by which arrays are compared; shorter ones can be equal by chance."""
@@ -49,14 +46,14 @@ def check_site(
     settings: SiteSettings,
     *,
     cache: Path,
-    on_step: OnStep = lambda _what, _done, _total: None,
+    progress: Progress = SILENT,
 ) -> SiteCheck:
     """Read every scan of one site, and no data of other sites, and describe them.
 
     Args:
         settings: Settings file of the site.
         cache: Folder in which preprocessed volumes are kept.
-        on_step: Function called with (name of the step, done, total) as the check proceeds.
+        progress: Object that is told how many scans are read and compared.
     """
     problems = Problems()
     card = may_leave = None
@@ -64,15 +61,17 @@ def check_site(
         cohort = survey(
             settings.data, seed=_NO_SEED, cache=cache, problems=problems, own_site=settings.site
         )
-        card = _card(settings, cohort, problems, on_step)
+        card = _card(settings, cohort, problems, progress)
         may_leave = _enough(settings, card, problems)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     return SiteCheck(card, bool(may_leave), tuple(problems.found), tuple(problems.notes))
 
 
-def _card(settings: SiteSettings, cohort: Cohort, problems: Problems, on_step: OnStep) -> SiteCard:
-    digests, broken = _read_all(cohort, problems, on_step)
+def _card(
+    settings: SiteSettings, cohort: Cohort, problems: Problems, progress: Progress
+) -> SiteCard:
+    digests, broken = _read_all(cohort, problems, progress)
     ages = cohort.ages(np.arange(len(cohort)))
     valid = np.isfinite(ages) & (ages > 0) & (ages <= OLDEST_YEARS)
     rows = [row for row in digests if valid[row]]
@@ -87,7 +86,7 @@ def _card(settings: SiteSettings, cohort: Cohort, problems: Problems, on_step: O
         unreadable_scans=broken,
         listed_twice=len(problems.who.get("twice", ())),
         copied_scans=_copies(cohort, digests, problems),
-        outliers=_outliers(cohort, rows, problems, on_step),
+        outliers=_outliers(cohort, rows, problems, progress),
     )
     return site_card(settings, cohort, rows, defects, problems)
 
@@ -102,7 +101,7 @@ def _enough(settings: SiteSettings, card: SiteCard, problems: Problems) -> bool:
     return training >= least
 
 
-def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict[int, str], int]:
+def _read_all(cohort: Cohort, problems: Problems, progress: Progress) -> tuple[dict[int, str], int]:
     """Return the hash of each readable array by row, and the number of unreadable scans."""
 
     def read(row: int) -> tuple[str | None, str | None]:
@@ -114,10 +113,7 @@ def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict
             return None, None  # already reported, with the other absent scans
         return hashlib.sha256(array.tobytes()).hexdigest(), None
 
-    def report(done: int, total: int) -> None:
-        on_step("Reading scans", done, total)
-
-    results = in_threads(read, range(len(cohort)), on_progress=report)
+    results = in_threads(read, range(len(cohort)), progress=progress, what="Reading scans")
     messages = [message for _, message in results if message is not None]
     for message in messages:
         problems.add(message)
@@ -147,13 +143,13 @@ def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int 
     return sum(len(group) - 1 for group in groups)
 
 
-def _outliers(cohort: Cohort, rows: list[int], problems: Problems, on_step: OnStep) -> int | None:
+def _outliers(
+    cohort: Cohort, rows: list[int], problems: Problems, progress: Progress
+) -> int | None:
     """Return the number of scans far from the others, and note which; None for too few scans."""
     if len(rows) < FEWEST_SCANS:
         return None
-    away = distances(
-        cohort.read, rows, on_progress=lambda d, total: on_step("Comparing scans", d, total)
-    )
+    away = distances(cohort.read, rows, progress=progress)
     names, usual, positions = cohort.table["scan"].tolist(), float(np.median(away)), outliers(away)
     for position in positions:
         problems.notes.append(

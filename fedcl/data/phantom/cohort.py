@@ -8,7 +8,7 @@ then 142 volumes of cerebrospinal fluid, in ml.
 """
 
 import difflib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.phantom.anatomy import (
@@ -50,7 +51,7 @@ def write_phantom(
     scanner_strength: float,
     seed: int,
     sites: Sequence[str] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """Write the phantom; the folder appears complete under its name, or not at all.
 
@@ -64,7 +65,7 @@ def write_phantom(
         seed: Seed from which every draw is derived.
         sites: Labels of the sites to write, with the same participants as in the whole cohort; None
             writes all sites.
-        on_progress: Function called with (participants written, participants in all).
+        progress: Object that is told how many participants are written.
 
     Raises:
         DataError: the folder holds something that is not a phantom, cannot be written, or there is
@@ -81,7 +82,7 @@ def write_phantom(
     )
 
     def fill(temporary: Path) -> None:
-        _fill(temporary, people, grid, scanner_strength, seed, on_progress)
+        _fill(temporary, people, grid, scanner_strength, seed, progress)
         write_json(temporary / SETTINGS_FILE, settings)
 
     try:
@@ -212,7 +213,7 @@ def _fill(
     grid: Grid,
     scanner_strength: float,
     seed: int,
-    on_progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> None:
     template = load_template(grid)
     sites = people.drop_duplicates("siteXacq")
@@ -235,7 +236,8 @@ def _fill(
         parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
         return sum(parts), *parts
 
-    volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
+    persons = people.to_dict("records")
+    volumes_ml = in_threads(write, persons, progress=progress, what="Writing participants")
     table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
     people = pd.concat((people, table), axis=1)[list(PHANTOM_COLUMNS)]
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")
