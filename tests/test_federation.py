@@ -396,6 +396,7 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
         restart=False,
         on_step=lambda *_: None,
         say=lambda _: None,
+        page=False,
     )
     folder = RunFolder(path)
     network = build_network(config, (1, 10, 12, 10), seed=config.seed)

@@ -41,6 +41,7 @@ def evaluated(config):
         restart=False,
         on_step=lambda *_: None,
         say=lambda _: None,
+        page=False,
     )
 
 

@@ -158,6 +158,7 @@ def test_sites_too_small_for_a_mean_of_their_own_are_named(tree):
         restart=False,
         on_step=lambda *_: None,
         say=said.append,
+        page=False,
     )
     assert any("Too small for a mean of their own" in line and "north" in line for line in said)
 

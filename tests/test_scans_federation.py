@@ -36,7 +36,7 @@ def scans(tmp_path):
 
 
 def evaluated(config):
-    settings = {"resume": False, "restart": False}
+    settings = {"resume": False, "restart": False, "page": False}
     run_experiment("simulate", config, **settings, on_step=lambda *_: None, say=lambda _: None)
     return read_results(RunFolder(config.output.path).results)
 

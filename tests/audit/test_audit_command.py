@@ -30,7 +30,7 @@ RUNS = 2000
 
 def finished(tree, kind="simulate"):
     """Train and evaluate; return the run folder."""
-    quiet = {"on_step": lambda *_: None, "say": lambda _: None}
+    quiet = {"on_step": lambda *_: None, "say": lambda _: None, "page": False}
     config = beside(kind, config_of(tree))
     return run_experiment(kind, config, resume=False, restart=False, **quiet)[1]
 

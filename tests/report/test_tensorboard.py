@@ -30,7 +30,7 @@ def tree(tmp_path):
 
 
 def train(tree, kind="simulate", **options):
-    options = {"resume": False, "restart": False, **options}
+    options = {"resume": False, "restart": False, "page": False, **options}
     return run_experiment(
         kind, config_of(tree), on_step=lambda *_: None, say=lambda _: None, **options
     )
