@@ -85,7 +85,9 @@ def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, 
 
 def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(experiment, tmp_path):
     """No file may be larger than 4 kB; a checkpoint is."""
-    full = fedcl_process("simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096)))
+    full = fedcl_process(
+        "simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096))
+    )
     assert full.returncode == 2
     assert "File too large; what was kept so far is whole. Go on with --resume" in full.stderr
     assert "Traceback" not in full.stderr
