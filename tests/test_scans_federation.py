@@ -40,7 +40,7 @@ def scans(tmp_path):
 
 
 def evaluated(config):
-    settings = {"resume": False, "restart": False}
+    settings = {"resume": False, "restart": False, "page": False}
     run_experiment("simulate", config, **settings)
     return read_results(RunFolder(config.output.path).results)
 
@@ -69,9 +69,9 @@ def test_a_secure_sum_counts_participants(tmp_path):
     config = config_of(with_values(secure_tree(tmp_path), federation__rounds=1))
     simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
-    found = {site: entry["participants"] for site, entry in record["sites"].items()}
+    found = {site: line.participants for site, line in record.sites.items()}
     assert found == TRAINING
-    assert [entry["rejected"] for entry in record["sites"].values()] == [None] * 3
+    assert [line.rejected for line in record.sites.values()] == [None] * 3
 
 
 def test_a_private_federation_pays_for_participants(tmp_path):
