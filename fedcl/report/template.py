@@ -1,4 +1,4 @@
-"""Pages that need no other file: a template of this folder, with the style that all share."""
+"""Renders pages that need no other file, from templates of this folder with a common style."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fedcl.report.svg import COLOURS
 
 
 def rendered(name: str, **values: Any) -> str:
-    """Return a template filled with values; their text is escaped, unless it is Markup."""
+    """Return a template filled with values, whose texts are escaped unless they are Markup."""
     pages = Environment(
         loader=PackageLoader("fedcl", "report"),
         autoescape=True,

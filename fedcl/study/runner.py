@@ -1,4 +1,4 @@
-"""Runs side by side, each in a process of its own: one that dies takes no other with it."""
+"""Does runs side by side, each in a process of its own, so that one that dies ends no other."""
 
 import os
 from collections import deque
@@ -17,15 +17,15 @@ from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
 _LOOK_S = 0.5
 
 OnLook = Callable[[Sequence[Trial]], None]
-"""Called with the runs under way, about twice a second."""
+"""A function that is told the runs under way about twice a second."""
 
 
 def choose_jobs(study: Study, threads: int) -> int:
-    """Return how many runs go side by side.
+    """Return the number of runs to do side by side.
 
     Args:
-        study: Says so, or auto.
-        threads: Of each run.
+        study: Settings of the study, whose `jobs` is a number or auto.
+        threads: Number of threads of each run, at least 1.
     """
     if study.jobs != "auto":
         return study.jobs
@@ -37,32 +37,32 @@ def choose_jobs(study: Study, threads: int) -> int:
 def run_all(
     waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
 ) -> Iterator[tuple[Trial, TrialFailure | None]]:
-    """Run every trial and yield each as it ends, with what went wrong, if anything did.
+    """Run every trial and yield each as it ends, with its failure or None.
 
     Args:
-        waiting: In the order in which they begin.
-        jobs: Side by side.
-        on_look: Progress.
+        waiting: Trials in the order in which they begin.
+        jobs: Number of trials to run side by side, at least 1.
+        on_look: A function that is told the runs under way about twice a second.
     """
     left = deque(waiting)
     with ExitStack() as stack:
         seats = [_Seat(stack, number) for number in range(min(jobs, len(left)))]
-        going: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
+        running: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
         free = list(seats)
-        while left or going:
+        while left or running:
             while left and free:
                 seat, trial = free.pop(), left.popleft()
-                going[seat.begin(trial)] = (seat, trial)
-            done, _ = wait(going, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-            on_look([trial for _, trial in going.values()])
+                running[seat.begin(trial)] = (seat, trial)
+            done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            on_look([trial for _, trial in running.values()])
             for future in done:
-                seat, trial = going.pop(future)
+                seat, trial = running.pop(future)
                 yield trial, _outcome(future, seat, trial)
                 free.append(seat)
 
 
 class _Seat:
-    """A place for one run at a time, with one process, renewed when it dies."""
+    """Does one run at a time in its process, which is replaced if it dies."""
 
     def __init__(self, stack: ExitStack, number: int) -> None:
         self._stack = stack
@@ -87,7 +87,7 @@ class _Seat:
 
 
 def _take_gpu(number: int) -> None:
-    """Give this process one of the GPUs, if there are any."""
+    """Assign one of the GPUs to this process, if there are any."""
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
 
