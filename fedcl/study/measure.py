@@ -138,7 +138,7 @@ def _together(
         challenge_score=sums.challenge_score,
         alpha=sums.alpha,
     )
-    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})
 
 
 def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> float | None:
@@ -163,7 +163,7 @@ def _alone(
         people = of(cohort, _TESTS[split], config)
         rows, measures[split] = _cells(split, true, predicted, people, asked)
         cells += rows
-    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})
 
 
 def _known(found: Measures) -> dict[str, object]:
