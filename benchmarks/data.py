@@ -26,6 +26,7 @@ from scipy.ndimage import gaussian_filter
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.data import Columns, NiftiData, Splits
 from fedcl.config.loading import load
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data import sampling
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort
@@ -118,7 +119,15 @@ def trained(folder: Path, device_name: str, repetitions: int) -> None:
 
             def epoch(cohort: Cohort = cohort) -> None:
                 rows = np.arange(scans)
-                local_round(network, optimizer, cohort, rows, config, round_number=1, site="one")
+                local_round(
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=1,
+                    site="one",
+                )
                 if device.type == "cuda":
                     torch.cuda.synchronize()
 

@@ -129,7 +129,13 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
                 write_state(network, weights)
                 optimizer = build_optimizer(network, config.local, round_number=number)
                 local_round(
-                    network, optimizer, cohort, rows, config, round_number=number, site=site
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=number,
+                    site=site,
                 )
                 yield read_state(network, names), float(len(rows))
 

@@ -132,7 +132,15 @@ def encoder(options: argparse.Namespace) -> None:
     rows = cohort.rows(split=TRAIN, site="17")
     for number in range(1, 3):
         optimizer = build_optimizer(network, config.local, round_number=number)
-        local_round(network, optimizer, cohort, rows, config, round_number=number, site="17")
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site="17",
+        )
         states.append(read_state(network, names))
     shapes = {name: array.shape for name, array in states[0].items()}
     plain = sum(array.nbytes for array in states[0].values())

@@ -13,7 +13,7 @@ from torch import nn
 
 from fedcl.compute.device import autocast
 from fedcl.config.counts import Participants
-from fedcl.config.experiment import Config
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
@@ -54,7 +54,7 @@ def local_round(
     optimizer: torch.optim.Optimizer,
     cohort: Cohort,
     rows: Rows,
-    config: Config,
+    settings: LocalSettings,
     *,
     round_number: int,
     site: str,
@@ -73,7 +73,7 @@ def local_round(
         optimizer: Optimiser over the network's parameters.
         cohort: Cohort that the scans belong to.
         rows: Rows of the scans to train on, ascending.
-        config: Configuration of the experiment.
+        settings: Objective, views, optimiser settings and seed of the experiment.
         round_number: Number of the round, counted from 1.
         site: Label that seeds the draws: the site's, or one that stands for several sites.
         proximal: Weight mu of the proximal term of FedProx, >= 0; 0 leaves the term out.
@@ -85,8 +85,8 @@ def local_round(
     device = next(network.parameters()).device
     if received is None:
         received = [p.detach().clone() for p in network.parameters()] if proximal else []
-    epochs = epochs or range(config.local.epochs)
-    seed = config.seed
+    epochs = epochs or range(settings.local.epochs)
+    seed = settings.seed
     scans = cohort.table["scan"].to_numpy()
     steps = 0
     sums: dict[str, torch.Tensor] = {}
@@ -102,24 +102,28 @@ def local_round(
         set_seed(derive(seed, "network", site, round_number, *later))
         for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
-            batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
+            batches = shuffled_batches(
+                rows, batch_size=settings.local.batch_size, generator=shuffle
+            )
             for batch, arrays in read_ahead(cohort, batches, device=device):
                 draws = [derive(seed, "view", scans[i], round_number, epoch) for i in batch]
-                views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
+                views = two_views(
+                    arrays, settings.views, seeds=draws, scale=network.feature_scale()
+                )
                 known = {
                     name: torch.as_tensor(values, device=device)
-                    for name, values in cohort.known_of(batch, config.objective.names).items()
+                    for name, values in cohort.known_of(batch, settings.objective.names).items()
                 }
                 cross_site = None
                 if snapshot is not None:
                     positions = torch.as_tensor(np.searchsorted(rows, batch), device=device)
                     cross_site = CrossSite(snapshot, positions)
-                with autocast(config.compute, device):
+                with autocast(settings.compute, device):
                     loss = objective(
                         network,
                         views,
                         known,
-                        config.objective,
+                        settings.objective,
                         cross_site,
                         round_number=round_number,
                     )

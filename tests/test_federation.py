@@ -13,6 +13,7 @@ import yaml
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
@@ -77,7 +78,15 @@ def by_hand(config):
             rows = cohort.rows(split=TRAIN, site=site)
             write_state(network, weights)
             optimizer = build_optimizer(network, config.local, round_number=number)
-            local_round(network, optimizer, cohort, rows, config, round_number=number, site=site)
+            local_round(
+                network,
+                optimizer,
+                cohort,
+                rows,
+                LocalSettings.of(config),
+                round_number=number,
+                site=site,
+            )
             state = read_state(network, names)
             total = {n: total[n] + len(rows) * state[n].astype(np.float64) for n in names}
             count += len(rows)
@@ -392,6 +401,7 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
         config,
         resume=False,
         restart=False,
+        page=False,
     )
     folder = RunFolder(path)
     network = build_network(config, (1, 10, 12, 10), seed=config.seed)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is told of a job while it runs."""
+    """Is told of a job while the job runs."""
 
     def step(self, what: str, done: int, total: int) -> None:
         """Take note that `done` of `total` parts of a job are done.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.experiment import Config
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import Cohort, Rows, feature_sums
 from fedcl.errors import RunError
@@ -69,7 +70,13 @@ def train_rounds(
         if memory:
             restore_optimizer(optimizer, memory)
         trained = local_round(
-            network, optimizer, cohort, rows, config, round_number=number, site=name
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site=name,
         )
         if not math.isfinite(trained.terms["loss"].total):
             raise RunError(

@@ -99,9 +99,8 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     """Play one round; return the federation after it.
 
     Args:
-        going: The round.
-        checkpoint: The federation before it.
-        text: The experiment, as the sites are told.
+        checkpoint: The federation before the round.
+        text: The experiment as the sites receive it, YAML.
 
     Raises:
         RoundError: too few valid updates.

@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from fedcl.compression.codec import decode, encode_array
 from fedcl.compression.state import decode_state, encode_change, encode_state
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
@@ -95,7 +96,15 @@ def by_hand(config):
             rows = cohort.rows(split=TRAIN, site=site)
             write_state(network, down)
             optimizer = build_optimizer(network, config.local, round_number=number)
-            local_round(network, optimizer, cohort, rows, config, round_number=number, site=site)
+            local_round(
+                network,
+                optimizer,
+                cohort,
+                rows,
+                LocalSettings.of(config),
+                round_number=number,
+                site=site,
+            )
             state = read_state(network, names)
             for name in matrices:
                 change = arrives = state[name] - down[name]
