@@ -92,6 +92,7 @@ class FairKLSettings(DebiasSettings):
 
     name: Literal["fairkl"]
     side: Side
+    """Pairs of equal class (positive), of different classes (negative), or both."""
     form: Literal["kl", "squared", "released"]
     """Gaussian KL, squared differences of means and SDs, or what the authors' code computes."""
 
@@ -117,7 +118,9 @@ class FairKLRegressionSettings(DebiasSettings):
 
     name: Literal["fairkl_regression"]
     side: Side
+    """Pairs weighted by positiveness (positive), by 1 - positiveness (negative), or both."""
     form: Literal["kl", "squared"]
+    """Gaussian KL, or squared differences of means and SDs."""
 
 
 class ConditionalMeansSettings(DebiasSettings):
@@ -150,6 +153,7 @@ class EnDSettings(DebiasSettings):
 
     name: Literal["end"]
     side: Side
+    """Entangle a class (positive), decorrelate equal bias (negative), or both."""
 
 
 class FeatureMomentsSettings(DebiasSettings):

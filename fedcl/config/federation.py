@@ -31,14 +31,19 @@ class Compression(Section):
 class Adam(Section):
     kind: Literal["adam"]
     learning_rate: Positive
+    """Step size in the first round; `local.decay` lowers it."""
     weight_decay: NonNegative
+    """L2 penalty added to the gradient."""
 
 
 class SGD(Section):
     kind: Literal["sgd"]
     learning_rate: Positive
+    """Step size in the first round; `local.decay` lowers it."""
     weight_decay: NonNegative
+    """L2 penalty added to the gradient."""
     momentum: Probability
+    """Share of the step before that is kept."""
 
 
 Optimizer = Annotated[Adam | SGD, Field(discriminator="kind")]
@@ -48,7 +53,9 @@ class Decay(Section):
     """The learning rate is multiplied by `factor` every `every_rounds` rounds."""
 
     factor: Annotated[float, Field(gt=0, le=1)]
+    """Multiplies the learning rate; 1 keeps it."""
     every_rounds: Count
+    """Rounds between two multiplications."""
 
 
 class Local(Section):
@@ -78,6 +85,7 @@ class FedProx(Section):
 
     kind: Literal["fedprox"]
     mu: Positive
+    """Weight of the proximal term."""
 
 
 class FedBN(Section):
@@ -91,7 +99,9 @@ class FedAvgM(Section):
 
     kind: Literal["fedavgm"]
     learning_rate: Positive
+    """Step size at the server; 1 takes the whole mean change."""
     momentum: Probability
+    """Share of the change before that is kept."""
 
 
 class FedAdam(Section):
@@ -99,8 +109,11 @@ class FedAdam(Section):
 
     kind: Literal["fedadam"]
     learning_rate: Positive
+    """Step size at the server."""
     beta_1: Probability
+    """Decay of the mean of the changes."""
     beta_2: Probability
+    """Decay of the mean of their squares."""
     tau: Positive
     """Added to the root of the second moment; sets how adaptive the rule is."""
 
@@ -110,6 +123,7 @@ class TrimmedMean(Section):
 
     kind: Literal["trimmed_mean"]
     fraction: Annotated[float, Field(ge=0, lt=0.5)]
+    """Share of the sites that is left out at either end."""
 
 
 class Median(Section):

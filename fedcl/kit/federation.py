@@ -68,6 +68,7 @@ class FederationSettings(Section):
     """The settings of one federation between institutions."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")]
+    """Name of the federation: letters, digits, dots, dashes."""
     host: Host
     """DNS name or IP address under which the sites reach the server."""
     port: Port
@@ -79,6 +80,7 @@ class FederationSettings(Section):
     also: tuple[Host, ...]
     """Further names and addresses in the server's certificate."""
     sites: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """Labels of the sites, as in their participants tables; a number in quotes."""
     days: Validity
 
     @field_validator("listen")

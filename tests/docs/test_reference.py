@@ -40,3 +40,10 @@ def test_the_reference_names_every_command():
     page = (REFERENCE / "command_line.md").read_text(encoding="utf-8")
     for command in ("simulate", "study", "kit approve", "receipts verify", "ledger show", "join"):
         assert f"# fedcl {command}\n" in page
+
+
+def test_every_key_of_the_reference_says_what_it_means():
+    page = (REFERENCE / "configuration.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
+    assert [row for row in rows if row.endswith("|  |")] == []
