@@ -8,7 +8,7 @@ from fedcl.config.debiasing import Debias
 from fedcl.config.kernels import Kernel, compared_by, is_binary
 from fedcl.config.loss_records import LOSSES, LossName, LossRecord
 from fedcl.config.moments import Moments, PrivateMoments, Prototypes
-from fedcl.config.section import NonNegative, Positive, Section
+from fedcl.config.section import NonNegative, Positive, Section, one_of
 from fedcl.errors import ConfigError
 
 _LOSS_KEYS = ("epsilon", "label_temperature", "ridge")
@@ -162,7 +162,7 @@ class Objective(Term):
             if not term.record.fixed_points or term.authors_variant:
                 raise ValueError(
                     f"{fixed[0]}: {term.loss} ({term.variant}) compares participants of a batch; "
-                    f"use {_against_fixed_points()}, published"
+                    f"use {_losses_against_fixed_points()}, published"
                 )
             if self.prototypes is not None and compared_by(term.kernel) - {"age"}:
                 raise ValueError(
@@ -198,14 +198,13 @@ class Objective(Term):
                 )
 
 
-def _against_fixed_points() -> str:
+def _losses_against_fixed_points() -> str:
     """Return the losses of any kernel that know of nobody else in a batch, as a text."""
-    *some, last = (
+    return one_of(
         name
         for name, record in LOSSES.items()
         if record.sees == "pairs" and record.fixed_points and not record.needs_classes
     )
-    return f"{', '.join(some)} or {last}"
 
 
 def require_comparable(task: Objective, *, federated: bool) -> None:

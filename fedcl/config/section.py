@@ -1,5 +1,6 @@
 """What the configuration is made of: strict, frozen sections and ranges of numbers."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +16,12 @@ class Section(BaseModel):
     """A part of the configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a message lists choices: a, b or c."""
+    *some, last = names
+    return f"{', '.join(some)} or {last}" if some else last
 
 
 def problems_of(error: ValidationError) -> str:

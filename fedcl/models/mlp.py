@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fedcl.models.encoder import Encoder
 from fedcl.shapes import FeatureRows, Representation
 
 FARTHEST_SD = 8.0
@@ -20,7 +21,7 @@ SMALLEST_RELATIVE_SD = 1e-6
 """Below this share of the mean (or of 1) a spread is float32 rounding, not anatomy."""
 
 
-class MLP(nn.Module):
+class MLP(Encoder):
     """Standardise, then Linear-ReLU for every width in `hidden`.
 
     The last layer is rectified too, so that a representation is non-negative like that of the

@@ -10,28 +10,26 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fedcl.models.alexnet import AlexNet
-from fedcl.models.densenet import DenseNet
-from fedcl.models.resnet import ResNet18
+from fedcl.models.encoder import Encoder
 
 
-def recompute(encoder: ResNet18 | DenseNet | AlexNet) -> None:
+def recompute(encoder: Encoder) -> None:
     """Keep each part's input alone: less memory for one more forward pass, the same gradients.
 
     Args:
         encoder: Changed in place; without batch normalisation, whose running statistics a second
             pass would move again.
     """
-    for part in parts(encoder):
+    for part in encoder.parts():
         # No layer draws at random, so there is no random state to bring back.
         again = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)
         part.__dict__["forward"] = again
 
 
-def in_micro_batches(encoder: ResNet18 | DenseNet | AlexNet, volumes: int) -> None:
+def in_micro_batches(encoder: Encoder, volumes: int) -> None:
     """Encode so many volumes of a batch at a time, and keep the activations of no more.
 
     Forward, the activations of every micro-batch are let go; backward, they are computed again for
@@ -49,17 +47,3 @@ def _each(forward: Callable[[Tensor], Tensor], volumes: int, batch: Tensor) -> T
         return forward(batch)
     again = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
     return torch.cat([again(some) for some in torch.split(batch, volumes)])
-
-
-def parts(encoder: ResNet18 | DenseNet | AlexNet) -> list[nn.Module]:
-    """Return what is computed again, one after the other: the stem, and each block or layer."""
-    match encoder:
-        case ResNet18():
-            return [
-                encoder.stem,
-                *(block for stage in encoder.stages.children() for block in stage.children()),
-            ]
-        case DenseNet():
-            return [encoder.stem, *encoder.stages]
-        case AlexNet():
-            return list(encoder.stages)
