@@ -73,7 +73,7 @@ class Local(Section):
 
 @dataclass(frozen=True)
 class RuleRecord:
-    """What the rest of the code needs to know of an aggregation rule.
+    """Facts about an aggregation rule that the rest of the code reads.
 
     Attributes:
         combines: mean: the weighted mean of the sites' weights, and then `function` on the server.
@@ -94,7 +94,7 @@ class RuleRecord:
 
 
 class RuleSettings(Section):
-    """What every aggregation rule has."""
+    """Settings of an aggregation rule; each rule is a subclass."""
 
     record: ClassVar[RuleRecord]
 

@@ -22,7 +22,7 @@ class ProjectorSettings(Section):
 
 @dataclass(frozen=True)
 class EncoderRecord:
-    """What the rest of the code needs to know of an encoder.
+    """Facts about an encoder that the rest of the code reads.
 
     Attributes:
         kind: Value of `encoder.kind`.
@@ -96,7 +96,7 @@ class _Encoder(Section):
 
     @property
     def record(self) -> EncoderRecord:
-        """What is known of the encoder besides its settings."""
+        """The record of the encoder."""
         return ENCODERS[self.kind]
 
 
@@ -131,10 +131,10 @@ def require_recompute_applies(
     """Refuse to compute activations again where that changes something, or saves nothing.
 
     Args:
-        key: Of compute, which asks for it.
-        off: Its value that does not.
-        encoder: Whose activations.
-        mode: Of the privacy.
+        key: The key of `compute` that asks for it.
+        off: The value of that key that does not.
+        encoder: Settings of the encoder whose activations they are.
+        mode: Value of `privacy.mode`.
 
     Raises:
         ValueError: why, and what to do.

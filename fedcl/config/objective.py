@@ -1,4 +1,4 @@
-"""What is minimised at a site: contrastive or supervised terms, and debiasing terms."""
+"""The objective of a site: contrastive or supervised terms, and debiasing terms."""
 
 from typing import Literal
 
@@ -34,7 +34,7 @@ class Term(Section):
 
     @property
     def record(self) -> LossRecord:
-        """What is known of the loss besides its parameters."""
+        """The record of the loss."""
         return LOSSES[self.loss]
 
     @property
@@ -92,15 +92,15 @@ class Objective(Term):
     debias: tuple[Debias, ...]
     """Debiasing terms; they use the main term's kernel."""
     moments: Moments | None
-    """What a batch sees of the other sites; null: nothing. Used in a
-    federation only: pooled sites hold everybody, a site alone has nobody to exchange them with."""
+    """Moments of other sites that a batch is compared with; null: none. Used in a federation only:
+    pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
     prototypes: Prototypes | None = None
     """Fixed points along age to compare participants with, instead of each other; null: each
     other. A loss against prototypes is what participant-level privacy needs."""
 
     private_moments: PrivateMoments | None = None
-    """Released moments to compare participants with: with everybody's where there are no
+    """Noisy moments to compare participants with: with everybody's where there are no
     prototypes, with those of other sites in fairkl_regression. For participant-level privacy."""
 
     @property
@@ -121,7 +121,7 @@ class Objective(Term):
 
     @property
     def names(self) -> frozenset[str]:
-        """What must be known of every participant: covariates, tables, and the biases."""
+        """Names of all that must be known of every participant: covariates, tables, biases."""
         compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
         grids = [on.grid for on in (self.moments, self.private_moments) if on is not None]
         axes = {axis.covariate for grid in grids for axis in grid}
