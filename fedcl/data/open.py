@@ -14,7 +14,7 @@ from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
 from fedcl.data.harmonised import harmonised
 from fedcl.data.nifti import read_nifti_cohort
-from fedcl.data.openbhb import read_openbhb
+from fedcl.data.openbhb import openbhb_cohort
 from fedcl.data.phantom.cohort import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.sample import sample_cohort
@@ -34,12 +34,33 @@ def open_cohort(
     on_progress: OnProgress | None = None,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+    """Open a cohort: who the participants are, and their arrays, read when they are asked for.
 
-    With `own_site` the cohort is that site's, and nothing of another site is opened.
+    Args:
+        data: The section `data` of an experiment.
+        seed: Names the draws of a phantom and of splits, >= 0.
+        cache: A folder for preprocessed volumes; it may be shared between runs.
+        on_progress: Called with (done, total); where it is given, every volume is preprocessed now
+            rather than when it is read.
+        own_site: The label of the one site whose scans are opened; None: all sites.
+
+    Returns:
+        The cohort, in the order (site, participant, scan).
 
     Raises:
-        DataError: the first problems found; `fedcl check` shows them all.
+        DataError: The first problems found; `fedcl check` shows them all.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import fedcl
+        >>> from fedcl.data import open_cohort
+        >>> config = fedcl.load_config("configs/tiny.yaml")
+        >>> cohort = open_cohort(config.data, seed=config.seed, cache=Path("cache"))
+        >>> cohort.sites
+        ('10', '13', '17')
+        >>> train = cohort.rows(split="train", site="10")
+        >>> cohort.load(train).shape == (len(train), 284)
+        True
     """
     problems = Problems()
     cohort = survey(
@@ -66,12 +87,13 @@ def open_experiment(
 
     Args:
         config: The experiment.
-        on_progress: Every volume is preprocessed now rather than when read.
-        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
+        on_progress: Called with (done, total); where it is given, every volume is preprocessed now
+            rather than when it is read.
+        own_site: The label of the one site whose scans are opened; None: all sites.
 
     Raises:
-        ConfigError: one site alone cannot be harmonised.
-        DataError: the first problems found, or what the objective names and nobody has.
+        ConfigError: One site alone cannot be harmonised.
+        DataError: The first problems found, or what the objective names and nobody has.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
@@ -115,12 +137,20 @@ def survey(
 ) -> Cohort:
     """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
 
+    Args:
+        data: The section `data` of an experiment.
+        seed: Names the draws of a phantom and of splits, >= 0.
+        cache: A folder for preprocessed volumes.
+        problems: What is wrong with the data is added here.
+        on_progress: Called with (done, total) while a phantom is written.
+        own_site: The label of the one site whose scans are opened; None: all sites.
+
     Raises:
-        DataError: what makes going on pointless.
+        DataError: What makes going on pointless.
     """
     match data:
         case OpenBHBData():
-            cohort = read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(data, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
         case NiftiData():
             return read_nifti_cohort(
@@ -137,7 +167,7 @@ def survey(
                 grid=None,
                 intensity="vbm" if data.modality == "vbm" else None,
             )
-            cohort = read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(openbhb, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
@@ -145,9 +175,8 @@ def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = No
     """Read every volume once, so that the cache holds it; what is there already costs a look.
 
     Args:
-        cohort: Whose volumes.
-        on_progress: Told as they come.
-        threads: That read at once; None: one for each core.
+        on_progress: Called with (volumes read, volumes in all).
+        threads: The number of threads that read, >= 1; None: one for each core.
     """
 
     def look(row: int) -> None:

@@ -5,7 +5,7 @@ What it gives stands beside the pooled probes of a simulation and says how far t
 
 import numpy as np
 
-from fedcl.evaluation.challenge import Split
+from fedcl.evaluation.openbhb_challenge import Split
 from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site, fit_probes, summarise

@@ -15,7 +15,7 @@ from fedcl.config.experiment import Config, RunKind
 from fedcl.config.loading import config_digest
 from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, age_errors, challenge
+from fedcl.evaluation.openbhb_challenge import Challenge, age_errors, challenge
 from fedcl.evaluation.map2d import map_2d
 from fedcl.evaluation.own_site import SiteFeatures, own_site
 from fedcl.evaluation.per_participant import per_participant

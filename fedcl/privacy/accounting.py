@@ -28,9 +28,14 @@ class NoisySums:
     """Gaussian noise on sums over Poisson samples of a site's participants.
 
     Attributes:
-        noise_multiplier: SD of the noise over the most that one participant moves the sum.
+        noise_multiplier: SD of the noise over the most that one participant moves the sum; > 0.
         sampling_rate: The chance of each participant to be in a sum, in (0, 1].
-        steps: How many sums.
+        steps: The number of sums.
+
+    Example:
+        >>> from fedcl.privacy import NoisySums
+        >>> NoisySums(noise_multiplier=1.1, sampling_rate=0.01, steps=1000).steps
+        1000
     """
 
     noise_multiplier: float
@@ -78,15 +83,35 @@ def calibrate(
     """Return the least noise multiplier, to 2 %, whose epsilon is at most the target.
 
     Args:
-        target_epsilon: Of all together.
-        delta: In (0, 1).
-        sampling_rate: Of each step.
-        steps: How many.
-        beside: What else will be released.
+        target_epsilon: Epsilon of all steps together, and of what is released beside them; > 0.
+        delta: The probability that the promise does not hold, in (0, 1).
+        sampling_rate: The chance of each participant to be in a step, in (0, 1].
+        steps: The number of steps over all rounds, >= 1.
+        beside: What else will be released of the same participants.
+
+    Returns:
+        SD of the noise, in multiples of the clipping norm.
 
     Raises:
-        PrivacyError: no noise in reach is enough.
+        PrivacyError: An argument is out of its range, or no noise in reach is enough.
+
+    Example:
+        >>> from fedcl.privacy import calibrate
+        >>> noise = calibrate(target_epsilon=3.0, delta=1e-5, sampling_rate=0.05, steps=400)
+        >>> 1.0 < noise < 1.2
+        True
+        >>> noise < calibrate(target_epsilon=1.0, delta=1e-5, sampling_rate=0.05, steps=400)
+        True
     """
+    ranges = {
+        "target_epsilon": target_epsilon > 0,
+        "delta": 0 < delta < 1,
+        "sampling_rate": 0 < sampling_rate <= 1,
+        "steps": steps >= 1,
+    }
+    for name, holds in ranges.items():
+        if not holds:
+            raise PrivacyError(f"{name}: out of its range; see fedcl.privacy.calibrate")
 
     def cost(noise: float) -> tuple[NoisySums, ...]:
         return (NoisySums(noise, sampling_rate, steps), *beside)
