@@ -23,6 +23,22 @@ PUBLIC = [
     "fedcl.losses.sup_con",
     "fedcl.losses.uniformity",
     "fedcl.losses.yaware",
+    "fedcl.config.overrides",
+    "fedcl.data.open",
+    "fedcl.data.openbhb",
+    "fedcl.data.phantom.cohort",
+    "fedcl.evaluation.openbhb_challenge",
+    "fedcl.evaluation.split",
+    "fedcl.experiment.api",
+    "fedcl.experiment.encoder",
+    "fedcl.harmonisation.combat",
+    "fedcl.harmonisation.design",
+    "fedcl.models.alexnet",
+    "fedcl.models.densenet",
+    "fedcl.models.mlp",
+    "fedcl.models.resnet",
+    "fedcl.privacy.accounting",
+    "fedcl.privacy.spent",
 ]
 """Modules that define public names; their examples run."""
 

@@ -54,6 +54,28 @@ class AlexNet(Encoder):
         return list(self.stages)
 
 
+def alexnet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> AlexNet:
+    """Return AlexNet in three dimensions: 2,553,728 parameters and a representation of 128.
+
+    Args:
+        width: Channels of the first convolution, >= 1; 64 as published. The representation is
+            twice as long.
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 2 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import alexnet
+        >>> alexnet(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 8])
+    """
+    return AlexNet(width, channels=channels, norm=norm)
+
+
 def _stage(
     inputs: int, outputs: int, kernel: int, *, stride: int, padding: int, norm: Norm
 ) -> nn.Sequential:

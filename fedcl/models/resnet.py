@@ -70,6 +70,28 @@ class BasicBlock(nn.Module):
         return F.relu(residual + self.shortcut(x))
 
 
+def resnet18(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> ResNet18:
+    """Return ResNet-18 in three dimensions: 33,160,000 parameters and a representation of 512.
+
+    Args:
+        width: Channels of the first stage, >= 1; 64 as published. The representation is 8 times
+            as long.
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 8 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import resnet18
+        >>> resnet18(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 32])
+    """
+    return ResNet18(width, channels=channels, norm=norm)
+
+
 def _stage(inputs: int, outputs: int, *, stride: int, norm: Norm) -> nn.Sequential:
     return nn.Sequential(
         BasicBlock(inputs, outputs, stride=stride, norm=norm),
