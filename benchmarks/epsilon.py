@@ -216,7 +216,7 @@ def untrained(data: Path, place: Path, seed: int) -> dict[str, float]:
 def probed(cohort: "Cohort", values: np.ndarray, seed: int) -> dict[str, float]:
     """Age errors in years and the site's balanced accuracy in percent, on embeddings."""
     from fedcl.data.cohort import SPLITS
-    from fedcl.evaluation.challenge import Split, challenge
+    from fedcl.evaluation.openbhb_challenge import Split, challenge
 
     splits = []
     for split in SPLITS:

@@ -15,7 +15,7 @@ from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
 from fedcl.data.harmonised import harmonised
 from fedcl.data.nifti import read_nifti_cohort
-from fedcl.data.openbhb import read_openbhb
+from fedcl.data.openbhb import openbhb_cohort
 from fedcl.data.phantom.cohort import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.sample import sample_cohort
@@ -33,18 +33,33 @@ def open_cohort(
     progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort.
+    """Open a cohort: who the participants are, and their arrays, read when they are asked for.
 
     Args:
-        data: Data section of the configuration: kind, folder and columns.
-        seed: Seed of the experiment, from which splits are drawn.
-        cache: Folder of preprocessed volumes.
+        data: The section `data` of an experiment.
+        seed: Names the draws of a phantom and of splits, >= 0.
+        cache: A folder for preprocessed volumes; it may be shared between runs.
         prepared: Whether every volume is preprocessed now rather than when it is read.
         progress: Object that is told about what takes long.
-        own_site: Label of the only site whose data are opened; None opens all sites.
+        own_site: The label of the one site whose scans are opened; None: all sites.
+
+    Returns:
+        The cohort, in the order (site, participant, scan).
 
     Raises:
-        DataError: the data have problems; the first few are shown, all by `fedcl check`.
+        DataError: The first problems found; `fedcl check` shows them all.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import fedcl
+        >>> from fedcl.data import open_cohort
+        >>> config = fedcl.load_config("configs/tiny.yaml")
+        >>> cohort = open_cohort(config.data, seed=config.seed, cache=Path("cache"))
+        >>> cohort.sites
+        ('10', '13', '17')
+        >>> train = cohort.rows(split="train", site="10")
+        >>> cohort.load(train).shape == (len(train), 284)
+        True
     """
     problems = Problems()
     cohort = survey(
@@ -74,14 +89,14 @@ def open_experiment(
     adjustment is fitted on training participants of the sites that take part.
 
     Args:
-        config: Configuration of the experiment.
+        config: The experiment.
         prepared: Whether every volume is preprocessed now rather than when it is read.
         progress: Object that is told about what takes long.
-        own_site: Label of the only site whose data are opened; None opens all sites.
+        own_site: The label of the one site whose scans are opened; None: all sites.
 
     Raises:
-        ConfigError: the experiment harmonises, which one site alone cannot do.
-        DataError: the data have problems, or lack a variable that the objective names.
+        ConfigError: One site alone cannot be harmonised.
+        DataError: The first problems found, or what the objective names and nobody has.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
@@ -130,12 +145,20 @@ def survey(
 ) -> Cohort:
     """Open a cohort, or one site of it, and collect its problems, without reading volumes.
 
+    Args:
+        data: The section `data` of an experiment.
+        seed: Names the draws of a phantom and of splits, >= 0.
+        cache: A folder for preprocessed volumes.
+        problems: What is wrong with the data is added here.
+        progress: Object that is told how many participants of a phantom are written.
+        own_site: The label of the one site whose scans are opened; None: all sites.
+
     Raises:
-        DataError: a problem prevents opening the cohort at all.
+        DataError: What makes going on pointless.
     """
     match data:
         case OpenBHBData():
-            cohort = read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(data, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
         case NiftiData():
             return read_nifti_cohort(
@@ -152,7 +175,7 @@ def survey(
                 grid=None,
                 intensity="vbm" if data.modality == "vbm" else None,
             )
-            cohort = read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(openbhb, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
@@ -160,9 +183,8 @@ def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None 
     """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
-        cohort: Cohort whose volumes are preprocessed.
         progress: Object that is told how many volumes are read.
-        threads: Number of threads that read at once; None means one for each core.
+        threads: The number of threads that read, >= 1; None: one for each core.
     """
 
     def read(row: int) -> None:

@@ -12,18 +12,22 @@ ROI measures as one `.npy` per participant in older releases and as one table pe
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from fedcl.config.data import VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.config.data import ROI_MODALITIES, VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.config.loading import validated
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import plain_id, read_table, tidy
 from fedcl.data.problems import Problems, listed
 from fedcl.data.scans import described, matching
 from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
-from fedcl.errors import DataError
+from fedcl.errors import ConfigError, DataError
+
+Modality = Literal["vbm", "quasiraw", "cat12vbm_roi", "desikan_roi", "destrieux_roi"]
 
 OPENBHB_COLUMNS = Columns(site="siteXacq")
 
@@ -47,17 +51,75 @@ _NOT_MEASURES = ("participant_id", "session", "run")
 
 
 def read_openbhb(
+    path: str | Path,
+    *,
+    modality: Modality,
+    cache: str | Path,
+    grid: tuple[int, int, int] | None = None,
+    intensity: Literal["vbm", "zscore"] | None = None,
+) -> Cohort:
+    """Open OpenBHB's folder, or one that is shaped like it, with its official splits.
+
+    Args:
+        path: OpenBHB's root folder, which holds `participants.tsv`, `train` and `val`.
+        modality: "vbm" or "quasiraw" volumes; "cat12vbm_roi", "desikan_roi" or "destrieux_roi"
+            tables.
+        cache: A folder for preprocessed volumes; not used for tables.
+        grid: Voxels per axis that volumes are resampled to; None keeps the files' own.
+        intensity: "vbm" keeps the values, grey-matter density; "zscore" standardises them over the
+            brain. None is "vbm" for volumes; tables have none.
+
+    Returns:
+        The cohort, in the order (site, participant, scan).
+
+    Raises:
+        ConfigError: An unknown modality, or a grid or an intensity for a table.
+        DataError: The first problems found in the folder.
+
+    Example:
+        >>> from fedcl.data import read_openbhb, write_phantom
+        >>> write_phantom("phantom", scale=0.01, grid=(10, 12, 10), sites=["10", "13"])
+        >>> cohort = read_openbhb("phantom", modality="vbm", cache="cache")
+        >>> cohort.shape, cohort.sites
+        ((1, 10, 12, 10), ('10', '13'))
+        >>> cohort.table["split"].unique().tolist()
+        ['train', 'internal_test', 'external_test']
+    """
+    is_table = modality in ROI_MODALITIES
+    if is_table and not (grid is None and intensity is None):
+        raise ConfigError(
+            f"grid, intensity: {modality} is a table, which has neither; leave both out"
+        )
+    tree = {
+        "kind": "openbhb",
+        "path": Path(path),
+        "modality": modality,
+        "grid": grid,
+        "intensity": intensity if is_table else intensity or "vbm",
+    }
+    problems = Problems()
+    data = validated(OpenBHBData, tree, source="read_openbhb")
+    cohort = openbhb_cohort(data, cache=Path(cache), problems=problems)
+    problems.stop_if_any()
+    return cohort
+
+
+def openbhb_cohort(
     data: OpenBHBData, *, cache: Path, problems: Problems, own_site: str | None = None
 ) -> Cohort:
     """Return the cohort of an OpenBHB folder.
 
-    Problems of single participants are collected in `problems`; one that prevents reading the
-    cohort at all is raised. The site is siteXacq; where that column is missing, it is rebuilt as
-    the number of the sorted distinct (study, site, acquisition setting). With `own_site`, only
-    scans of that site are looked for.
+    The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
+    distinct (study, site, acquisition setting).
+
+    Args:
+        data: The section `data` of an experiment.
+        cache: A folder for preprocessed volumes.
+        problems: What is wrong with the data is added here.
+        own_site: The label of the one site whose scans are looked for; None: all sites.
 
     Raises:
-        DataError: the folder does not exist, lists no participants, or lacks a column.
+        DataError: No such folder, no participants, or a missing column.
     """
     table = read_participants(data.path, problems, own_site)
     if data.modality in VOLUME_MODALITIES:

@@ -5,8 +5,8 @@ A simulation reports the result beside that of the pooled probes, to show how fa
 
 import numpy as np
 
-from fedcl.evaluation.challenge import Split
 from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
+from fedcl.evaluation.openbhb_challenge import Split
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site, fit_probes, summarise
 from fedcl.evaluation.summed_probes import SumProbeResults as FromSums

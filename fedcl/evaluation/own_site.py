@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.evaluation.challenge import Challenge, SiteError, Split
 from fedcl.evaluation.intervals import Interval, measure_with_interval, resamples
+from fedcl.evaluation.openbhb_challenge import Challenge, SiteError, Split
 from fedcl.evaluation.probes import FOLDS, fit_age
 from fedcl.seeds import numpy_generator
 

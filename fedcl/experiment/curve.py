@@ -4,7 +4,7 @@ import numpy as np
 
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import SPLITS, Cohort
-from fedcl.evaluation.challenge import age_errors
+from fedcl.evaluation.openbhb_challenge import age_errors
 from fedcl.experiment.representations import features, split_of
 from fedcl.models.network import Network
 from fedcl.run_folder.folder import RunFolder

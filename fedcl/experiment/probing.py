@@ -7,7 +7,7 @@ import numpy as np
 from fedcl.config.experiment import Config, RunKind
 from fedcl.data.cohort import EXTERNAL_TEST, SPLITS, Cohort
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, challenge
+from fedcl.evaluation.openbhb_challenge import Challenge, challenge
 from fedcl.evaluation.own_site import SiteFeatures, own_site
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent

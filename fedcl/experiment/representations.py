@@ -8,7 +8,7 @@ from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
 from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Split
+from fedcl.evaluation.openbhb_challenge import Split
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.models.network import Network

@@ -29,15 +29,25 @@ def covariate_columns(
     knots: Sequence[float] | None,
     sex: bool,
 ) -> np.ndarray:
-    """Return the design without a constant, float64, shape (scan, covariate).
+    """Return the design without a constant.
 
     Args:
-        ages: Age at each scan in years, shape (scan,).
-        sexes: Sex at each scan: "female", "male", or any other text where it is unknown.
+        ages: Years, shape (scan,).
+        sexes: "female", "male", or anything else where it is not known; shape (scan,).
         age: Whether age is among the covariates.
-        knots: Knots of a natural cubic spline of age in years, ascending, at least three; None for
-            a linear effect of age.
+        knots: Knots of a natural cubic spline of age, years, ascending, three or more; None: a
+            line.
         sex: Whether sex is among the covariates.
+
+    Returns:
+        A column for each covariate, float64, shape (scan, covariate).
+
+    Example:
+        >>> import numpy as np
+        >>> from fedcl.harmonisation import covariate_columns
+        >>> ages, sexes = np.array([30.0, 61.5]), ["female", "male"]
+        >>> covariate_columns(ages, sexes, age=True, knots=None, sex=True).tolist()
+        [[30.0, -0.5], [61.5, 0.5]]
     """
     columns: list[np.ndarray] = []
     if age:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.shapes import Representation, Volumes
 
@@ -19,7 +20,7 @@ SMALLEST_AXIS = 33
 """Shortest axis in voxels that unpadded convolutions and pooling reduce to at least one voxel."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(Encoder):
     """Encode a volume by five convolutions, then take the maximum of each channel over the grid.
 
     At width 64 and one channel it has 2,553,728 parameters and a representation of length 128.
@@ -47,6 +48,32 @@ class AlexNet(nn.Module):
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
         return self.stages(_at_least(volumes, SMALLEST_AXIS)).amax(dim=(2, 3, 4))
+
+    def parts(self) -> list[nn.Module]:
+        """Return each convolution with its normalisation, and each pooling."""
+        return list(self.stages)
+
+
+def alexnet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> AlexNet:
+    """Return AlexNet in three dimensions: 2,553,728 parameters and a representation of 128.
+
+    Args:
+        width: Channels of the first convolution, >= 1; 64 as published. The representation is
+            twice as long.
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 2 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import alexnet
+        >>> alexnet(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 8])
+    """
+    return AlexNet(width, channels=channels, norm=norm)
 
 
 def _stage(

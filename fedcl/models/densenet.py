@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
@@ -20,7 +21,7 @@ BOTTLENECK = 4
 """Number of channels between a layer's two convolutions, in multiples of its growth."""
 
 
-class DenseNet(nn.Module):
+class DenseNet(Encoder):
     """Encode a volume by blocks in which each layer reads all previous ones, then average the grid.
 
     The network reads any grid; an axis of a single voxel is not halved further.
@@ -60,6 +61,10 @@ class DenseNet(nn.Module):
         """Return one non-negative row of length `width` per volume."""
         return F.relu(self.last_norm(self.stages(self.stem(volumes)))).mean(dim=(2, 3, 4))
 
+    def parts(self) -> list[nn.Module]:
+        """Return the stem, each layer and each transition."""
+        return [self.stem, *self.stages]
+
 
 class DenseLayer(nn.Module):
     """Append the output of a 1x1x1 and a 3x3x3 convolution to the input channels."""
@@ -93,10 +98,19 @@ def densenet121(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> 
     """Return DenseNet-121: 11,242,624 parameters and a representation of 1024 at width 64.
 
     Args:
-        width: Number of channels of the first stage, >= 2; the growth is half of it (32 as
-            published).
-        channels: Number of channels of a volume.
-        norm: Kind of normalisation layers: "group", or "batch" as published.
+        width: Channels of the first stage, >= 2; the growth is half of it (32 as published).
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 16 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import densenet121
+        >>> densenet121(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 64])
     """
     return DenseNet(
         width, growth=max(1, width // 2), layers=(6, 12, 24, 16), channels=channels, norm=norm
@@ -109,10 +123,20 @@ def tiny_densenet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -
     With the 1000-class output of its first publication it has 1,855,480 parameters.
 
     Args:
-        width: Number of channels of the first stage, >= 2; the growth is a quarter of it (16 as
-            published).
-        channels: Number of channels of a volume.
-        norm: Kind of normalisation layers: "group", or "batch" as published.
+        width: Channels of the first stage, >= 2; the growth is a quarter of it (16 as published).
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows, of length `encoder.width`.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import tiny_densenet
+        >>> encoder = tiny_densenet(width=8)
+        >>> encoder(torch.zeros(2, 1, 24, 29, 24)).shape == (2, encoder.width)
+        True
     """
     return DenseNet(
         width, growth=max(1, width // 4), layers=(6, 12, 16), channels=channels, norm=norm

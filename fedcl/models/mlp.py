@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fedcl.models.encoder import Encoder
 from fedcl.shapes import FeatureRows, Representation
 
 FARTHEST_SD = 8.0
@@ -19,7 +20,7 @@ SMALLEST_RELATIVE_SD = 1e-6
 """Smallest standard deviation as a share of the mean (or of 1); below, it is float32 rounding."""
 
 
-class MLP(nn.Module):
+class MLP(Encoder):
     """Standardise the features, then apply Linear-ReLU for every width in `hidden`.
 
     The last layer is rectified too, so that representations are non-negative like those of the
@@ -84,3 +85,34 @@ class MLP(nn.Module):
     def forward(self, features: FeatureRows) -> Representation:
         """Return one non-negative row of length `width` per participant."""
         return self.layers(self.standardise(features))
+
+
+def mlp(
+    *, features: int, hidden: tuple[int, ...] = (512, 512), norm: Literal["none", "batch"] = "none"
+) -> MLP:
+    """Return a multilayer perceptron for tables of regional measures.
+
+    It standardises its input by its own mean and standard deviation of each feature, 0 and 1 until
+    `set_scale` gives it those of the training participants.
+
+    Args:
+        features: Columns of the table, >= 1.
+        hidden: Width of every layer, at least one; the last is the representation's.
+        norm: "batch" normalises over the batch before every rectifier.
+
+    Returns:
+        A module that maps tables of shape (participant, feature), float32 and in the features' own
+        units, to non-negative rows of shape (participant, hidden[-1]).
+
+    Raises:
+        ValueError: There is no layer.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import mlp
+        >>> encoder = mlp(features=284, hidden=(16, 8))
+        >>> encoder.set_scale(mean=torch.full((284,), 5.0), sd=torch.full((284,), 2.0))
+        >>> encoder(torch.full((3, 284), 5.0)).shape
+        torch.Size([3, 8])
+    """
+    return MLP(features, hidden, norm=norm)

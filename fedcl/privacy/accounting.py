@@ -28,9 +28,14 @@ class NoisySums:
     """Describe a mechanism: Gaussian noise on sums over Poisson samples of a site's participants.
 
     Attributes:
-        noise_multiplier: SD of the noise in multiples of the sum's L2 sensitivity, > 0.
-        sampling_rate: Probability of each participant to be in a sum, in (0, 1].
-        steps: Number of sums, at least 0.
+        noise_multiplier: SD of the noise over the most that one participant moves the sum; > 0.
+        sampling_rate: The chance of each participant to be in a sum, in (0, 1].
+        steps: The number of sums.
+
+    Example:
+        >>> from fedcl.privacy import NoisySums
+        >>> NoisySums(noise_multiplier=1.1, sampling_rate=0.01, steps=1000).steps
+        1000
     """
 
     noise_multiplier: float
@@ -82,15 +87,33 @@ def calibrate(
     """Return the least noise multiplier, to 2 %, whose epsilon is at most the target.
 
     Args:
-        target_epsilon: Largest epsilon of all releases together, > 0.
-        delta: Probability delta of the guarantee, in (0, 1).
-        sampling_rate: Probability of each participant to be in a step, in (0, 1].
-        steps: Number of steps with this noise, at least 1.
-        beside: Mechanisms that are released in addition.
+        target_epsilon: Epsilon of all steps together, and of what is released beside them; > 0.
+        delta: The probability that the promise does not hold, in (0, 1).
+        sampling_rate: The chance of each participant to be in a step, in (0, 1].
+        steps: The number of steps over all rounds, >= 1.
+        beside: What else will be released of the same participants.
+
+    Returns:
+        SD of the noise, in multiples of the clipping norm.
 
     Raises:
-        PrivacyError: no noise multiplier up to 1e6 is enough.
+        PrivacyError: An argument is out of its range, or no noise in reach is enough.
+
+    Example:
+        >>> from fedcl.privacy import calibrate
+        >>> noise = calibrate(target_epsilon=3.0, delta=1e-5, sampling_rate=0.05, steps=400)
+        >>> print(f"{noise:.1f}")
+        1.5
     """
+    ranges = {
+        "target_epsilon": target_epsilon > 0,
+        "delta": 0 < delta < 1,
+        "sampling_rate": 0 < sampling_rate <= 1,
+        "steps": steps >= 1,
+    }
+    for name, holds in ranges.items():
+        if not holds:
+            raise PrivacyError(f"{name}: out of its range; see fedcl.privacy.calibrate")
 
     def cost(noise: float) -> tuple[NoisySums, ...]:
         return (NoisySums(noise, sampling_rate, steps), *beside)

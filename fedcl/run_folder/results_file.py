@@ -12,7 +12,7 @@ from fedcl.evaluation.intervals import Interval
 from fedcl.files.atomic import write_text
 
 if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
-    from fedcl.evaluation.challenge import Challenge
+    from fedcl.evaluation.openbhb_challenge import Challenge
 
 SCHEMA = 1
 

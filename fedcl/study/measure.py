@@ -9,9 +9,9 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohor
 from fedcl.data.open import open_experiment
 from fedcl.evaluation.age_bias import age_bias, cv_predictions
 from fedcl.evaluation.cells import People, age_errors_by_cell, gaps
-from fedcl.evaluation.challenge import Challenge, Split
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
+from fedcl.evaluation.openbhb_challenge import Challenge, Split
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
 from fedcl.evaluation.variance import site_variance
 from fedcl.experiment.figures import embedding_map

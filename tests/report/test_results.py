@@ -9,8 +9,8 @@ import pytest
 
 from fedcl.config.section import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, SiteError
 from fedcl.evaluation.intervals import Interval
+from fedcl.evaluation.openbhb_challenge import Challenge, SiteError
 from fedcl.experiment.run import run_experiment
 from fedcl.run_folder.results_file import Results, measures, read_results, write_results
 from tests.builders import config_of, table_tree, write_table

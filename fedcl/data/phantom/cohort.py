@@ -44,12 +44,12 @@ QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95"
 
 
 def write_phantom(
-    folder: Path,
+    folder: str | Path,
     *,
-    scale: float,
-    grid: Grid,
-    scanner_strength: float,
-    seed: int,
+    scale: float = 0.15,
+    grid: Grid = (24, 29, 24),
+    scanner_strength: float = 1.0,
+    seed: int = 7,
     sites: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> None:
@@ -58,19 +58,26 @@ def write_phantom(
     The same settings give the same bytes. An earlier phantom in this folder is replaced.
 
     Args:
-        folder: Folder to write `participants.tsv`, `train`, `val` and `phantom.json` into.
+        folder: The place of `participants.tsv`, `train`, `val` and `phantom.json`.
         scale: Site sizes as a share of OpenBHB's 3984 participants, in (0, 1].
-        grid: Number of voxels along x, y, z of OpenBHB's field of view, 181.5 x 217.5 x 181.5 mm.
-        scanner_strength: Factor of every scanner effect, at least 0; 1 is the usual spread.
-        seed: Seed from which every draw is derived.
-        sites: Labels of the sites to write, with the same participants as in the whole cohort; None
-            writes all sites.
+        grid: Voxels along x, y, z over OpenBHB's field of view (181.5 x 217.5 x 181.5 mm).
+        scanner_strength: Multiplies every scanner effect, >= 0; 0 is none, 1 the usual spread.
+        seed: Names every draw, >= 0.
+        sites: Labels of the sites to write, which are as in the whole cohort; None: all 64.
         progress: Object that is told how many participants are written.
 
     Raises:
-        DataError: the folder holds something that is not a phantom, cannot be written, or there is
-            no such site.
+        DataError: The place holds something that is not a phantom, or cannot be written; or there
+            is no such site.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from fedcl.data import write_phantom
+        >>> write_phantom("phantom", scale=0.01, grid=(10, 12, 10), sites=["10", "13"])
+        >>> sorted(path.name for path in Path("phantom").iterdir())
+        ['participants.tsv', 'phantom.json', 'train', 'val']
     """
+    folder = Path(folder)
     if folder.exists() and not (folder / SETTINGS_FILE).is_file():
         raise DataError(
             f"{folder}: exists and is not a phantom (no {SETTINGS_FILE}); "
