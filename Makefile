@@ -34,6 +34,7 @@ bench: $(VENV)/installed-dev         ## Measure, and write docs/measurements/ben
 	$(BIN)/python benchmarks $(BENCH)
 
 docs: $(VENV)/installed-docs         ## Write the generated reference pages, and build the site into site/
+	$(BIN)/python docs/tables.py
 	$(BIN)/python docs/reference/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

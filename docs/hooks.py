@@ -28,11 +28,6 @@ OUTSIDE = {
 
 NOT_YET = frozenset(
     {
-        *(f"fedcl.{name}" for name in ("load_config", "simulate", "pooled", "local_only")),
-        "fedcl.load_encoder",
-        *(f"fedcl.losses.{name}" for name in ("LExp", "LThr", "YAware", "SupCon", "XClr")),
-        *(f"fedcl.kernels.{name}" for name in ("Gaussian", "Cauchy", "Discrete")),
-        *(f"fedcl.debiasing.{name}" for name in ("FairKL", "FairKLRegression", "EnD")),
         *(f"fedcl.models.{name}" for name in ("resnet18", "densenet121", "tiny_densenet")),
         *(f"fedcl.models.{name}" for name in ("alexnet", "mlp")),
         "fedcl.harmonisation.Combat",
@@ -46,9 +41,12 @@ _LINK = re.compile(r"\[([^\[\]]*)\]\((?!https?:|mailto:|#)([^()\s#]+)(#[^()\s]*)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages from outside docs/, and each notebook as a page."""
+    """Add the pages from outside docs/ with the settings beside them, and notebooks as pages."""
     for source, target in OUTSIDE.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        for settings in sorted((ROOT / source).parent.glob("*.yaml")):
+            shown = settings.read_text(encoding="utf-8")
+            text += f"\n## {settings.name}, annotated\n\n```yaml\n{shown}```\n"
         files.append(File.generated(config, target, content=_led_from(text, source, target)))
     for notebook in [file for file in files if file.src_uri.endswith(".ipynb")]:
         path = ROOT / "docs" / notebook.src_uri

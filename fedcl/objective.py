@@ -1,4 +1,4 @@
-"""What is minimised at a site: named terms, reduced here to one value."""
+"""The objective of a batch: named terms, reduced here to one value."""
 
 from dataclasses import dataclass
 

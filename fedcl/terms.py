@@ -68,7 +68,7 @@ def term_values(
         cross_site: What the batch sees of other sites; None: nothing.
         prototypes: Fixed points to compare participants with instead of each other; None: each
             other.
-        frozen: Released moments to compare participants with instead of each other.
+        frozen: Noisy moments to compare participants with instead of each other.
     """
     record = term.record
     if record.sees == "ages":
@@ -132,7 +132,7 @@ def debias_values(
 def debias_alone(
     encoded: EncodedViews, known: Known, debias: Debias, task: Objective, frozen: FrozenMoments
 ) -> Terms:
-    """Return a debiasing term whose anchors are each compared with released moments alone."""
+    """Return a debiasing term whose anchors are each compared with noisy moments alone."""
     assert encoded.embedding is not None
     assert debias.record.fixed_points
     return debias_of_groups(frozen_groups(encoded.embedding, known, frozen, task.kernel), debias)

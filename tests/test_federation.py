@@ -401,6 +401,7 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
         config,
         resume=False,
         restart=False,
+        page=False,
     )
     folder = RunFolder(path)
     network = build_network(config, (1, 10, 12, 10), seed=config.seed)

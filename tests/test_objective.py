@@ -107,7 +107,7 @@ def test_every_loss_reaches_every_trained_parameter(tmp_path, batch, loss):
 
 
 @pytest.mark.parametrize("loss", ["l_exp", "l_thr", "y_aware", "decoupled_uniformity"])
-def test_the_released_variant_is_another_value(tmp_path, batch, loss):
+def test_the_authors_variant_is_another_value(tmp_path, batch, loss):
     features, known = batch
     values = []
     for variant in ("published", "released"):

@@ -39,6 +39,7 @@ def evaluated(config):
         config,
         resume=False,
         restart=False,
+        page=False,
     )
 
 

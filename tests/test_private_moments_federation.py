@@ -158,6 +158,7 @@ def test_sites_too_small_for_a_mean_of_their_own_are_named(tree):
         resume=False,
         restart=False,
         progress=told,
+        page=False,
     )
     (line,) = [line for line in told.lines if "Too small for a mean of their own" in line]
     assert line.endswith("site north.")

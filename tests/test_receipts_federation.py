@@ -1,8 +1,6 @@
 """Receipts of a real federation in one process: what they say is what the wire carried."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -35,6 +33,7 @@ from tests.builders import (
     with_values,
     write_table,
 )
+from tests.command import fedcl
 from tests.deployment.homes import home_at
 
 SITES = 3  # north, south, and far, which has external test participants only
@@ -271,39 +270,28 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
 # --- the commands -----------------------------------------------------------------------------
 
 
-def fedcl(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fedcl", "receipts", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
 def test_the_commands_verify_show_and_write_a_page(cohort):
-    """Slow (about 8 s): six real commands."""
     config = config_of(trees(cohort)["plain"])
     simulate_federation(config, sites=SITES, resume=False)
     run_, site = config.output.path, RunFolder(config.output.path).site_path("south")
-    done = fedcl("verify", run_)
+    done = fedcl("receipts", "verify", run_)
     assert done.returncode == 0, done.stderr
     assert "site-south/receipts.jsonl: 3 receipts whole, from 20" in done.stdout
     assert done.stdout.count("whole") == SITES
-    done = fedcl("show", site, "--round", "2")
+    done = fedcl("receipts", "show", site, "--round", "2")
     assert done.returncode == 0, done.stderr
     assert "update" in done.stdout
     assert "introduction" not in done.stdout
-    done = fedcl("show", site, "--round", "9")
+    done = fedcl("receipts", "show", site, "--round", "9")
     assert (done.returncode, done.stderr.strip()) == (2, f"fedcl: {site}: no receipt of round 9")
-    done = fedcl("page", site)
+    done = fedcl("receipts", "page", site)
     assert done.returncode == 0, done.stderr
     assert "The record is whole" in (site / "receipts.html").read_text()
 
     file = site / "receipts.jsonl"
     file.write_text("".join(file.read_text().splitlines(True)[:-1]))
     for command in ("verify", "page"):
-        done = fedcl(command, run_)
+        done = fedcl("receipts", command, run_)
         assert done.returncode == 4
         assert "3 receipts were made and 2 are there, line 3 is the first" in done.stderr
         assert "Traceback" not in done.stderr

@@ -9,6 +9,7 @@ from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.experiment.run import run_experiment
 from fedcl.experiment.simulation import simulate_federation
+from fedcl.experiment.training_sites import sites_without_own_mean
 from fedcl.models.network import build_network
 from fedcl.moments.of_a_site import site_moments
 from fedcl.optimizer import build_optimizer
@@ -18,6 +19,7 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import read_results
 from tests.builders import (
     MOMENTS,
+    PRIVATE_MOMENTS,
     add_scans,
     config_of,
     private_tree,
@@ -38,7 +40,7 @@ def scans(tmp_path):
 
 
 def evaluated(config):
-    settings = {"resume": False, "restart": False}
+    settings = {"resume": False, "restart": False, "page": False}
     run_experiment("simulate", config, **settings)
     return read_results(RunFolder(config.output.path).results)
 
@@ -67,9 +69,9 @@ def test_a_secure_sum_counts_participants(tmp_path):
     config = config_of(with_values(secure_tree(tmp_path), federation__rounds=1))
     simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
-    found = {site: entry["participants"] for site, entry in record["sites"].items()}
+    found = {site: line.participants for site, line in record.sites.items()}
     assert found == TRAINING
-    assert [entry["rejected"] for entry in record["sites"].values()] == [None] * 3
+    assert [line.rejected for line in record.sites.values()] == [None] * 3
 
 
 def test_a_private_federation_pays_for_participants(tmp_path):
@@ -121,3 +123,12 @@ def test_a_participant_counts_once_in_the_moments(tmp_path):
     assert sums.count.sum() == pytest.approx(11)
     weighted = (cohort.shares(rows)[:, None] * embeddings).sum(axis=0)
     np.testing.assert_allclose(sums.total.sum(axis=0), weighted, atol=1e-5)
+
+
+def test_a_site_is_too_small_for_a_mean_of_its_own_by_participants_and_not_by_scans(tmp_path):
+    tree = private_tree(tmp_path)
+    tree["objective"]["private_moments"] = {**PRIVATE_MOMENTS, "min_participants": 4}
+    config = config_of(tree)
+    cohort = open_experiment(config)
+    assert len(cohort.rows(split=TRAIN, site="north")) >= 4
+    assert sites_without_own_mean(cohort, config, tuple(TRAINING)) == ["north"]

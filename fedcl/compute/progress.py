@@ -1,36 +1,34 @@
-"""Define how a long job reports its progress and its messages to the user.
+"""How far a job is, and what its user should know: told to whoever shows it.
 
-The library prints nothing. Functions that take long are given a `Progress`: that of the command
-line draws bars, and the default one is silent.
+The library prints nothing. Functions that take long are given a `Progress`; the command line's
+draws bars, and the default one is silent.
 """
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receive the progress and the messages of a job while it runs."""
+    """Is told of a job while the job runs."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Receive the number of parts of a job that are done.
+        """Take note that `done` of `total` parts of a job are done.
 
         Args:
-            what: Name of the job, such as "Rounds"; a later step of this name replaces this one.
-            done: Number of parts that are done, from 0 to `total`.
-            total: Number of parts of the whole job.
+            what: Names the job, such as "Rounds"; a later step of the same name replaces this one.
         """
 
     def say(self, text: str) -> None:
-        """Receive a message of one line for the user."""
+        """Take note of one line for the user."""
 
 
 class SilentProgress:
-    """Ignore the progress and the messages of a job."""
+    """Shows nothing."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Ignore a step."""
+        """Pass over a step."""
 
     def say(self, text: str) -> None:
-        """Ignore a message."""
+        """Pass over a line."""
 
 
 SILENT: Progress = SilentProgress()

@@ -1,17 +1,10 @@
 """Refuses combinations of settings that would break a promise of privacy or of a secure sum."""
 
-from fedcl.config.federation import (
-    Cyclic,
-    FedAvg,
-    FedBN,
-    Federation,
-    Local,
-    Median,
-    TrimmedMean,
-)
+from fedcl.config.federation import RULES, FedAvg, Federation, Local, RuleRecord
 from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, Privacy, SitePrivacy
+from fedcl.config.section import one_of
 
 
 def require_privacy_is_true(
@@ -99,10 +92,11 @@ def require_sums_suffice(
             instead.
     """
     rule, moments = federation.rule, objective.moments
-    if isinstance(rule, TrimmedMean | Median | Cyclic):
+    if rule.record.combines != "mean":
+        sums = one_of(name for name, other in RULES.items() if other.record.combines == "mean")
         raise ValueError(
             f"federation.rule: {rule.kind} needs each site's weights, and secure_sum opens "
-            "their sum only; use fedavg, fedprox, fedbn, fedavgm or fedadam"
+            f"their sum only; use {sums}"
         )
     if moments is not None and moments.components != "sum":
         raise ValueError(
@@ -150,11 +144,16 @@ def _require_site_privacy_is_true(objective: Objective, federation: Federation) 
             "sites', so that one site changes more than clip_norm; with privacy.mode: site, which "
             "clips every update, use null"
         )
-    if isinstance(federation.rule, FedBN | TrimmedMean | Median | Cyclic):
+    if not _is_whole_sum(federation.rule.record):
+        sums = one_of(name for name, other in RULES.items() if _is_whole_sum(other.record))
         raise ValueError(
             f"federation.rule: {federation.rule.kind} is no sum over sites that noise "
-            "could be added to; with privacy.mode: site use fedavg, fedprox, fedavgm or fedadam"
+            f"could be added to; with privacy.mode: site use {sums}"
         )
+
+
+def _is_whole_sum(rule: RuleRecord) -> bool:
+    return rule.combines == "mean" and not rule.norm_layers_stay
 
 
 def require_compression_applies(privacy: Privacy, *, secure: bool) -> None:

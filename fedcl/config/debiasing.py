@@ -17,7 +17,7 @@ Side = Literal["positive", "negative", "both"]
 
 @dataclass(frozen=True)
 class DebiasRecord:
-    """What the rest of the code needs to know of a debiasing term.
+    """Facts about a debiasing term that the rest of the code reads.
 
     Attributes:
         function: Path of its function, `module:name`.
@@ -33,7 +33,7 @@ class DebiasRecord:
         across_sees: First arguments of that function. groups: `BiasGroups`. shift: the vectors, the
             site's shift and its participants' embeddings in the snapshot. nodes: a vector for every
             view, and the nodes of the others.
-        fixed_points: Whether each participant can be compared with released moments alone.
+        fixed_points: Whether each participant can be compared with noisy moments alone.
         authors_variant: Path of the function that computes what the authors' public code does, of
             (unit vectors of the first views, same class, bias); None where there is none.
     """
@@ -51,7 +51,7 @@ class DebiasRecord:
 
 
 class DebiasSettings(Section):
-    """What every debiasing term has."""
+    """Settings that every debiasing term has; each term is a subclass."""
 
     record: ClassVar[DebiasRecord]
 

@@ -23,10 +23,15 @@ from fedcl.config.data import (
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import Combat
-from fedcl.config.network import EncoderSettings, ProjectorSettings, require_recompute_applies
+from fedcl.config.network import (
+    ENCODERS,
+    EncoderSettings,
+    ProjectorSettings,
+    require_recompute_applies,
+)
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
-from fedcl.config.section import Count, Section
+from fedcl.config.section import Count, Section, one_of
 from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views
 
@@ -126,8 +131,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
-        if self.is_table != (self.encoder.kind == "mlp"):
-            want = "mlp" if self.is_table else "resnet18, densenet121, tiny_densenet or alexnet"
+        if self.is_table != (self.encoder.record.reads == "table"):
+            reads = "table" if self.is_table else "volumes"
+            want = one_of(kind for kind, record in ENCODERS.items() if record.reads == reads)
             raise ValueError(f"encoder.kind: {self.encoder.kind} cannot read this data; use {want}")
         if self.views.kind == ("volume" if self.is_table else "table"):
             want = "table" if self.is_table else "volume"
@@ -137,7 +143,8 @@ class Config(Section):
                 "data.columns.site: null means that all rows are one site's, which SITE.yaml alone "
                 "can say; name the column with the sites"
             )
-        own_views_only = {t.loss for _, t in self.objective.terms} & {"info_nce", "eps_info_nce"}
+        terms = (term for _, term in self.objective.terms)
+        own_views_only = {term.loss for term in terms if term.record.own_views_only}
         if self.views.kind == "none" and own_views_only:
             raise ValueError(
                 f"objective.loss: {min(own_views_only)} has nothing to learn from views.kind: none "

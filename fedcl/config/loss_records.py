@@ -15,7 +15,7 @@ _SOFT_TARGETS = ("Vock et al. 2026, Sobal et al., ICLR 2025", "https://arxiv.org
 
 @dataclass(frozen=True)
 class LossRecord:
-    """What the rest of the code needs to know of a loss.
+    """Facts about a loss that the rest of the code reads.
 
     Attributes:
         name: Value of `objective.loss`.

@@ -1,4 +1,4 @@
-"""What is minimised at a site: contrastive or supervised terms, and debiasing terms."""
+"""The objective of a site: contrastive or supervised terms, and debiasing terms."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from fedcl.config.debiasing import Debias
 from fedcl.config.kernels import Kernel, compared_by, is_binary
 from fedcl.config.loss_records import LOSSES, LossName, LossRecord
 from fedcl.config.moments import Moments, PrivateMoments, Prototypes
-from fedcl.config.section import NonNegative, Positive, Section
+from fedcl.config.section import NonNegative, Positive, Section, one_of
 from fedcl.errors import ConfigError
 
 _LOSS_KEYS = ("epsilon", "label_temperature", "ridge")
@@ -35,7 +35,7 @@ class Term(Section):
 
     @property
     def record(self) -> LossRecord:
-        """What is known of the loss besides its parameters."""
+        """The record of the loss."""
         return LOSSES[self.loss]
 
     @property
@@ -94,15 +94,15 @@ class Objective(Term):
     debias: tuple[Debias, ...]
     """Debiasing terms; they use the main term's kernel."""
     moments: Moments | None
-    """What a batch sees of the other sites; null: nothing. Used in a
-    federation only: pooled sites hold everybody, a site alone has nobody to exchange them with."""
+    """Moments of other sites that a batch is compared with; null: none. Used in a federation only:
+    pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
     prototypes: Prototypes | None = None
     """Fixed points along age to compare participants with, instead of each other; null: each
     other. A loss against prototypes is what participant-level privacy needs."""
 
     private_moments: PrivateMoments | None = None
-    """Released moments to compare participants with: with everybody's where there are no
+    """Noisy moments to compare participants with: with everybody's where there are no
     prototypes, with those of other sites in fairkl_regression. For participant-level privacy."""
 
     @property
@@ -123,7 +123,7 @@ class Objective(Term):
 
     @property
     def names(self) -> frozenset[str]:
-        """What must be known of every participant: covariates, tables, and the biases."""
+        """Names of all that must be known of every participant: covariates, tables, biases."""
         compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
         grids = [on.grid for on in (self.moments, self.private_moments) if on is not None]
         axes = {axis.covariate for grid in grids for axis in grid}
@@ -164,7 +164,7 @@ class Objective(Term):
             if not term.record.fixed_points or term.authors_variant:
                 raise ValueError(
                     f"{fixed[0]}: {term.loss} ({term.variant}) compares participants of a batch; "
-                    f"use {_against_fixed_points()}, published"
+                    f"use {_losses_against_fixed_points()}, published"
                 )
             if self.prototypes is not None and compared_by(term.kernel) - {"age"}:
                 raise ValueError(
@@ -200,14 +200,13 @@ class Objective(Term):
                 )
 
 
-def _against_fixed_points() -> str:
+def _losses_against_fixed_points() -> str:
     """Return the losses of any kernel that know of nobody else in a batch, as a text."""
-    *some, last = (
+    return one_of(
         name
         for name, record in LOSSES.items()
         if record.sees == "pairs" and record.fixed_points and not record.needs_classes
     )
-    return f"{', '.join(some)} or {last}"
 
 
 def require_comparable(task: Objective, *, federated: bool) -> None:

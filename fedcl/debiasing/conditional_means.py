@@ -66,9 +66,9 @@ def conditional_means_of_others(
     the difference.
 
     Args:
-        vectors: Of a batch of one site, scaled to unit length here.
-        shift: Of the site in the snapshot; None where it has none, which is not counted.
-        before: The same participants in the snapshot.
+        vectors: Embeddings of a batch of one site, scaled to unit length here.
+        shift: The site's shift in the snapshot; None where it has none, which is not counted.
+        before: Embeddings of the same participants in the snapshot.
     """
     if shift is None or before is None:
         nothing = vectors.sum() * 0.0

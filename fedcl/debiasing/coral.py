@@ -19,7 +19,7 @@ def coral(vectors: Representation, bias: PerParticipant) -> dict[str, BatchTerm]
     counted.
 
     Args:
-        vectors: One per participant and view.
+        vectors: A row for each view of each participant.
         bias: A code for each row of `vectors`; NaN where it is not known.
     """
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))

@@ -23,8 +23,8 @@ def end(pairs: BiasPairs, *, side: Literal["positive", "negative", "both"]) -> d
     is not counted.
 
     Args:
-        pairs: Of a batch.
-        side: Which terms.
+        pairs: All pairs of a batch.
+        side: negative: decorrelate; positive: entangle; both: the two.
     """
     terms = {}
     if side != "positive":

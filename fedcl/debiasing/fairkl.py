@@ -1,7 +1,7 @@
 """FairKL: similarities of pairs that share the bias and of pairs that do not get one distribution.
 
 Barbano et al., "Unbiased supervised contrastive learning", ICLR 2023,
-https://arxiv.org/abs/2211.05568, for classes; released code
+https://arxiv.org/abs/2211.05568, for classes; the authors' code
 https://github.com/EIDOSLAB/unbiased-contrastive-learning. The form for continuous labels is ours:
 its authors announce one and have not published it.
 """
@@ -32,8 +32,8 @@ def fairkl(groups: BiasGroups, *, side: Side, form: Form) -> dict[str, BatchTerm
     fewer than MIN_EFFECTIVE_PAIRS pairs: one site only, or a class of one.
 
     Args:
-        groups: Of a batch, or of it and what other sites share; positiveness 0 or 1.
-        side: Which sides.
+        groups: Pairs of a batch, or of it with the moments of other sites; positiveness 0 or 1.
+        side: "positive", "negative", or both of them.
         form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
     """
     terms: dict[str, BatchTerm] = {}
@@ -46,14 +46,14 @@ def fairkl(groups: BiasGroups, *, side: Side, form: Form) -> dict[str, BatchTerm
 def fairkl_regression(
     groups: BiasGroups, *, side: Side, form: Form, min_effective: float = MIN_EFFECTIVE_PAIRS
 ) -> dict[str, AnchorLoss]:
-    """Return the same distance per anchor, its pairs weighted by positiveness, per side.
+    """Return the distance of `fairkl` per anchor, its pairs weighted by positiveness, per side.
 
     "positive" weights pairs by w, "negative" by 1 - w. An anchor is not counted on a side where
     either group has too little effective weight.
 
     Args:
-        groups: Of a batch, or of it and what other sites share; positiveness in [0, 1].
-        side: Which sides.
+        groups: Pairs of a batch, or of it with the moments of other sites; positiveness in [0, 1].
+        side: "positive", "negative", or both of them.
         form: kl: D_KL(aligned || conflicting); squared: squared differences of mean and SD.
         min_effective: Fewest effective pairs, Kish's (sum w)^2 / sum w^2.
     """

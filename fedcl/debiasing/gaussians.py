@@ -14,8 +14,8 @@ class FittedGaussian:
     """One Gaussian, or one per anchor: tensors of one shape.
 
     Attributes:
-        mean: Of the similarities.
-        variance: About the mean, at least VARIANCE_FLOOR.
+        mean: Mean of the similarities.
+        variance: Variance about the mean, at least VARIANCE_FLOOR.
         effective: Kish's effective number of pairs, (sum w)^2 / sum w^2; 0 without any.
     """
 
@@ -35,9 +35,9 @@ def fit(
     """Return the weighted mean and variance along `dim`; mean 0 where all weights are 0.
 
     Args:
-        similarity: Of each partner; the mean of those it stands for.
-        weights: Of one participant, in [0, 1].
-        dim: Along which.
+        similarity: Similarity of each partner; the mean of those that it stands for.
+        weights: Weight of one participant, in [0, 1].
+        dim: Axis, or axes, of the partners.
         counts: How many participants each partner stands for, >= 0.
         spread: Variance of the similarity within each partner; None: 0.
     """

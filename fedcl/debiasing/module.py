@@ -31,12 +31,13 @@ class DebiasingTerm(nn.Module):
 
     def __init__(self, kernel: LabelKernel | None, **parameters: Any) -> None:
         super().__init__()
-        if kernel is not None and not isinstance(kernel, LabelKernel):
-            raise ValueError(
-                "kernel must be one of fedcl.kernels, such as Discrete(); got " + repr(kernel)
-            )
         section = DEBIASING[self.name]
-        if section.record.needs_classes and (kernel is None or not is_binary(kernel.section())):
+        has_none = kernel is None and section.record.sees == "rows"
+        if not has_none and not isinstance(kernel, LabelKernel):
+            raise ValueError(
+                f"kernel must be one of fedcl.kernels, such as Discrete(); got {kernel!r}"
+            )
+        if section.record.needs_classes and kernel and not is_binary(kernel.section()):
             raise ValueError(
                 f"{type(self).__name__} needs classes: the kernel Discrete (or a Product of them)"
             )

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedcl.harmonisation.design import spline_bends
+
 KNOTS = (5.0, 27.5, 50.0, 72.5, 95.0)
 """Percentiles of age at which the spline has its knots."""
 
@@ -55,7 +57,7 @@ def site_variance(
         return SiteVariance(None, None, 0, 0)
     values = features.astype(np.float64)
     values = values - values.mean(axis=0)
-    known = np.column_stack([natural_spline(ages), indicators(sexes)])
+    known = np.column_stack([age_columns(ages), indicators(sexes)])
     rank_without, left_without = _residuals(known, values)
     rank_with, left_with = _residuals(np.column_stack([known, indicators(sites)]), values)
     free_without, free_with = len(values) - rank_without, len(values) - rank_with
@@ -68,22 +70,18 @@ def site_variance(
     return SiteVariance(explained, adjusted, len(values), len(np.unique(sites)))
 
 
-def natural_spline(ages: np.ndarray) -> np.ndarray:
-    """Return the columns 1, age and one per inner knot: cubic between knots, linear beyond.
+def age_columns(ages: np.ndarray) -> np.ndarray:
+    """Return a constant, the age and the bends of a natural spline, shape (participant, column).
+
+    Its knots are percentiles of the ages, so ages that repeat may give fewer knots.
 
     Args:
-        ages: Ages in years; where percentiles coincide there are fewer knots.
+        ages: Ages in years, shape (participant,).
     """
     knots = np.unique(np.percentile(ages, KNOTS))
     columns = [np.ones(len(ages)), ages.astype(np.float64)]
     if len(knots) > 2:
-        last, before = knots[-1], knots[-2]
-
-        def truncated_cubic(knot: float) -> np.ndarray:
-            cubes = np.maximum(ages - knot, 0) ** 3 - np.maximum(ages - last, 0) ** 3
-            return cubes / (last - knot)
-
-        columns += [truncated_cubic(knot) - truncated_cubic(before) for knot in knots[:-2]]
+        columns += spline_bends(ages, knots)
     return np.column_stack(columns)
 
 

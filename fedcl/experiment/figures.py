@@ -9,7 +9,7 @@ from fedcl.experiment.probing import EvaluatedFeatures
 
 
 def figure_data(found: EvaluatedFeatures, cohort: Cohort, config: Config) -> dict[str, object]:
-    """Return what the report draws of an evaluation (docs/results_schema.md)."""
+    """Return what the report draws of an evaluation (docs/reference/results_schema.md)."""
     drawn = found.features
     return {
         "map": None if drawn is None else embedding_map(drawn[1], cohort, config.seed),

@@ -48,12 +48,31 @@ def covariate_columns(
 
 
 def natural_spline(ages: np.ndarray, knots: Sequence[float]) -> list[np.ndarray]:
-    """Return the columns of a natural cubic spline: age, and one per inner knot, all in years."""
+    """Return the columns of a natural cubic spline without the constant, all in years.
+
+    The columns are the age and one bend per knot but the last two.
+
+    Args:
+        ages: Ages in years, shape (scan,).
+        knots: Ages of the knots in years, three or more in ascending order.
+    """
+    span = (knots[-1] - knots[0]) ** 2
+    return [ages, *(bend / span for bend in spline_bends(ages, knots))]
+
+
+def spline_bends(ages: np.ndarray, knots: Sequence[float] | np.ndarray) -> list[np.ndarray]:
+    """Return one column per knot but the last two, in squared years.
+
+    Each is cubic between knots and linear beyond the outer ones, as in the book's equation 5.5.
+
+    Args:
+        ages: Ages in years, shape (scan,).
+        knots: Ages of the knots in years, three or more in ascending order.
+    """
     last, before = knots[-1], knots[-2]
-    span = (last - knots[0]) ** 2
 
     def bend(knot: float) -> np.ndarray:
         cubes = np.maximum(ages - knot, 0) ** 3 - np.maximum(ages - last, 0) ** 3
         return cubes / (last - knot)
 
-    return [ages, *((bend(knot) - bend(before)) / span for knot in knots[:-2])]
+    return [bend(knot) - bend(before) for knot in knots[:-2]]

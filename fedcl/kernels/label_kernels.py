@@ -24,7 +24,7 @@ Names = str | Sequence[str] | None
 
 
 class LabelKernel(ABC):
-    """What all kernels have: called with labels, they return degrees of positiveness."""
+    """A kernel; called with labels, it returns degrees of positiveness."""
 
     def __call__(self, labels: Labels, others: Labels | None = None) -> Tensor:
         """Return the degree of positiveness of every pair.

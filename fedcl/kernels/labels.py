@@ -16,7 +16,7 @@ _WHOLE = "labels"
 
 @dataclass(frozen=True)
 class NamedLabels:
-    """What a batch's participants are compared by, by name.
+    """The labels of a batch, each covariate by its name.
 
     Attributes:
         known: A tensor for each name, a row for each participant.

@@ -1,4 +1,4 @@
-"""Kernels turn what is known of two participants into a degree of positiveness in [0, 1].
+"""Kernels turn the covariates of two participants into a degree of positiveness in [0, 1].
 
 Dufumier et al., "Contrastive learning with continuous proxy meta-data for 3D MRI classification",
 MICCAI 2021, https://arxiv.org/abs/2106.08808 (gaussian); Barbano et al., "Contrastive learning for
@@ -25,7 +25,7 @@ from fedcl.kernels.anatomical import anatomical
 from fedcl.shapes import PairWeights, Values
 
 Known = Mapping[str, Values]
-"""What is known of each participant: "age" in years, "sex", a column, a table, by name."""
+"""Covariates of participants by name: "age" in years, "sex", a column, a table."""
 
 
 def positiveness(anchors: Known, candidates: Known, kernel: Kernel) -> PairWeights:
@@ -34,9 +34,9 @@ def positiveness(anchors: Known, candidates: Known, kernel: Kernel) -> PairWeigh
     A value that is not known (NaN) matches nobody: w = 0, also with itself.
 
     Args:
-        anchors: Rows.
-        candidates: Columns; the same names.
-        kernel: Names what it compares.
+        anchors: Covariates of the rows' participants.
+        candidates: Covariates of the columns' participants, under the same names.
+        kernel: Which covariates it compares, and how.
     """
     match kernel:
         case GaussianKernel():
@@ -74,7 +74,7 @@ def within_batch(known: Known, kernel: Kernel) -> PairWeights:
 def _squared_distance(
     anchors: Known, candidates: Known, kernel: GaussianKernel | CauchyKernel
 ) -> PairWeights:
-    """Sum over covariates of (difference / bandwidth)^2."""
+    """Return the sum over covariates of (difference / bandwidth)^2."""
     total = torch.zeros(())
     for name, bandwidth in zip(kernel.covariates, kernel.bandwidths, strict=True):
         difference = anchors[name][:, None] - candidates[name][None, :]

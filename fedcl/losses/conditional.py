@@ -13,7 +13,7 @@ from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import BatchTerm
 
 SCALE = 2.0
-"""Of the squared distance in the uniformity."""
+"""Multiplies the squared distance in the uniformity."""
 
 
 def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:

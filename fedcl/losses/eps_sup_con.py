@@ -1,7 +1,7 @@
 """eps-SupInfoNCE and eps-SupCon: classes kept apart by a margin epsilon.
 
 Barbano et al., "Unbiased supervised contrastive learning", ICLR 2023,
-https://arxiv.org/abs/2211.05568; released code
+https://arxiv.org/abs/2211.05568; the authors' code
 https://github.com/EIDOSLAB/unbiased-contrastive-learning
 """
 
@@ -72,28 +72,32 @@ def eps_sup_info_nce_authors_variant(
     included; 1e-6 added to the denominator, which is then e^{-m} smaller than published; the
     whole multiplied by temperature / 0.07. An anchor without positives counts as 0.
     """
-    positives, shifted, exponential = _released_terms(pairs)
+    positives, shifted, exponential = _authors_terms(pairs)
     negatives = (exponential * (pairs.allowed & ~positives)).sum(dim=1, keepdim=True)
     margin = torch.exp(torch.tensor(-epsilon, dtype=exponential.dtype))
     log_denominator = (margin * exponential * positives + negatives + _INSIDE_LOG).log()
-    return _released(positives, shifted - log_denominator, temperature)
+    return _authors_loss(positives, shifted - log_denominator, temperature)
 
 
 def eps_sup_con_authors_variant(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
-    """Return the value of the authors' code: as above, and without the leading epsilon."""
-    positives, shifted, exponential = _released_terms(pairs)
+    """Return the value of the authors' code.
+
+    Similarities less the row's largest, self included; 1e-6 added to the denominator; no leading
+    epsilon; the whole multiplied by temperature / 0.07. An anchor without positives counts as 0.
+    """
+    positives, shifted, exponential = _authors_terms(pairs)
     margin = torch.exp(torch.tensor(-epsilon, dtype=exponential.dtype))
     weighted = torch.where(positives, margin * exponential, exponential * pairs.allowed)
     log_denominator = (weighted.sum(dim=1, keepdim=True) + _INSIDE_LOG).log()
-    return _released(positives, shifted - log_denominator, temperature)
+    return _authors_loss(positives, shifted - log_denominator, temperature)
 
 
-def _released_terms(pairs: Pairs) -> tuple[PairMask, PairWeights, PairWeights]:
+def _authors_terms(pairs: Pairs) -> tuple[PairMask, PairWeights, PairWeights]:
     shifted = pairs.similarity - pairs.similarity.detach().amax(dim=1, keepdim=True)
     return pairs.positives(), shifted, shifted.exp()
 
 
-def _released(positives: PairMask, log_ratio: PairWeights, temperature: float) -> AnchorLoss:
+def _authors_loss(positives: PairMask, log_ratio: PairWeights, temperature: float) -> AnchorLoss:
     mean = (positives * log_ratio).sum(dim=1) / positives.sum(dim=1).clamp(min=1)
     return AnchorLoss(
         -(temperature / BASE_TEMPERATURE) * mean,

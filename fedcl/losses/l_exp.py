@@ -1,7 +1,7 @@
 """L_exp: similar ages attract, and dissimilar ages repel in proportion to their distance.
 
 Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI
-2023, https://arxiv.org/abs/2211.08326; released code
+2023, https://arxiv.org/abs/2211.08326; the authors' code
 https://github.com/EIDOSLAB/contrastive-brain-age-prediction
 """
 

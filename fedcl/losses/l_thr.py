@@ -1,7 +1,7 @@
 """L_thr: an anchor attracts k and repels only those that are further from it in age than k.
 
 Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI
-2023, https://arxiv.org/abs/2211.08326; released code
+2023, https://arxiv.org/abs/2211.08326; the authors' code
 https://github.com/EIDOSLAB/contrastive-brain-age-prediction
 """
 
@@ -47,7 +47,7 @@ def l_thr_authors_variant(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     by temperature / 0.07. All ages equal makes log 0 there; here such anchors are not counted.
     """
     if pairs.positiveness.shape[0] != pairs.positiveness.shape[1]:
-        raise ValueError("l_thr as released takes no cross-site node: it compares candidates")
+        raise ValueError("the authors' l_thr takes no cross-site node: it compares candidates")
     # The authors' matrix has everybody's positiveness 1 with themselves.
     positiveness = pairs.positiveness.masked_fill(~pairs.allowed, 1.0)
     of_candidate = positiveness.sort(dim=1).values

@@ -43,14 +43,15 @@ class TwoViewLoss(nn.Module):
         **parameters: float | None,
     ) -> None:
         super().__init__()
-        if kernel is not None and not isinstance(kernel, LabelKernel):
+        record = LOSSES[self.loss]
+        has_none = kernel is None and (record.own_views_only or record.sees == "views")
+        if not has_none and not isinstance(kernel, LabelKernel):
             raise ValueError(
                 f"kernel must be one of fedcl.kernels, such as Gaussian(bandwidth=5.0); got "
                 f"{kernel!r}"
             )
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction must be mean, sum or none; got {reduction!r}")
-        record = LOSSES[self.loss]
         if authors_variant and record.authors_variant is None:
             raise ValueError(f"{type(self).__name__} has no authors' variant: it is the formula")
         self.kernel = kernel

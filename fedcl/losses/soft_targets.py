@@ -29,7 +29,7 @@ def x_clr(pairs: Pairs, *, label_temperature: float) -> AnchorLoss:
 
 
 def soft_sup_con(pairs: Pairs, *, label_temperature: float) -> AnchorLoss:
-    """Return the cross-entropy with the same softmax over the candidates of positiveness > 0.
+    """Return the cross-entropy with targets softmax(g_it / label_temperature) over those of g > 0.
 
     With classes (positiveness 0 or 1) it is SupCon at any label temperature. An anchor without
     positives is not counted.

@@ -1,7 +1,7 @@
 """Decoupled uniformity: centroids of participants spread out; a prior pulls similar ones together.
 
 Dufumier et al., "Integrating prior knowledge in contrastive learning with kernel", ICML 2023,
-https://arxiv.org/abs/2206.01646; released code
+https://arxiv.org/abs/2206.01646; the authors' code
 https://github.com/Duplums/contrastive-decoupled-uniformity
 """
 
@@ -38,7 +38,7 @@ def decoupled_uniformity(
         embeddings: Unit vectors.
         prior: K, symmetric and positive semi-definite, ones on the diagonal; None: without.
         ridge: lambda sqrt(n), > 0.
-        scale: Of the squared distance; 1 as published.
+        scale: Multiplies the squared distance; 1 as published.
     """
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
@@ -53,16 +53,17 @@ def decoupled_uniformity_across(
     ridge: float = 1.0,
     scale: float = 1.0,
 ) -> BatchTerm:
-    """Return the same over all pairs with at least one participant of the batch.
+    """Return `decoupled_uniformity` over all pairs with at least one participant of the batch.
 
     With a prior a node is one point of the regression that weighs as much as its participants, who
-    all have its covariates. Without other sites, and always counted otherwise, it is the above.
+    all have its covariates. Without nodes it is the value of `decoupled_uniformity`; it is always
+    counted.
 
     Args:
         embeddings: Unit vectors of the batch.
-        remote: The other sites.
+        remote: Participants of other sites.
         ridge: lambda sqrt(n), n everybody's number.
-        scale: Of the squared distance.
+        scale: Multiplies the squared distance; 1 as published.
     """
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     nodes = remote.nodes
@@ -123,7 +124,7 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
 
 
 def _squared_distance(some: AnchorRows, others: NodeMeans) -> ToNodes:
-    """cdist's gradient is not defined where two vectors are equal."""
+    """Return ||a - b||^2 for every pair; the gradient of cdist is not defined where a = b."""
     squares = some.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]
     return squares - 2 * some @ others.T
 

@@ -1,7 +1,7 @@
 """y-aware InfoNCE: participants of similar age attract each other.
 
 Dufumier et al., "Contrastive learning with continuous proxy meta-data for 3D MRI classification",
-MICCAI 2021, https://arxiv.org/abs/2106.08808; released code
+MICCAI 2021, https://arxiv.org/abs/2106.08808; the authors' code
 https://github.com/Duplums/yAwareContrastiveLearning
 """
 

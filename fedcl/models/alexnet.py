@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.shapes import Representation, Volumes
 
@@ -19,7 +20,7 @@ SMALLEST_AXIS = 33
 """Shortest axis in voxels that unpadded convolutions and pooling reduce to at least one voxel."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(Encoder):
     """Encode a volume by five convolutions, then take the maximum of each channel over the grid.
 
     At width 64 and one channel it has 2,553,728 parameters and a representation of length 128.
@@ -47,6 +48,10 @@ class AlexNet(nn.Module):
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
         return self.stages(_at_least(volumes, SMALLEST_AXIS)).amax(dim=(2, 3, 4))
+
+    def parts(self) -> list[nn.Module]:
+        """Return each convolution with its normalisation, and each pooling."""
+        return list(self.stages)
 
 
 def _stage(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
@@ -20,7 +21,7 @@ BOTTLENECK = 4
 """Number of channels between a layer's two convolutions, in multiples of its growth."""
 
 
-class DenseNet(nn.Module):
+class DenseNet(Encoder):
     """Encode a volume by blocks in which each layer reads all previous ones, then average the grid.
 
     The network reads any grid; an axis of a single voxel is not halved further.
@@ -59,6 +60,10 @@ class DenseNet(nn.Module):
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
         return F.relu(self.last_norm(self.stages(self.stem(volumes)))).mean(dim=(2, 3, 4))
+
+    def parts(self) -> list[nn.Module]:
+        """Return the stem, each layer and each transition."""
+        return [self.stem, *self.stages]
 
 
 class DenseLayer(nn.Module):

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fedcl.models.encoder import Encoder
 from fedcl.shapes import FeatureRows, Representation
 
 FARTHEST_SD = 8.0
@@ -19,7 +20,7 @@ SMALLEST_RELATIVE_SD = 1e-6
 """Smallest standard deviation as a share of the mean (or of 1); below, it is float32 rounding."""
 
 
-class MLP(nn.Module):
+class MLP(Encoder):
     """Standardise the features, then apply Linear-ReLU for every width in `hidden`.
 
     The last layer is rectified too, so that representations are non-negative like those of the

@@ -4,15 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedcl.config.code_paths import call
 from fedcl.config.experiment import Config
-from fedcl.config.network import ConvolutionalEncoder, MLPEncoder
+from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.errors import ConfigError
-from fedcl.models.alexnet import AlexNet
-from fedcl.models.densenet import DenseNet, densenet121, tiny_densenet
+from fedcl.models.encoder import Encoder
 from fedcl.models.mlp import MLP
 from fedcl.models.projector import Projector
 from fedcl.models.recompute import in_micro_batches, recompute
-from fedcl.models.resnet import ResNet18
 from fedcl.shapes import Embedding, Inputs, Representation
 
 # The age head predicts on this scale: starting from 0 years at usual learning rates, the l1
@@ -20,8 +19,6 @@ from fedcl.shapes import Embedding, Inputs, Representation
 # site's ages are used.
 AGE_CENTRE_YEARS = 40.0
 AGE_SPREAD_YEARS = 20.0
-
-Encoder = ResNet18 | DenseNet | AlexNet | MLP
 
 
 class Network(nn.Module):
@@ -106,29 +103,24 @@ def build_network(config: Config, shape: tuple[int, ...], *, seed: int) -> Netwo
         return Network(encoder, projector, age_head)
 
 
-def _encoder(section: ConvolutionalEncoder | MLPEncoder, shape: tuple[int, ...]) -> Encoder:
-    if isinstance(section, MLPEncoder):
-        if len(shape) != 1:
-            raise ConfigError(
-                f"encoder.kind: mlp reads tables, arrays of shape (feature,); this data has {shape}"
-            )
-        if not section.hidden:
-            raise ConfigError("encoder.hidden: expected at least one layer; found none")
-        return MLP(shape[0], section.hidden, norm=section.norm)
-    if len(shape) != 4:
+def _encoder(section: EncoderSettings, shape: tuple[int, ...]) -> Encoder:
+    """Return the encoder of a section, built with those of its settings that the builder takes."""
+    kind, reads = section.kind, section.record.reads
+    if reads == "table" and len(shape) != 1:
         raise ConfigError(
-            f"encoder.kind: {section.kind} reads volumes, arrays of shape (channel, x, y, z); "
+            f"encoder.kind: {kind} reads tables, arrays of shape (feature,); this data has {shape}"
+        )
+    if reads == "volumes" and len(shape) != 4:
+        raise ConfigError(
+            f"encoder.kind: {kind} reads volumes, arrays of shape (channel, x, y, z); "
             f"this data has {shape}"
         )
-    match section.kind:
-        case "resnet18":
-            return ResNet18(section.width, channels=shape[0], norm=section.norm)
-        case "densenet121":
-            return densenet121(section.width, channels=shape[0], norm=section.norm)
-        case "tiny_densenet":
-            return tiny_densenet(section.width, channels=shape[0], norm=section.norm)
-        case "alexnet":
-            return AlexNet(section.width, channels=shape[0], norm=section.norm)
+    if isinstance(section, MLPEncoder) and not section.hidden:
+        raise ConfigError("encoder.hidden: expected at least one layer; found none")
+    own = {name: getattr(section, name) for name in type(section).model_fields}
+    size = {"features" if reads == "table" else "channels": shape[0]}
+    encoder: Encoder = call(section.record.builder, settings={**own, **size})
+    return encoder
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fedcl.models.alexnet import AlexNet
-from fedcl.models.densenet import DenseNet
-from fedcl.models.resnet import ResNet18
+from fedcl.models.encoder import Encoder
 
 
-def recompute(encoder: ResNet18 | DenseNet | AlexNet) -> None:
+def recompute(encoder: Encoder) -> None:
     """Store only the input of each part of an encoder, and compute its activations again later.
 
     This takes less memory and one more forward pass; the gradients are the same.
@@ -27,13 +25,13 @@ def recompute(encoder: ResNet18 | DenseNet | AlexNet) -> None:
         encoder: Encoder to change in place; it must have no batch normalisation, whose running
             statistics a second pass would change again.
     """
-    for part in parts(encoder):
+    for part in encoder.parts():
         # No layer is random, so there is no random state to restore.
         again = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)
         part.__dict__["forward"] = again
 
 
-def in_micro_batches(encoder: ResNet18 | DenseNet | AlexNet, volumes: int) -> None:
+def in_micro_batches(encoder: Encoder, volumes: int) -> None:
     """Encode a batch in micro-batches, and store the activations of one micro-batch at most.
 
     The forward pass discards the activations of every micro-batch. The backward pass computes them
@@ -52,17 +50,3 @@ def _each(forward: Callable[[Tensor], Tensor], volumes: int, batch: Tensor) -> T
         return forward(batch)
     again = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
     return torch.cat([again(micro_batch) for micro_batch in torch.split(batch, volumes)])
-
-
-def parts(encoder: ResNet18 | DenseNet | AlexNet) -> list[nn.Module]:
-    """Return the parts of an encoder that are recomputed: the stem, and each block or layer."""
-    match encoder:
-        case ResNet18():
-            return [
-                encoder.stem,
-                *(block for stage in encoder.stages.children() for block in stage.children()),
-            ]
-        case DenseNet():
-            return [encoder.stem, *encoder.stages]
-        case AlexNet():
-            return list(encoder.stages)

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
 
 
-class ResNet18(nn.Module):
+class ResNet18(Encoder):
     """Encode a volume by four stages of two residual blocks, then average over the grid.
 
     At width 64 and one channel it has 33,160,000 parameters. It reads any grid: each axis is halved
@@ -42,6 +43,11 @@ class ResNet18(nn.Module):
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
         return self.stages(self.stem(volumes)).mean(dim=(2, 3, 4))
+
+    def parts(self) -> list[nn.Module]:
+        """Return the stem and each residual block."""
+        blocks = (block for stage in self.stages.children() for block in stage.children())
+        return [self.stem, *blocks]
 
 
 class BasicBlock(nn.Module):

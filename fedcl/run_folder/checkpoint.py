@@ -27,9 +27,9 @@ class Checkpoint:
     """A federation after a round.
 
     Attributes:
-        round: Rounds completed; 0 before the first.
+        round: How many rounds are done; 0 before the first.
         weights: The travelling tensors.
-        server: The aggregation rule's own memory, named tensors.
+        server: The aggregation rule's own memory, tensors by name.
         record: The round's line in the log; None at round 0.
         shared: The sites' moments that the next round starts with, where those travel with updates.
         released: Moments with noise, as last released.

@@ -40,7 +40,7 @@ _MAY_CHANGE = (
 
 
 class RunFolder:
-    """One run on disk."""
+    """The files of one run, by name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,7 +102,7 @@ class RunFolder:
         write_text(file, resolved(config))
 
     def write_stopped(self, error: FedclError) -> None:
-        """Say why the run ended, for another process to read."""
+        """Write why the run ended, for another process to read."""
         write_stop(self.stopped, error)
 
     def config(self) -> Config:
@@ -120,8 +120,8 @@ class RunFolder:
         """Write a checkpoint whole, then the round's log line, then forget older checkpoints.
 
         Args:
-            checkpoint: What to keep.
-            keep_every: Rounds that are multiples of it are kept for good (the curve).
+            keep_every: Rounds that are multiples of it are kept for good (for the curve); None:
+                only the last two rounds are.
         """
 
         write_folder(

@@ -1,4 +1,4 @@
-"""rounds.jsonl: one line per round, the oldest first (docs/results_schema.md).
+"""rounds.jsonl: one line per round, the oldest first (docs/reference/results_schema.md).
 
 A process that was killed leaves at most a torn last line, without its newline, which is ignored.
 Lines of other versions lack keys: all but the round's number may be absent.

@@ -1,4 +1,4 @@
-"""now.json: what the server of a federation waits for at this moment (docs/results_schema.md)."""
+"""now.json: what the server of a federation waits for (docs/reference/results_schema.md)."""
 
 from dataclasses import dataclass
 from pathlib import Path

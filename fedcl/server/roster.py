@@ -1,4 +1,4 @@
-"""Who is there: the sites that introduced themselves and can train, and why the others cannot."""
+"""The sites that have introduced themselves and can train, and why the others cannot."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from fedcl.site_labels import site_order
 from fedcl.wire.orders import INTRODUCE, encode_instruction
 
 _AGAIN_S = 20.0
-"""After which a site that refused or was silent is asked again: it may have been mended."""
+"""Seconds after which a site that refused or was silent is asked again: it may be mended."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class IdleNode:
     """A node whose site does not train.
 
     Attributes:
-        why: In words.
+        why: The reason, for messages.
         for_good: Whether asking again is pointless.
-        since: When it was asked; seconds of the monotonic clock.
+        since: When the node was asked; seconds of the monotonic clock.
     """
 
     why: str
@@ -37,7 +37,7 @@ class IdleNode:
 
     @property
     def is_over(self) -> bool:
-        """Whether the site is to be asked again."""
+        """Whether it is time to ask the site again."""
         return not self.for_good and time.monotonic() - self.since > _AGAIN_S
 
 
@@ -47,7 +47,7 @@ class Roster:
 
     Attributes:
         nodes: Node id of each site that can train.
-        introductions: What each of them said.
+        introductions: The introduction of each of these sites, and of those that only evaluate.
         idle: Nodes whose site does not train, by node id.
         only_evaluates: Node id of each site without training participants.
     """

@@ -1,4 +1,4 @@
-"""One round as the server leads it: its sites, how they are reached, what is noted of them."""
+"""One round as the server leads it: its sites, how they are reached, what it writes about them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,13 +23,12 @@ class Round:
     """A round under way.
 
     Attributes:
-        grid: Reaches the sites.
-        roster: Their nodes.
-        config: The experiment.
-        record: What is noted of the round.
+        grid: Carries messages to the sites and back.
+        roster: The sites of the federation and their nodes.
+        record: The round's line while it is being written.
         trainable: Names of the trainable tensors.
-        usual: What a site's change of the weights is compared with; None: nothing.
-        now: Shows how far it is.
+        usual: The size of change that a site's is compared with; None: it is not compared.
+        now: The file that shows how far the round is.
     """
 
     grid: Grid

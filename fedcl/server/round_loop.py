@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
-from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean, site_weight
+from fedcl.config.federation import Cyclic, site_weight
 from fedcl.config.loading import resolved
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import CentralPrivacy
@@ -99,9 +99,8 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     """Play one round; return the federation after it.
 
     Args:
-        going: The round.
-        checkpoint: The federation before it.
-        text: The experiment, as the sites are told.
+        checkpoint: The federation before the round.
+        text: The experiment as the sites receive it, YAML.
 
     Raises:
         RoundError: too few valid updates.
@@ -248,11 +247,8 @@ def combine(
     is that of clipped changes, noised.
     """
     rule = config.federation.rule
-    match rule:
-        case TrimmedMean():
-            return rules.trimmed_mean(valid, rule.fraction), {}
-        case Median():
-            return rules.median(valid), {}
+    if rule.record.combines == "each":
+        return rules.combined(valid, rule), {}
     if entropy is None:
         mean = rules.weighted_mean(valid)
     else:
@@ -270,11 +266,5 @@ def step(
     """
     rule = config.federation.rule
     current = {name: checkpoint.weights[name] for name in mean if name in trainable}
-    match rule:
-        case FedAvgM():
-            stepped, memory = rules.momentum_step(current, mean, checkpoint.server, rule)
-        case FedAdam():
-            stepped, memory = rules.adam_step(current, mean, checkpoint.server, rule)
-        case _:
-            return mean, {}
+    stepped, memory = rules.server_step(current, mean, checkpoint.server, rule)
     return {name: stepped.get(name, mean[name]) for name in mean}, memory

@@ -176,7 +176,7 @@ class RoundRecord:
         """Stop a round whose moments too few sites gave.
 
         Raises:
-            RoundError: as of `require_quorum`.
+            RoundError: how many there are, and why the others are not.
         """
         self._require(config, valid, f"round {self.number}, moments")
 

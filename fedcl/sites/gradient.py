@@ -1,4 +1,4 @@
-"""A site's part of a step that all sites take together."""
+"""Computes a site's share of the gradient for a step that all sites take together."""
 
 import time
 
@@ -12,7 +12,7 @@ from fedcl.sites.site import Site, received_network
 
 
 def share_gradient(site: Site, order: Instruction) -> GradientShare:
-    """Return the site's noisy sum of gradients under the weights received.
+    """Return the site's noisy sum of gradients under the received weights.
 
     Raises:
         FedclError: the weights do not fit the encoder, or the step is not paid for.

@@ -1,4 +1,4 @@
-"""Follow a run with loggers: what is new in rounds.jsonl, and at the end what was measured.
+"""Loggers follow a run: they are given each new round, and at the end what was measured.
 
 A logger that fails does not stop the training: rounds.jsonl holds everything, so what was missed is
 written after the next round. What is still missing at the end is an error.
@@ -24,22 +24,22 @@ from fedcl.tracking.scalars import (
 
 
 class Logger(Protocol):
-    """Where numbers go: `Board`, `MlflowRun`."""
+    """Takes the numbers of a run, such as `Board` and `MlflowRun`."""
 
     def write(self, scalars: Scalars, *, step: int, wall_time: float) -> None:
         """Write one point of each curve."""
 
     def close(self, *, finished: bool) -> None:
-        """End; `finished` is whether the run did."""
+        """End the log; `finished` is whether the run came to its end."""
 
 
 class Tracking:
     """A run and the loggers that follow it.
 
     Args:
-        kind: Who trains together.
-        folder: The run.
-        loggers: May be none.
+        kind: Who trains together: simulate, pooled or local.
+        folder: The folder of the run.
+        loggers: Those that follow the run; there may be none.
         progress: Told once of a logger that takes nothing.
     """
 

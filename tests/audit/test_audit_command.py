@@ -31,7 +31,7 @@ RUNS = 2000
 def finished(tree, kind="simulate"):
     """Train and evaluate; return the run folder."""
     config = beside(kind, config_of(tree))
-    return run_experiment(kind, config, resume=False, restart=False)[1]
+    return run_experiment(kind, config, resume=False, restart=False, page=False)[1]
 
 
 def claimed():

@@ -73,7 +73,7 @@ def test_fairkl_of_continuous_labels(form, side, seed, sigma):
 
 
 @given(seed=st.integers(0, 2**31))
-def test_fairkl_as_released(seed):
+def test_fairkl_as_the_authors_compute_it(seed):
     z = embeddings(torch.Generator().manual_seed(seed), views=1)[:, 0]
     classes = LABELS.int().tolist()
     bias = torch.tensor(SITES, dtype=torch.float64)

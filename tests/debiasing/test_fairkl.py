@@ -8,7 +8,7 @@ import torch
 from fedcl.debiasing.bias_pairs import BiasPairs, bias_pairs
 from fedcl.debiasing.end import end
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression
-from fedcl.debiasing.gaussians import kl
+from fedcl.debiasing.gaussians import FittedGaussian, kl
 
 N = 400
 

@@ -155,7 +155,7 @@ def test_decoupled_uniformity(seed, participants, temperature, views):
 
 
 @given(**batches)
-def test_decoupled_uniformity_as_released(seed, participants, temperature):
+def test_decoupled_uniformity_as_the_authors_compute_it(seed, participants, temperature):
     generator = torch.Generator().manual_seed(seed)
     z, y = embeddings(generator, participants), ages(generator, participants)
     kernel = within_batch({"age": y}, gaussian(5.0)).double()

@@ -32,7 +32,7 @@ def tracked(tree, uri):
 
 
 def train(tree, kind="simulate", **options):
-    options = {"resume": False, "restart": False, **options}
+    options = {"resume": False, "restart": False, "page": False, **options}
     return run_experiment(kind, config_of(tree), **options)
 
 

@@ -31,7 +31,7 @@ def tree(tmp_path):
 
 
 def train(tree, kind="simulate", **options):
-    options = {"resume": False, "restart": False, **options}
+    options = {"resume": False, "restart": False, "page": False, **options}
     return run_experiment(kind, config_of(tree), **options)
 
 
