@@ -84,7 +84,7 @@ def _public_names(tree: ast.Module) -> Iterator[str]:
 
 
 def _entries(tree: ast.Module) -> Iterator[str]:
-    """Yield what each entry of an "Args:" or "Attributes:" section says, whole."""
+    """Yield the whole text of each entry of an "Args:" or "Attributes:" section."""
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for node in ast.walk(tree):
         text = ast.get_docstring(node) if isinstance(node, documented) else None
