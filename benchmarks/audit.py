@@ -455,7 +455,7 @@ def traced(config: Config, cohort: Cohort, rounds: int = 12) -> str:
 
 
 def guessed(config: Config, cohort: Cohort, border: float = 50.0) -> str:
-    """Return how well the update of a one-participant site tells if they are older than `border`."""
+    """Return how well a one-participant site's update tells if they are older than `border`."""
     network = build_network(config, cohort.shape, seed=0)
     names = travelling(network, keep_norm=False)
     held = read_state(network, names)

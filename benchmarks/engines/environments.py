@@ -8,7 +8,7 @@ import torch
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 NEEDED = {"pfl": ["pfl[pytorch]==0.6.*"], "nvflare": ["nvflare==2.9.*"]}
-"""Packages that pip installs for each peer, besides the torch of this environment."""
+"""Packages that pip installs for each peer, besides torch and the libraries of the network."""
 
 
 def make(folder: Path, peer: str) -> Path:
