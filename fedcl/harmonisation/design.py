@@ -73,7 +73,8 @@ def natural_spline(ages: np.ndarray, knots: Sequence[float]) -> list[np.ndarray]
 def spline_bends(ages: np.ndarray, knots: Sequence[float] | np.ndarray) -> list[np.ndarray]:
     """Return one column per knot but the last two, in squared years.
 
-    Each is cubic between knots and linear beyond the outer ones, as in the book's equation 5.5.
+    Each is cubic between knots and linear beyond the outer ones (equations 5.4 and 5.5 of the
+    book).
 
     Args:
         ages: Ages in years, shape (scan,).
