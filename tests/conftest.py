@@ -11,6 +11,7 @@ mpl.use("Agg")
 
 # No deadline: the first example pays for torch's start. Derandomised: CI repeats what you saw.
 settings.register_profile("fedcl", deadline=None, derandomize=True, max_examples=40, database=None)
+settings.register_profile("quick", settings.get_profile("fedcl"), max_examples=8)  # `make quick`
 settings.load_profile("fedcl")
 
 # Shape annotations are enforced under pytest only. The hook must be in place before the import.

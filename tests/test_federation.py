@@ -342,6 +342,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.process
 def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tree, tmp_path):
     """Slow (about 15 s): two real processes are killed without warning."""
     tree = with_values(
@@ -385,6 +386,7 @@ def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
 # --- volumes ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(tmp_path):
     """Slow (about 10 s): 64 sites of volumes, four of them drawn per round."""
     tree = with_values(

@@ -45,6 +45,7 @@ def evaluated(config):
     return read_results(RunFolder(config.output.path).results)
 
 
+@pytest.mark.slow
 def test_a_plain_federation_with_moments_counts_participants(tmp_path):
     tree = table_tree(tmp_path)
     tree["objective"]["moments"] = MOMENTS

@@ -148,6 +148,7 @@ def test_the_weights_are_near_those_of_a_federation_that_rounds_nothing(tree, co
         assert np.abs(ours[name] - theirs[name]).max() < 0.05 * np.abs(theirs[name]).max()
 
 
+@pytest.mark.process
 def test_one_and_two_workers_give_the_same_weights(tree):
     one = config_of(tree)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
@@ -181,6 +182,7 @@ def test_a_round_that_is_repeated_starts_from_the_same_residual(tree):
     assert_identical(final_weights(whole), expected)
 
 
+@pytest.mark.process
 def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tree, tmp_path):
     """Slow (about 10 s): a real process is killed without warning."""
     tree = with_values(tree, federation__rounds=12, evaluation__every_rounds=None)
@@ -340,6 +342,7 @@ def test_an_evaluation_is_of_the_weights_that_are_kept(tree):
 # --- privacy ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [private_tree, site_private_tree])
 def test_rounding_changes_no_epsilon(tmp_path, build):
     write_table(tmp_path / "data")

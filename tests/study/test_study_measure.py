@@ -18,6 +18,7 @@ from fedcl.study.run_trial import run_trial
 from fedcl.study.store import StoredRun
 from tests.builders import config_of, table_tree, with_values, write_table
 
+pytestmark = pytest.mark.slow
 KINDS = ("simulate", "pooled", "local")
 SIZES = {"a": 9, "b": 12, "c": 15, "12": 2}
 
