@@ -1,4 +1,4 @@
-"""The optimiser of a local round, and its state as plain arrays that can live on a site's disk."""
+"""Build the optimiser of a local round, and turn its state into arrays that a site can store."""
 
 import inspect
 from typing import Any
@@ -10,6 +10,7 @@ from torch import nn
 from fedcl.arrays.tensors import State
 from fedcl.config.federation import Local
 from fedcl.errors import RunError
+
 
 class _Uncompiled(torch.optim.Optimizer):
     """Torch's methods without the wrapper that imports torch's compiler at the first call.
@@ -54,8 +55,8 @@ def build_optimizer(
         round_number: Counts from 1; the learning rate decays with it.
     """
     settings = local.optimizer
-    decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
-    rate = settings.learning_rate * decayed
+    decay = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
+    rate = settings.learning_rate * decay
     if settings.kind == "adam":
         return _Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True)
     return _SGD(
@@ -80,7 +81,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give the optimiser back its memory; its learning rate stays this round's.
+    """Restore the optimiser's state from arrays; its learning rate stays that of this round.
 
     Args:
         optimizer: An optimiser of the same network, as `build_optimizer` returns it.

@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which finds nothing in them and takes seconds."""
+"""Import modules without garbage collection, which takes seconds and finds nothing to free."""
 
 import gc
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Worker processes that leave Ctrl-C to their parent and never outlive it.
+"""Start worker processes that ignore Ctrl-C and end with their parent.
 
-Where the system can fork, one process imports what the workers need and every worker is a copy of
-it: they begin at once, and share the memory of what was imported.
+Where the system can fork, one process imports the modules that the workers need and every worker is
+a fork of it: they start at once, and share the memory of the modules.
 """
 
 import os
@@ -23,7 +23,7 @@ _PEAKS_MB: list[float] = []
 
 
 def prepare_workers(compute: Compute) -> None:
-    """Begin to import what the workers of an experiment need, in a process beside this one.
+    """Start to import the modules that an experiment's workers need, in a separate process.
 
     Raises:
         ConfigError: `compute.device` is cuda, and this machine has no GPU.
@@ -50,26 +50,24 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         workers: The number of processes, >= 1.
     """
     _begin_server()
-    pool = ProcessPoolExecutor(
-        max_workers=workers, mp_context=worker_context(), initializer=_begin
-    )
+    pool = ProcessPoolExecutor(max_workers=workers, mp_context=worker_context(), initializer=_begin)
     try:
         with _interrupts_ignored():
-            pool.submit(int)  # where the workers are no copies, the first begins to import
+            pool.submit(int)  # without forks, this makes the first worker start its imports
         yield pool
     finally:
         processes = list((pool._processes or {}).values())
         _PEAKS_MB.append(max((_peak_mb(process.pid) for process in processes), default=0.0))
         for process in processes:
             process.terminate()
-        # Waited for: at the interpreter's exit a thread still closing its pool is a traceback.
+        # The pool is waited for, since a thread that still closes it at exit prints a traceback.
         pool.shutdown(cancel_futures=True)
 
 
 def largest_worker_mb() -> float:
-    """Return the peak resident memory of the largest worker so far; 0 without /proc (not Linux).
+    """Return the peak resident memory of the largest worker so far in MB; 0 without /proc.
 
-    A worker is another process's child, so that `getrusage` does not tell.
+    `getrusage` does not count the workers, since they are children of another process.
     """
     return max(_PEAKS_MB, default=0.0)
 
@@ -85,7 +83,10 @@ def _peak_mb(pid: int | None) -> float:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Let processes begin that leave Ctrl-C alone: at a terminal it reaches the whole group."""
+    """Ignore Ctrl-C inside the block, so that processes started in it inherit this.
+
+    At a terminal, Ctrl-C reaches all processes of the group.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and only it receives interrupts
         return

@@ -41,7 +41,7 @@ def load_config(
         5
         >>> fedcl.load_config(config, {"federation.round": 5})
         Traceback (most recent call last):
-        fedcl.errors.ConfigError: configuration: federation.round: unknown key; did you mean 'rounds'?
+        fedcl.errors.ConfigError: configuration: federation.round: unknown key; ...
     """
     name, tree = _tree_of(source)
     for key, value in (overrides or {}).items():

@@ -1,23 +1,21 @@
 """Runs for a Python program: train, evaluate, and read what came out, without a word printed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config, RunKind
 from fedcl.errors import ConfigError, FedclError, RunError
 from fedcl.experiment.encoder import load_encoder
 from fedcl.experiment.run import beside, evaluate_again, run_experiment
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import Results, read_results
-
-Progress = Callable[[str, int, int], object]
-"""Called with (what, done, total), such as ("Rounds", 2, 10), in the caller's own process."""
+from fedcl.run_folder.rounds_file import RoundLine
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Run:
         return read_results(RunFolder(self.path).results)
 
     @property
-    def rounds(self) -> tuple[dict[str, Any], ...]:
+    def rounds(self) -> tuple[RoundLine, ...]:
         """The finished rounds, oldest first: number, seconds, mean loss, bytes, and each site's."""
         return tuple(RunFolder(self.path).read_log())
 
@@ -84,7 +82,8 @@ def simulate(
 
     Args:
         config: The experiment, as `load_config` returns it.
-        progress: Called with (what, done, total) as the run goes on; None: silent.
+        progress: Object that is told of each step and of what the user should know (its methods are
+            `step` and `say`, see `fedcl.compute.progress`); None: nothing is shown.
         resume: Go on with the run in `output.path`, or start one.
         restart: Discard the run in `output.path`, and start one.
 
@@ -125,7 +124,8 @@ def pooled(
 
     Args:
         config: The experiment, as `load_config` returns it.
-        progress: Called with (what, done, total) as the run goes on; None: silent.
+        progress: Object that is told of each step and of what the user should know (its methods are
+            `step` and `say`, see `fedcl.compute.progress`); None: nothing is shown.
         resume: Go on with the run in that folder, or start one.
         restart: Discard the run in that folder, and start one.
 
@@ -157,7 +157,8 @@ def local_only(
 
     Args:
         config: The experiment, as `load_config` returns it.
-        progress: Called with (what, done, total) as the run goes on; None: silent.
+        progress: Object that is told of each step and of what the user should know (its methods are
+            `step` and `say`, see `fedcl.compute.progress`); None: nothing is shown.
         resume: Go on with the run in that folder, or start one.
         restart: Discard the run in that folder, and start one.
 
@@ -201,7 +202,8 @@ def evaluate(run: Run | str | Path, *, progress: Progress | None = None) -> Resu
 
     Args:
         run: The run, or its folder.
-        progress: Called with (what, done, total) as the evaluation goes on; None: silent.
+        progress: Object that is told of each step and of what the user should know; None: nothing
+            is shown.
 
     Returns:
         The results, as `run.results` gives them from now on.
@@ -219,7 +221,7 @@ def evaluate(run: Run | str | Path, *, progress: Progress | None = None) -> Resu
     """
     path = run.path if isinstance(run, Run) else Path(run)
     with _as_it_was(path):
-        return evaluate_again(path, _on_step(progress))
+        return evaluate_again(path, progress or SILENT)
 
 
 def _run(
@@ -237,14 +239,9 @@ def _run(
             own,
             resume=resume,
             restart=restart,
-            on_step=_on_step(progress),
-            say=lambda _: None,
+            progress=progress or SILENT,
         )
     return Run(path)
-
-
-def _on_step(progress: Progress | None) -> Progress:
-    return progress if progress is not None else lambda what, done, total: None
 
 
 @contextmanager

@@ -71,9 +71,7 @@ def _encoder(config: Config, weights: Mapping[str, np.ndarray], folder: RunFolde
     return network.encoder.eval()
 
 
-def _shape(
-    config: Config, weights: Mapping[str, np.ndarray], folder: RunFolder
-) -> tuple[int, ...]:
+def _shape(config: Config, weights: Mapping[str, np.ndarray], folder: RunFolder) -> tuple[int, ...]:
     """Return the shape of one participant's array, whose grid the weights do not depend on."""
     if _FEATURES in weights:
         return weights[_FEATURES].shape

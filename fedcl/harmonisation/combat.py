@@ -83,7 +83,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def fit(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,
@@ -141,7 +141,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def transform(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,
@@ -181,7 +181,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def fit_transform(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,
@@ -249,7 +249,9 @@ def _columns(
 def _labels(name: str, values: Any, scans: int) -> np.ndarray:
     labels: np.ndarray | Sequence[Any] = np.asarray(values)
     if np.shape(labels) != (scans,):
-        raise DataError(f"{name}: expected a label per scan, shape ({scans},); found {np.shape(labels)}")
+        raise DataError(
+            f"{name}: expected a label per scan, shape ({scans},); found {np.shape(labels)}"
+        )
     return np.asarray(labels).astype(str)
 
 

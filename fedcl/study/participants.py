@@ -1,4 +1,4 @@
-"""Who the participants of a split are, in the order in which the probes see them."""
+"""Returns site, sex and field strength of a split's participants, in the order of the probes."""
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,10 @@ def people_of(cohort: Cohort, split: str, config: Config) -> People:
 
 
 def people_by_site(cohort: Cohort, split: str, config: Config) -> People:
-    """Return the participants of a split at the training sites, site by site, as sites that train
-    alone predict them."""
+    """Return the participants of a split at the training sites, site by site.
+
+    This is the order in which sites that train alone predict them.
+    """
     sites = cohort.training_sites(min_participants=config.local.min_participants)
     return _people(cohort, np.concatenate([cohort.rows(split=split, site=site) for site in sites]))
 
