@@ -32,11 +32,11 @@ def covariate_columns(
     """Return the design without a constant.
 
     Args:
-        ages: Years, shape (scan,).
-        sexes: "female", "male", or anything else where it is not known; shape (scan,).
+        ages: Age at each scan in years, shape (scan,).
+        sexes: Sex at each scan: "female", "male", or any other text where it is unknown.
         age: Whether age is among the covariates.
-        knots: Knots of a natural cubic spline of age, years, ascending, three or more; None: a
-            line.
+        knots: Knots of a natural cubic spline of age in years, ascending, at least three; None for
+            a linear effect of age.
         sex: Whether sex is among the covariates.
 
     Returns:
