@@ -194,7 +194,9 @@ def site() -> Mechanism:
 
     def sum_of(positions: Sequence[int]) -> Tensor:
         updates = [(sent[position], 1.0) for position in positions]
-        mean = noisy_mean(updates, received, config, {"weight"}, Silence(bytes(32)))
+        mean = noisy_mean(
+            updates, received, config.privacy, config.federation, {"weight"}, Silence(bytes(32))
+        )
         return (OTHERS + 1) * torch.from_numpy(mean["weight"])
 
     return Mechanism(sum_of, OTHERS, 1.0)

@@ -183,7 +183,7 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
     seconds = time.perf_counter() - started
     network = build_network(config, cohort.shape, seed=seed)
     _, values = features(network, config, cohort, folder, None)
-    members, others = training_rows(cohort, config), cohort.rows(split=INTERNAL_TEST)
+    members, others = training_rows(cohort, config.local), cohort.rows(split=INTERNAL_TEST)
     attack = membership(  # more than 100 others: a rate of 1 % can be told
         *(trained_on(network, cohort, rows, config) for rows in (members, others))
     )
@@ -209,7 +209,7 @@ def untrained(data: Path, place: Path, seed: int) -> dict[str, float]:
     network = build_network(config, cohort.shape, seed=seed)
     scale = read_public_scale(data / "scale.tsv", cohort.shape[0])
     network.set_feature_scale(*scale)
-    _, values = represent(network, cohort, np.arange(len(cohort)), config)
+    _, values = represent(network, cohort, np.arange(len(cohort)), config.compute)
     return probed(cohort, values, seed)
 
 

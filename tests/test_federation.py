@@ -69,7 +69,7 @@ def by_hand(config):
     cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     for number in range(1, config.federation.rounds + 1):

@@ -486,7 +486,7 @@ class Site:
 
 def first_weights(config):
     network = build_network(config, (6,), seed=config.seed)
-    return read_state(network, travelling_names(network, config))
+    return read_state(network, travelling_names(network, config.federation))
 
 
 ALL = ("12", "north", "south")

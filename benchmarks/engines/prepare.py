@@ -70,7 +70,7 @@ def prepare(folder: Path, kind: Kind, *, sites: int, rounds: int) -> Task:
     labels = cohort.training_sites(min_participants=config.local.min_participants)
     rows = [cohort.rows(split=TRAIN, site=label) for label in labels]
     network = build_network(config, cohort.shape, seed=config.seed)
-    start = read_state(network, travelling_names(network, config))
+    start = read_state(network, travelling_names(network, config.federation))
     volumes = torch.from_numpy(cohort.load(rows[0]))
     _require_same(network, AgeNetwork(kind.width), start, volumes)
     settings = Settings(

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
@@ -100,7 +100,7 @@ def open_experiment(
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
-    cache = cache_folder(config)
+    cache = cache_folder(config.output)
     cohort = open_cohort(
         config.data,
         seed=config.seed,
@@ -195,9 +195,9 @@ def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None 
     in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
-def cache_folder(config: Config) -> Path:
+def cache_folder(output: Output) -> Path:
     """Return the folder of preprocessed volumes, which lies beside the runs and serves them all."""
-    return config.output.path.parent / ".cache"
+    return output.path.parent / ".cache"
 
 
 def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:

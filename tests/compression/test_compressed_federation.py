@@ -82,7 +82,7 @@ def by_hand(config):
     cohort, compression = open_experiment(config), config.federation.compression
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     matrices = [name for name in names if weights[name].ndim > 1]
