@@ -1,4 +1,4 @@
-"""Run the benchmarks and write their tables into docs/benchmarks.md, between the words around them.
+"""Run the benchmarks and write their tables into docs/measurements/benchmarks.md.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the words stay as they are, so read them
 again after a run. Ratios are of one run of one script; seconds of two runs are not to be compared.
@@ -18,7 +18,7 @@ from pathlib import Path
 from fedcl.files.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+PAGE = HERE.parent / "docs" / "measurements" / "benchmarks.md"
 TABLES = ("simulate", "scale", "data", "step", "gpu", "wire", "deployed", "losses", "peers")
 
 

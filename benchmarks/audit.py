@@ -31,6 +31,7 @@ from fedcl.audit.membership import Membership, likelihood_ratios, membership
 from fedcl.audit.scores import trained_on
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.moments import PrivateMoments
 from fedcl.config.objective import Objective
 from fedcl.data.cohort import Cohort
@@ -398,7 +399,15 @@ def train(
         source = Entropy.not_private(3, who, number)
         private_round(network, optimizer, cohort, rows, config, source, round_number=number)
     else:
-        local_round(network, optimizer, cohort, rows, config, round_number=number, site=who)
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site=who,
+        )
 
 
 def shadow_scores(config: Config, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:

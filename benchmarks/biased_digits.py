@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.end import end
-from fedcl.debiasing.fairkl import fairkl, fairkl_released
+from fedcl.debiasing.fairkl import fairkl, fairkl_authors_variant
 from fedcl.losses.eps_sup_con import eps_sup_info_nce
 from fedcl.losses.pairs import pairs_of_views
 from fedcl.losses.sup_con import sup_con
@@ -106,7 +106,7 @@ def debias(name: str, representation: Tensor, classes: Tensor, colours: Tensor) 
     colour = colours.float()
     if name == "FairKL, released":
         unit = F.normalize(representation, dim=1)
-        return sum(term.value for term in fairkl_released(unit, same == 1, colour).values())
+        return sum(term.value for term in fairkl_authors_variant(unit, same == 1, colour).values())
     pairs = bias_pairs(representation[:, None], same, colour)
     if name == "EnD":
         return sum(term.value for term in end(pairs, side="both").values())

@@ -54,7 +54,7 @@ def experiment(sites: int) -> dict:
     tree = yaml.safe_load((ROOT / "configs" / "three_hospitals.yaml").read_text())
     tree["data"]["sites"] = tree["data"]["sites"][:sites]
     tree["federation"]["min_sites"] = sites
-    # The table counts the bytes of rounds only; docs/evaluation.md has those of an evaluation.
+    # The table counts the bytes of rounds; docs/explanation/evaluation.md has an evaluation's.
     tree["evaluation"]["from_sums"] = None
     return tree
 

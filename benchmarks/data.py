@@ -26,6 +26,7 @@ from scipy.ndimage import gaussian_filter
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.data import Columns, NiftiData, Splits
 from fedcl.config.loading import load
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data import sampling
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort
@@ -63,8 +64,8 @@ def prepared(folder: Path, scans: int) -> None:
     seconds = {}
     for name, threads in (("one thread", 1), ("fedcl's threads", None)):
         cohort = opened(folder, folder.with_name(f"cache-{threads}"))
-        seconds[name] = timed(lambda: prepare(cohort, lambda *_: None, threads=threads))  # noqa: B023
-    seconds["there already"] = timed(lambda: prepare(cohort, lambda *_: None))
+        seconds[name] = timed(lambda: prepare(cohort, threads=threads))  # noqa: B023
+    seconds["there already"] = timed(lambda: prepare(cohort))
     first = seconds["one thread"]
     print(f"| {scans} scans of {told(OPENBHB)} | s | scans/s | ratio |\n|---|---|---|---|")
     for name, spent in seconds.items():
@@ -118,7 +119,15 @@ def trained(folder: Path, device_name: str, repetitions: int) -> None:
 
             def epoch(cohort: Cohort = cohort) -> None:
                 rows = np.arange(scans)
-                local_round(network, optimizer, cohort, rows, config, round_number=1, site="one")
+                local_round(
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=1,
+                    site="one",
+                )
                 if device.type == "cuda":
                     torch.cuda.synchronize()
 

@@ -74,7 +74,7 @@ def rounds_of(folder: Path, code: Path, rounds: int) -> list[float]:
         log = RunFolder(folder / "runs" / "tiny").read_log()
     finally:
         lab.stop()
-    return [record["seconds"] for record in log][1:]
+    return [record.seconds for record in log][1:]
 
 
 def start_ups(code: Path) -> dict[str, float]:

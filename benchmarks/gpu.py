@@ -80,7 +80,7 @@ def row(task: Task, device: str, processes: int, rounds: int, folder: Path) -> s
     if status != 0:
         sys.exit(watch.stopped or log.read_text(errors="replace"))
     run = RunFolder(Path(tree["output"]["path"]))
-    seconds = [record["seconds"] for record in run.read_log()][1:]
+    seconds = [record.seconds for record in run.read_log()][1:]
     shutil.rmtree(run.path)
     return f"{statistics.median(seconds):.2f} | {percent:.0f} % | {watch.peak_gb:.2f}"
 

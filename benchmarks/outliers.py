@@ -100,7 +100,7 @@ def changes_of(config) -> tuple[float, list[list[float]]]:
     network = build_network(config, cohort.shape, seed=config.seed)
     norm = np.sqrt(sum(float(p.detach().double().square().sum()) for p in network.parameters()))
     log = RunFolder(config.output.path).read_log()
-    return norm, [[e["change"] for e in line["sites"].values()] for line in log]
+    return norm, [[e.change for e in line.sites.values()] for line in log]
 
 
 def main() -> None:

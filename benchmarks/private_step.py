@@ -28,6 +28,7 @@ import yaml
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
@@ -97,7 +98,7 @@ class Case:
         common = (self.network, self.optimizer, self.cohort, rows)
         if way == "plain":
             config = experiment(self.encoder, self.batch, "loop", self.name)
-            local_round(*common, config, round_number=1, site="one")
+            local_round(*common, LocalSettings.of(config), round_number=1, site="one")
         else:
             config = experiment(self.encoder, self.batch, way, self.name)
             private_round(*common, config, self.entropy, round_number=1)

@@ -74,7 +74,7 @@ def measure(folder: Path, sites: int, rounds: int) -> dict[str, float]:
     started = time.perf_counter()
     simulate_federation(config, sites=sites, resume=False)
     whole = time.perf_counter() - started
-    seconds = [record["seconds"] for record in RunFolder(config.output.path).read_log()]
+    seconds = [record.seconds for record in RunFolder(config.output.path).read_log()]
     train = sorted(seconds)[len(seconds) // 2]
     return {
         "begin": (whole - sum(seconds)) / sites,

@@ -129,7 +129,13 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
                 write_state(network, weights)
                 optimizer = build_optimizer(network, config.local, round_number=number)
                 local_round(
-                    network, optimizer, cohort, rows, config, round_number=number, site=site
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=number,
+                    site=site,
                 )
                 yield read_state(network, names), float(len(rows))
 
@@ -155,7 +161,9 @@ def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, A
 
     rounds.play = in_turn
     simulate_federation(config, sites=64, resume=False)
-    return seconds, RunFolder(config.output.path).read_log()
+    # As text, since a former version reads its lines otherwise.
+    last = RunFolder(config.output.path).log.read_text(encoding="utf-8").splitlines()[-1]
+    return seconds, json.loads(last)
 
 
 def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
@@ -166,9 +174,9 @@ def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
     traffic = None
     if workers:
-        seconds, log = federation(config, turns)
+        seconds, last = federation(config, turns)
         # With moments of the round before, the first round has none to send.
-        traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
+        traffic = {key: last[key] for key in ("bytes", "sent_bytes", "moments_bytes")}
     else:
         seconds = plain_loop(config, rounds, turns)
     turns.leave()

@@ -63,16 +63,14 @@ def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, 
         config,
         resume=True,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
     log = RunFolder(path).read_log()
     found = {name: getattr(results.evaluation.embedding, key) for name, key in MEASURES.items()}
     measures = {name: measured.value for name, measured in found.items()}
-    down = sum(line["sent_bytes"] for line in log) / len(log)
-    up = sum(line["bytes"] for line in log) / len(log)
-    seconds = sum(line["seconds"] for line in log) / len(log)
+    down = sum(line.sent_bytes for line in log) / len(log)
+    up = sum(line.bytes for line in log) / len(log)
+    seconds = sum(line.seconds for line in log) / len(log)
     return measures | {"down": down, "up": up, "seconds": seconds}
 
 
@@ -134,7 +132,15 @@ def encoder(options: argparse.Namespace) -> None:
     rows = cohort.rows(split=TRAIN, site="17")
     for number in range(1, 3):
         optimizer = build_optimizer(network, config.local, round_number=number)
-        local_round(network, optimizer, cohort, rows, config, round_number=number, site="17")
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site="17",
+        )
         states.append(read_state(network, names))
     shapes = {name: array.shape for name, array in states[0].items()}
     plain = sum(array.nbytes for array in states[0].values())

@@ -1,4 +1,7 @@
-"""The command line as a user meets it: real processes, one message for a mistake, exit codes."""
+"""The command line as a user meets it: what it prints, one message for a mistake, exit codes.
+
+Where nothing depends on it, a command runs in this process: a new one imports for four seconds.
+"""
 
 import json
 import os
@@ -22,24 +25,13 @@ from tests.builders import (
     with_values,
     write_table,
 )
+from tests.command import fedcl, fedcl_process
 
 FAIRKL = (
     "{name: fairkl_regression, weight: 1, against: site, vectors: embedding, side: both, form: kl}"
 )
 L1 = "{loss: l1, weight: 0.1, variant: published, temperature: 1, kernel: {kind: discrete, "
 L1 += "covariates: [age]}}"
-
-
-def fedcl(*arguments, cwd=None, before=None):
-    return subprocess.run(
-        [sys.executable, "-m", "fedcl", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        check=False,
-        preexec_fn=before,
-    )
 
 
 @pytest.fixture
@@ -51,10 +43,10 @@ def experiment(tmp_path):
 
 
 def test_simulate_pooled_and_local_report_beside_each_other(experiment, tmp_path):
-    """Slow (about 25 s): five real commands, each importing torch, Flower and scikit-learn."""
+    """Slow (about 10 s): the first and the last are processes, which know nothing of each other."""
     run = tmp_path / "runs" / "tiny"
     for kind, suffix in (("simulate", ""), ("pooled", "-pooled"), ("local", "-local")):
-        done = fedcl(kind, experiment)
+        done = (fedcl_process if kind == "simulate" else fedcl)(kind, experiment)
         assert done.returncode == 0, done.stderr
         folder = RunFolder(run.with_name(run.name + suffix))
         assert f"tiny ({kind}, 3 of 4 sites, 2 rounds)" in done.stdout
@@ -70,13 +62,12 @@ def test_simulate_pooled_and_local_report_beside_each_other(experiment, tmp_path
     for kind in ("simulate", "pooled", "local"):
         assert f"tiny ({kind})" in shown.stdout
     before = read_results(run / "results.json")
-    again = fedcl("evaluate", run)
+    again = fedcl_process("evaluate", run)
     assert again.returncode == 0, again.stderr
     assert read_results(run / "results.json").evaluation == before.evaluation
 
 
 def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, tmp_path):
-    """Slow (about 15 s): four real commands."""
     folder = RunFolder(tmp_path / "runs" / "tiny")
     assert fedcl("simulate", experiment).returncode == 0
     first = read_results(folder.results)
@@ -94,7 +85,9 @@ def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, 
 
 def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(experiment, tmp_path):
     """No file may be larger than 4 kB; a checkpoint is."""
-    full = fedcl("simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096)))
+    full = fedcl_process(
+        "simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096))
+    )
     assert full.returncode == 2
     assert "File too large; what was kept so far is whole. Go on with --resume" in full.stderr
     assert "Traceback" not in full.stderr
@@ -282,7 +275,6 @@ def test_ledgers_are_shown_and_verified(tmp_path):
 
 
 def test_a_federation_of_sums_says_how_to_make_its_keys_and_runs_with_them(tmp_path):
-    """Slow (about 20 s): real commands, each importing torch and Flower."""
     write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
     file = tmp_path / "secure.yaml"
     file.write_text(yaml.safe_dump(secure_tree(tmp_path, sites=())))

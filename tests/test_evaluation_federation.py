@@ -13,13 +13,14 @@ from fedcl.config.loading import resolved
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
-from fedcl.evaluation.error_sums import ErrorSums, RecognisedCount, TestGroup
+from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.experiment.representations import features
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Refusal
 from fedcl.models.network import build_network
 from fedcl.report.table import evaluation_table
@@ -27,7 +28,7 @@ from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import EVALUATION_SUMS, Instruction, encode_instruction
+from fedcl.wire.orders import EVALUATION_SUMS, encode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
     add_scans,
@@ -371,7 +372,7 @@ def test_sums_that_cannot_be_are_named_and_left_out(tree, spoil, reason):
     assert last.measures["representation"].participants["train"] == 37
 
 
-ALL, FEMALE = TestGroup("internal", "all", ""), TestGroup("internal", "sex", "female")
+ALL, FEMALE = ParticipantGroup("internal", "all", ""), ParticipantGroup("internal", "sex", "female")
 
 
 def other_cell(release, cell, **changes):

@@ -7,7 +7,7 @@ from fedcl.config.objective import require_comparable
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.fairkl import fairkl_regression
 from fedcl.errors import ConfigError
-from fedcl.losses.kernels import within_batch
+from fedcl.kernels.positiveness import within_batch
 from fedcl.losses.l_exp import l_exp
 from fedcl.losses.pairs import pairs_of_views
 from fedcl.losses.yaware import y_aware

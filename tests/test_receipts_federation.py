@@ -1,16 +1,16 @@
 """Receipts of a real federation in one process: what they say is what the wire carried."""
 
 import json
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 from flwr.clientapp import ClientApp
 
-from fedcl.errors import RoundError
+from fedcl.errors import RefusalReason, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.messages.orders import Instruction
+from fedcl.messages.releases import Refusal
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.log import Receipts, receipts_at
@@ -21,7 +21,6 @@ from fedcl.sites.context import DeployedSite
 from fedcl.sites.memory import SiteMemory
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import open_site
-from fedcl.wire.orders import Instruction, SumQuestion
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -34,6 +33,7 @@ from tests.builders import (
     with_values,
     write_table,
 )
+from tests.command import fedcl
 from tests.deployment.homes import home_at
 
 SITES = 3  # north, south, and far, which has external test participants only
@@ -47,7 +47,7 @@ def cohort(tmp_path):
 
 def kept_of(config, site):
     (receipts,) = receipts_at(RunFolder(config.output.path).site_path(site))
-    kept = receipts.look()
+    kept = receipts.read()
     assert kept.problem is None
     return kept.receipts
 
@@ -216,7 +216,7 @@ def test_a_site_whose_record_was_altered_lets_nothing_leave(cohort):
     with pytest.raises(RoundError, match=r"record of what left it cannot be kept.*: site south"):
         carried(config, left, before=alter)
     refused = left["south"][-1]
-    assert decode_release(refused).reason in REFUSALS
+    assert decode_release(refused).reason in list(RefusalReason)
     assert not refused.array_records.get("arrays")
     assert len(left["north"][-1].array_records["arrays"]) > 0
     failures = (file.parent / "failures.log").read_text()
@@ -231,8 +231,8 @@ def test_a_simulation_goes_on_after_a_power_cut_damaged_a_record(cohort):
     longer = config_of(with_values(trees(cohort)["plain"], federation__rounds=3))
     simulate_federation(longer, sites=SITES, resume=True)
     old, new = sorted(receipts_at(file.parent), key=lambda one: len(one.path.name), reverse=True)
-    assert "3 receipts were made" in old.look().problem
-    assert [one.round for one in new.look().receipts] == [0, 3]
+    assert "3 receipts were made" in old.read().problem
+    assert [one.round for one in new.read().receipts] == [0, 3]
     assert kept_of(longer, "north")[-1].round == 3
 
 
@@ -243,7 +243,7 @@ def test_a_site_that_never_opened_leaves_the_receipt_of_its_refusal(tmp_path):
     )
     receipts.keep(receipt_of(refusal, None, None))
     receipts.keep(receipt_of(refusal, Instruction(2, "seed: 1\n", {}), None, objects=("0a",)))
-    one, two = receipts.look().receipts
+    one, two = receipts.read().receipts
     assert (one.round, one.run, one.config_sha256) == (0, None, None)
     assert (two.round, two.run, len(two.config_sha256)) == (2, None, 64)
     assert two.objects == ("0a",)
@@ -262,7 +262,7 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
     home = home_at(tmp_path)
     for _ in ("one run", "another"):
         DeployedSite(home).keep_receipt(refusal, encode_release(refusal), None, None)
-    assert len(Receipts(home.files.receipts, durable=True).look().receipts) == 2
+    assert len(Receipts(home.files.receipts, durable=True).read().receipts) == 2
     SiteMemory(tmp_path / "run").keep_receipt(receipt_of(refusal, None, None))
     assert (tmp_path / "run" / "receipts.jsonl").exists()
 
@@ -270,39 +270,28 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
 # --- the commands -----------------------------------------------------------------------------
 
 
-def fedcl(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fedcl", "receipts", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
 def test_the_commands_verify_show_and_write_a_page(cohort):
-    """Slow (about 8 s): six real commands."""
     config = config_of(trees(cohort)["plain"])
     simulate_federation(config, sites=SITES, resume=False)
     run_, site = config.output.path, RunFolder(config.output.path).site_path("south")
-    done = fedcl("verify", run_)
+    done = fedcl("receipts", "verify", run_)
     assert done.returncode == 0, done.stderr
     assert "site-south/receipts.jsonl: 3 receipts whole, from 20" in done.stdout
     assert done.stdout.count("whole") == SITES
-    done = fedcl("show", site, "--round", "2")
+    done = fedcl("receipts", "show", site, "--round", "2")
     assert done.returncode == 0, done.stderr
     assert "update" in done.stdout
     assert "introduction" not in done.stdout
-    done = fedcl("show", site, "--round", "9")
+    done = fedcl("receipts", "show", site, "--round", "9")
     assert (done.returncode, done.stderr.strip()) == (2, f"fedcl: {site}: no receipt of round 9")
-    done = fedcl("page", site)
+    done = fedcl("receipts", "page", site)
     assert done.returncode == 0, done.stderr
     assert "The record is whole" in (site / "receipts.html").read_text()
 
     file = site / "receipts.jsonl"
     file.write_text("".join(file.read_text().splitlines(True)[:-1]))
     for command in ("verify", "page"):
-        done = fedcl(command, run_)
+        done = fedcl("receipts", command, run_)
         assert done.returncode == 4
         assert "3 receipts were made and 2 are there, line 3 is the first" in done.stderr
         assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import time
 
 from faulty.scene import Scene, command, quote, until
 from faulty.told import Told
-from fedcl.messages.releases import REFUSALS
+from fedcl.errors import RefusalReason
 
 
 def _killed(scene: Scene, name: str) -> Told:
@@ -111,7 +111,7 @@ def exception(scene: Scene) -> Told:
     before = len(scene.failures("12"))
     try:
         run = scene.begin()
-        message = run.says(f"The run stopped .*{REFUSALS[0]}")
+        message = run.says(f"The run stopped .*{RefusalReason.DATA}")
         site = quote(scene.failures("12")[before:], str(table))
     finally:
         away.rename(table)

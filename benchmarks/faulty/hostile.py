@@ -51,14 +51,14 @@ def _told(scene: Scene, value: str, what: str, reason: str) -> Told:
     with _lying(scene, value):
         run = scene.begin(tolerant=True)
         run.finish()
-    entry = run.folder.read_log()[_ROUND - 1]["sites"][_SITE]
-    if entry["rejected"] is None or reason not in entry["rejected"]:
-        raise UnexpectedError(f"12's update of round {_ROUND}: {entry['rejected'] or 'used'}")
+    entry = run.folder.read_log()[_ROUND - 1].sites[_SITE]
+    if entry.rejected is None or reason not in entry.rejected:
+        raise UnexpectedError(f"12's update of round {_ROUND}: {entry.rejected or 'used'}")
     message = run.says(rf"^Round {_ROUND}/.*left out: {_SITE}")
     return Told(
         f"12's app altered on its own disk: in round {_ROUND} {what}; federation.min_sites 2",
         run,
-        server=f"rounds.jsonl: {entry['rejected']}",
+        server=f"rounds.jsonl: {entry.rejected}",
         message=message,
     )
 

@@ -308,10 +308,10 @@ class Run:
         """
         log = self.folder.read_log()
         left = [
-            f"{site} left out of round {one['round']} ({entry['rejected']})"
+            f"{site} left out of round {one.round} ({entry.rejected})"
             for one in log
-            for site, entry in one["sites"].items()
-            if entry["rejected"]
+            for site, entry in one.sites.items()
+            if entry.rejected
         ]
         weights = self.folder.path / "checkpoints" / f"round-{ROUNDS:05d}" / "weights.safetensors"
         content = weights.read_bytes()
@@ -331,7 +331,7 @@ class Run:
         Raises:
             UnexpectedError: something is missing, cut or altered.
         """
-        rounds = [record["round"] for record in self.folder.read_log()]
+        rounds = [record.round for record in self.folder.read_log()]
         if rounds != list(range(1, ROUNDS + 1)) or self.folder.load() is None:
             raise UnexpectedError(f"rounds.jsonl holds rounds {rounds}")
         paid = receipts = 0
@@ -361,9 +361,7 @@ class Run:
     def _counted(self, site: str) -> set[int]:
         """Return the rounds that hold a site's update."""
         log = self.folder.read_log()
-        return {
-            r["round"] for r in log if r["sites"].get(site, {"rejected": "x"})["rejected"] is None
-        }
+        return {line.round for line in log if site in line.valid}
 
     def _kept(self, site: str) -> tuple[bytes, bytes]:
         memory = self.scene.lab.home(site) / "memory"

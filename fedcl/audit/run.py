@@ -17,13 +17,13 @@ from fedcl.audit.membership import membership
 from fedcl.audit.participant import OTHER_PARTICIPANTS, participant_game
 from fedcl.audit.scores import scored_by, trained_on
 from fedcl.compute.device import choose_device, to_device, use_threads
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, ParticipantPrivacy, SitePrivacy
 from fedcl.data.cohort import INTERNAL_TEST, TRAIN, Cohort, Rows, training_rows
 from fedcl.errors import RunError
-from fedcl.experiment.evaluate import OnStep
 from fedcl.experiment.representations import encoded_alike, features
-from fedcl.experiment.run import open_for_training
+from fedcl.experiment.training_sites import open_for_training
 from fedcl.models.network import Network, build_network
 from fedcl.moments.frozen import NoisyMoments, frozen_moments
 from fedcl.privacy.accounting import NoisySums
@@ -41,13 +41,13 @@ _VALUES = 64
 """Number of weights of a synthetic site."""
 
 
-def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
+def audit_run(path: Path, *, runs: int, progress: Progress = SILENT) -> Audit:
     """Attack the last encoder of a run, audit its claim, and write audit.json.
 
     Args:
         path: Folder of the finished run.
         runs: Number of runs to draw in each of the two worlds, at least 4.
-        on_step: A function that is told the progress of the audit.
+        progress: Object that is told about the three parts of the audit.
 
     Raises:
         FedclError: `path` holds no finished run, or its data or ledgers cannot be used.
@@ -67,14 +67,14 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
             f"{config.federation.rounds} rounds; go on with --resume"
         )
     use_threads(config.compute)
-    cohort = open_for_training(config, on_step)
-    on_step("Auditing", 0, 3)
+    cohort = open_for_training(config, progress)
+    progress.step("Auditing", 0, 3)
     claim = _claim(config, cohort, runs, checkpoint.released)
-    on_step("Auditing", 1, 3)
+    progress.step("Auditing", 1, 3)
     network = build_network(config, cohort.shape, seed=config.seed)
     to_device(network, choose_device(config.compute))
     membership_ = _membership(network, config, cohort, folder)
-    on_step("Auditing", 2, 3)
+    progress.step("Auditing", 2, 3)
     audit = Audit(
         version=1,
         name=config.name,
@@ -87,7 +87,7 @@ def audit_run(path: Path, *, runs: int, on_step: OnStep) -> Audit:
         inference=_inference(network, config, cohort, folder),
     )
     write_audit(folder.path / "audit.json", audit)
-    on_step("Auditing", 3, 3)
+    progress.step("Auditing", 3, 3)
     return audit
 
 

@@ -18,7 +18,7 @@ def run_audit(path: Path, console: Console, *, runs: int) -> None:
         FedclError: the folder holds no run that can be audited.
     """
     with steps(console) as bars:
-        audit = audit_run(path, runs=runs, on_step=bars.at)
+        audit = audit_run(path, runs=runs, progress=bars)
     console.print(audit_table(audit))
     if audit.claim is None:
         console.print("This run claims no privacy: attacks only, no claim to audit.")

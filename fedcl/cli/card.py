@@ -30,7 +30,7 @@ def run_site_check(path: Path, console: Console) -> int:
     """
     settings = load_site(path)
     with steps(console) as bars:
-        result = check_site(settings, cache=path.absolute().parent / ".cache", on_step=bars.at)
+        result = check_site(settings, cache=path.absolute().parent / ".cache", progress=bars)
     if result.card is not None:
         console.print(_table(result.card))
     _write_card(result, path.absolute().parent / CARD, console)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fedcl.cli.card import run_site_check
 from fedcl.cli.progress import steps
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.loading import load
@@ -50,7 +51,7 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
             seed=seed,
             cache=cache,
             min_participants=least,
-            on_progress=lambda done, total: bars.at("Reading participants", done, total),
+            progress=bars,
         )
     if result.sites:
         console.print(_table(result.sites))
@@ -68,8 +69,8 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
     return 0
 
 
-def _participants(site: SiteSummary) -> int:
-    return site.train + site.internal + site.external
+def _participants(site: SiteSummary) -> Participants:
+    return Participants(site.train + site.internal + site.external)
 
 
 def _table(sites: tuple[SiteSummary, ...]) -> Table:

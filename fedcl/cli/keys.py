@@ -27,9 +27,7 @@ def make_keys(path: Path, site: str | None, console: Console, *, overrides: list
         from fedcl.data.open import open_experiment
 
         with steps(console) as bars:
-            sites = open_experiment(
-                config, lambda done, total: bars.at("Preparing scans", done, total)
-            ).sites
+            sites = open_experiment(config, prepared=True, progress=bars).sites
     for label in sites:
         public, new = make_identity(settings.keys, label)
         pin(settings.identities, label, public)

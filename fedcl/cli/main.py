@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from fedcl.config.experiment import RunKind
     from fedcl.run_folder.results_file import Results
 
-# Nothing may contact the outside. Flower reads these when it is imported, after this module.
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a full disk, for which the system names no file."""
 
@@ -80,7 +76,7 @@ def evaluate(run: RunPath) -> None:
     from fedcl.experiment.run import evaluate_again
 
     with steps(console) as bars:
-        results = evaluate_again(run, bars.at)
+        results = evaluate_again(run, bars)
     _show(results, run)
 
 
@@ -188,7 +184,7 @@ def phantom(
             scanner_strength=scanner_strength,
             seed=seed,
             sites=site,
-            on_progress=lambda done, total: bars.at("Writing participants", done, total),
+            progress=bars,
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
 
@@ -321,7 +317,10 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line and turn a user's mistake into one message and an exit code."""
+    """Run the command line; turn a user's mistake into one message and its exit code."""
+    # Nothing contacts the outside: Flower reads these when a command imports it.
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     try:
         status = app(standalone_mode=False)
     except FedclError as error:
@@ -358,14 +357,9 @@ def _experiment(
 
     config = beside(kind, config)
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
             results, folder = run_experiment(
-                kind, config, resume=resume, restart=restart, on_step=on_step, say=console.print
+                kind, config, resume=resume, restart=restart, progress=bars
             )
     except KeyboardInterrupt:
         arguments = " ".join(sys.argv[1:])

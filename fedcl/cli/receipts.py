@@ -23,7 +23,7 @@ def verify(path: Where) -> None:
 
     problems = []
     for log in receipts_at(path):
-        content = log.look()
+        content = log.read()
         console.print(content.says, soft_wrap=True, markup=False, highlight=False)
         if content.problem is not None:
             problems.append(content.problem)
@@ -42,7 +42,7 @@ def show(
     from fedcl.receipts.log import receipts_at
     from fedcl.report.receipt_table import receipt_tables
 
-    contents = [log.look() for log in receipts_at(path)]
+    contents = [log.read() for log in receipts_at(path)]
     tables = [table for content in contents for table in receipt_tables(content, round_)]
     for table in tables:
         console.print(table)
@@ -61,7 +61,7 @@ def page(path: Where) -> None:
 
     problems = []
     for log in receipts_at(path):
-        content = log.look()
+        content = log.read()
         console.print(f"Page: {write_page(content)}", soft_wrap=True, markup=False, highlight=False)
         if content.problem is not None:
             problems.append(content.problem)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import steps
+from fedcl.compute.progress import Progress
 from fedcl.config.study import Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
@@ -22,7 +23,6 @@ from fedcl.study.arms import load_study
 from fedcl.study.metrics import METRICS
 
 if TYPE_CHECKING:
-    from fedcl.experiment.evaluate import OnStep
     from fedcl.study.plan import Trial
 
 INCOMPLETE = 3
@@ -48,20 +48,15 @@ def run_study(
     from fedcl.study.plan import trials
 
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
-            runs = trials(study, on_step)
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
+            runs = trials(study, bars)
             missing = _missing(runs)
             there = len({run.entry.key for run in runs}) - len(missing)
             console.print(
                 f"{study.name}: {there + len(missing)} runs, {there} there already", highlight=False
             )
             if not plan and not now:
-                _run(study, missing, console, on_step)
+                _run(study, missing, console, bars)
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {words}")
@@ -91,23 +86,17 @@ def _missing(runs: Sequence["Trial"]) -> list["Trial"]:
     return list(missing.values())
 
 
-def _run(study: Study, missing: Sequence["Trial"], console: Console, on_step: "OnStep") -> None:
+def _run(study: Study, missing: Sequence["Trial"], console: Console, bars: Progress) -> None:
     from fedcl.report.number_text import duration
     from fedcl.study.runner import choose_jobs, run_all
 
     if not missing:
         return
     jobs = choose_jobs(study, missing[0].config.compute.threads)
-    total = sum(run.config.federation.rounds for run in missing)
-    ended, started = 0, time.perf_counter()
-
-    def on_look(running: Sequence["Trial"]) -> None:
-        on_step("Rounds", ended + sum(run.entry.rounds_done() for run in running), total)
-
-    on_step("Runs", 0, len(missing))
-    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, on_look=on_look), start=1):
-        ended += run.config.federation.rounds
-        on_step("Runs", number, len(missing))
+    started = time.perf_counter()
+    bars.step("Runs", 0, len(missing))
+    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, progress=bars), start=1):
+        bars.step("Runs", number, len(missing))
         left = (time.perf_counter() - started) / number * (len(missing) - number)
         outcome = "done" if failure is None else f"FAILED: {failure.message}"
         console.print(

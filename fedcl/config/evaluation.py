@@ -10,7 +10,10 @@ Features = Literal["representation", "embedding"]
 
 
 class SumEvaluationSettings(Section):
-    """Evaluation within a federation, from sums that its sites release (docs/evaluation.md)."""
+    """Evaluation within a federation, from sums that its sites release.
+
+    docs/explanation/evaluation.md describes it.
+    """
 
     every_rounds: Count | None
     """Number of rounds between evaluations, at least 1, besides the one after the last round; null

@@ -55,6 +55,7 @@ class Local(Section):
     """What a site does in one round."""
 
     epochs: Count
+    """Passes over the site's participants in one round."""
     batch_size: Annotated[int, Field(ge=2)]
     """Scans per step, two views each; with participant privacy, participants with all of theirs,
     and with privacy.mode participant_central those of all sites together."""
@@ -133,8 +134,10 @@ class Federation(Section):
     """The rounds."""
 
     rounds: Count
+    """Exchanges between the server and the sites."""
     rule: Rule
     weighting: Literal["participants", "uniform", "sqrt"]
+    """A site's weight in the mean: its participants, one, or the root of its participants."""
     sites_per_round: Count | None
     """Sites drawn each round; null asks all."""
     min_sites: Count

@@ -1,6 +1,6 @@
 """Settings of the harmonisation of arrays between sites before training.
 
-docs/harmonisation.md explains the method.
+docs/explanation/harmonisation.md explains the method.
 """
 
 from itertools import pairwise

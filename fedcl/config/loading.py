@@ -139,7 +139,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for name in sections:
         child = node.get(name)
         if not isinstance(child, dict):
-            nearest = _nearest(name, node)
+            nearest = nearest_key(name, node)
             raise ConfigError(f"--set {override}: there is no section {name!r}{nearest}")
         node = child
     node[last] = value
@@ -152,7 +152,7 @@ def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
         location = [str(part) for part in detail["loc"]]
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(location[-1], _siblings(root, location[:-1]))}"
+            message = f"unknown key{nearest_key(location[-1], _siblings(root, location[:-1]))}"
         elif detail["type"] == "missing":
             message = "missing; every key is written down"
         elif detail["type"] not in ("value_error", "model_type"):
@@ -190,7 +190,8 @@ def _has_tag(section: type[BaseModel], tag: str) -> bool:
     return any(f is not None and tag in getattr(f.annotation, "__args__", ()) for f in fields)
 
 
-def _nearest(key: str, known: Sequence[str] | dict[str, Any]) -> str:
+def nearest_key(key: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """Return the end of a message about an unknown key: the nearest known one, or all of them."""
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
     if close:
         return f"; did you mean {close[0]!r}?"

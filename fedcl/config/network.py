@@ -12,7 +12,9 @@ class ProjectorSettings(Section):
     """Linear-ReLU-Linear onto the unit sphere."""
 
     hidden: Count
+    """Width of the hidden layer."""
     dim: Count
+    """Length of the embedding."""
 
 
 class ConvolutionalEncoder(Section):
@@ -22,6 +24,7 @@ class ConvolutionalEncoder(Section):
     width: Count
     """Channels of the first stage: 64 for the published ResNet-18, DenseNet-121 and AlexNet."""
     norm: Literal["group", "batch"]
+    """Normalisation layers; batch keeps running statistics, which privacy excludes."""
 
 
 class MLPEncoder(Section):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -15,3 +15,15 @@ class Section(BaseModel):
     """A frozen section of the configuration, in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def problems_of(error: ValidationError) -> str:
+    """Return what is wrong with a section as one line: each key, and what was expected of it."""
+    lines = []
+    for detail in error.errors():
+        place = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] != "value_error":
+            message = f"{message}; got {detail['input']!r}"
+        lines.append(f"{place}: {message}" if place else message)
+    return "; ".join(lines)

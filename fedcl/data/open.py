@@ -1,11 +1,12 @@
-"""Open the cohort of an experiment, whatever kind of data it is."""
+"""Open the cohort of an experiment, whatever its data format."""
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
 from fedcl.config.experiment import Config
@@ -22,24 +23,28 @@ from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
-OnProgress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
 
 def open_cohort(
     data: Data,
     *,
     seed: int,
     cache: Path,
-    on_progress: OnProgress | None = None,
+    prepared: bool = False,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+    """Open a cohort.
 
-    With `own_site` the cohort is that site's, and nothing of another site is opened.
+    Args:
+        data: Data section of the configuration: kind, folder and columns.
+        seed: Seed of the experiment, from which splits are drawn.
+        cache: Folder of preprocessed volumes.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
-        DataError: the first problems found; `fedcl check` shows them all.
+        DataError: the data have problems; the first few are shown, all by `fedcl check`.
     """
     problems = Problems()
     cohort = survey(
@@ -47,37 +52,47 @@ def open_cohort(
         seed=seed,
         cache=cache,
         problems=problems,
-        on_progress=on_progress,
+        progress=progress,
         own_site=own_site,
     )
     problems.stop_if_any()
-    if on_progress is not None and len(cohort.shape) > 1:
-        prepare(cohort, on_progress)
+    if prepared and len(cohort.shape) > 1:
+        prepare(cohort, progress)
     return cohort
 
 
 def open_experiment(
-    config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
+    config: Config,
+    *,
+    prepared: bool = False,
+    progress: Progress = SILENT,
+    own_site: str | None = None,
 ) -> Cohort:
-    """Open the cohort of an experiment, with everything its objective compares participants by.
+    """Open the cohort of an experiment, with the variables its objective compares participants by.
 
-    With `harmonise`, what is read is adjusted for the sites; training participants of the sites
-    that take part decide how.
+    With a `harmonise` section, arrays are adjusted for their site when they are read; the
+    adjustment is fitted on training participants of the sites that take part.
 
     Args:
-        config: The experiment.
-        on_progress: Every volume is preprocessed now rather than when read.
-        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
+        config: Configuration of the experiment.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
-        ConfigError: one site alone cannot be harmonised.
-        DataError: the first problems found, or what the objective names and nobody has.
+        ConfigError: the experiment harmonises, which one site alone cannot do.
+        DataError: the data have problems, or lack a variable that the objective names.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
     cache = cache_folder(config)
     cohort = open_cohort(
-        config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
+        config.data,
+        seed=config.seed,
+        cache=cache,
+        prepared=prepared,
+        progress=progress,
+        own_site=own_site,
     )
     if config.sample is not None:
         cohort = sample_cohort(
@@ -94,7 +109,7 @@ def open_experiment(
             min_participants=config.local.min_participants,
             cache=cache,
             origin=f"{config.data.model_dump_json(exclude={'path'})} {config.seed}",
-            on_progress=on_progress,
+            progress=progress,
         )
     return with_known(
         held_in_memory(cohort),
@@ -110,13 +125,13 @@ def survey(
     seed: int,
     cache: Path,
     problems: Problems,
-    on_progress: OnProgress | None = None,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
+    """Open a cohort, or one site of it, and collect its problems, without reading volumes.
 
     Raises:
-        DataError: what makes going on pointless.
+        DataError: a problem prevents opening the cohort at all.
     """
     match data:
         case OpenBHBData():
@@ -129,7 +144,7 @@ def survey(
         case TableData():
             return read_table_cohort(data, seed=seed, problems=problems, own_site=own_site)
         case PhantomData():
-            _write_phantom(data, seed, on_progress)
+            _write_phantom(data, seed, progress)
             openbhb = OpenBHBData(
                 kind="openbhb",
                 path=data.path,
@@ -141,27 +156,28 @@ def survey(
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
-def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
-    """Read every volume once, so that the cache holds it; what is there already costs a look.
+def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None = None) -> None:
+    """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
-        cohort: Whose volumes.
-        on_progress: Told as they come.
-        threads: That read at once; None: one for each core.
+        cohort: Cohort whose volumes are preprocessed.
+        progress: Object that is told how many volumes are read.
+        threads: Number of threads that read at once; None means one for each core.
     """
 
-    def look(row: int) -> None:
-        cohort.read(row)  # and let it go: together the volumes may be larger than memory
+    def read(row: int) -> None:
+        cohort.read(row)  # not returned: together the volumes may be larger than memory
 
-    in_threads(look, range(len(cohort)), threads=threads, on_progress=on_progress)
+    rows = range(len(cohort))
+    in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
 def cache_folder(config: Config) -> Path:
-    """Return where preprocessed volumes live: beside the runs, shared between them."""
+    """Return the folder of preprocessed volumes, which lies beside the runs and serves them all."""
     return config.output.path.parent / ".cache"
 
 
-def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
+def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:
     wanted = settings_of(
         scale=data.scale,
         grid=data.grid,
@@ -179,7 +195,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
                     scanner_strength=data.scanner_strength,
                     seed=seed,
                     sites=data.sites,
-                    on_progress=on_progress,
+                    progress=progress,
                 )
     try:
         written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))
@@ -198,7 +214,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Let nobody else write to a place meanwhile: they wait."""
+    """Hold an exclusive lock on `path`; other processes that ask for it wait."""
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ moments themselves are matched.
 
 import torch
 
+from fedcl.debiasing.module import DebiasingTerm
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.shapes import PairWeights, PerParticipant, Representation
@@ -79,3 +80,21 @@ def _moments(vectors: Representation, group: PairWeights) -> tuple[Representatio
         mean = share @ centred
         variance = share @ centred.square() - mean.square()
     return mean + everybody, variance.clamp(min=_VARIANCE_FLOOR).sqrt()
+
+
+class FeatureMoments(DebiasingTerm):
+    """Mean and standard deviation of every feature agree between biases; no labels.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.debiasing import FeatureMoments
+        >>> vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> site = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> FeatureMoments()(vectors, None, site)
+        tensor(0.4202)
+    """
+
+    name = "feature_moments"
+
+    def __init__(self) -> None:
+        super().__init__(None)

@@ -30,7 +30,7 @@ publisher = "fedcl"
 fab-include = ["fedcl/**/*.py"]
 
 [tool.flwr.app.components]
-clientapp = "fedcl.sites.app:app"
+clientapp = "fedcl.sites.app_process:app"
 serverapp = "fedcl.server.app:app"
 
 [tool.flwr.app.config]

@@ -1,7 +1,7 @@
-"""The OpenBHB challenge: age on seen and unseen sites, and how much of the site is left.
+"""Score representations as the OpenBHB challenge does: age on seen and unseen sites, and the site.
 
-Dufumier et al., NeuroImage 2022,
-https://doi.org/10.1016/j.neuroimage.2022.119637. The score is MAE_ext x BAcc^0.3; lower is better.
+Dufumier et al., NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637. The score is
+MAE_ext x BAcc^0.3 (age error on unseen sites, accuracy of the site probe); lower is better.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from fedcl.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class SiteError:
-    """Age error at one site. Units: years."""
+    """Hold the mean absolute and mean signed age error at one site, in years."""
 
     site: str
     split: str
@@ -31,20 +31,22 @@ class SiteError:
 
 @dataclass(frozen=True)
 class Challenge:
-    """What the probes measure; None where a split has no participants.
+    """Hold what the probes measure; None where a split has no participants.
 
     Attributes:
-        mae_internal: Mean absolute error of age on the internal test, years.
-        mae_external: On sites never seen in training, years.
-        site_balanced_accuracy: Of the site probe on the internal test, in [0, 1].
-        site_chance: Balanced accuracy of guessing among the sites fitted, or of always naming the
-            largest: 1 / their number.
+        mae_internal: Mean absolute error of age on the internal test, in years.
+        mae_external: Mean absolute error of age on sites not seen in training, in years.
+        site_balanced_accuracy: Balanced accuracy of the site probe on the internal test, in [0, 1].
+        site_chance: Balanced accuracy of guessing a training site at random, or of always
+            predicting the largest: one over the number of training sites.
         site_from_age: Balanced accuracy of the same probe given age and age^2 only.
-        challenge_score: mae_external * site_balanced_accuracy ** 0.3.
-        median_internal: MAE of always predicting the median training age, years.
-        median_external: The same on the external test.
+        challenge_score: Score mae_external * site_balanced_accuracy ** 0.3, in years.
+        median_internal: MAE on the internal test of always predicting the median training age, in
+            years.
+        median_external: MAE on the external test of always predicting the median training age, in
+            years.
         per_site: Age error at each test site.
-        predictions: (true, predicted) ages in years, by split.
+        predictions: Arrays of true and of predicted ages in years, by split.
     """
 
     mae_internal: Interval | None
@@ -65,12 +67,12 @@ def challenge(
     """Fit the probes on `train` and measure them on the two tests.
 
     Args:
-        train: Participants the encoder was trained on.
-        internal: Participants of the same sites.
-        external: Participants of unseen sites.
-        bootstrap: Resamples for the intervals; 0 for none.
-        seed: Names the resamples and saga's order.
-        jobs: Threads; the result does not depend on it.
+        train: Participants on whom the encoder was trained.
+        internal: Test participants of the same sites.
+        external: Test participants of sites not seen in training.
+        bootstrap: Number of resamples for the intervals; 0 for no intervals.
+        seed: Seed of the resamples and of the order in which the saga solver visits participants.
+        jobs: Number of threads; the result does not depend on it.
     """
     age_probe = fit_age(train.features, train.ages, jobs=jobs)
     tests = {"internal": internal, "external": external}
@@ -125,7 +127,7 @@ def challenge(
 
 
 def age_errors(train: Split, internal: Split, external: Split) -> tuple[float | None, float | None]:
-    """Return (internal, external) MAE in years of the age probe alone: cheap, for curves."""
+    """Return the internal and external MAE of the age probe in years, a fast measure for curves."""
     probe = fit_age(train.features, train.ages)
 
     def error(split: Split) -> float | None:

@@ -1,4 +1,4 @@
-"""The frozen encoder's representations and embeddings of participants, without augmentation."""
+"""Compute a frozen encoder's representations and embeddings of scans, without augmentation."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Participants as the probes see them."""
+"""Hold the participants of a split in the form that the probes use."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from fedcl.errors import RunError
 
 @dataclass(frozen=True)
 class Split:
-    """Participants of one split.
+    """Hold the participants of one split, one row each.
 
     Attributes:
-        features: (participants, dim).
-        ages: Years.
-        sites: Labels.
+        features: Finite features of shape (participants, dim).
+        ages: True ages in years, shape (participants,).
+        sites: Label of each participant's site, shape (participants,).
     """
 
     features: np.ndarray

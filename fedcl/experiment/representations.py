@@ -20,7 +20,11 @@ from fedcl.sites.memory import SiteMemory
 def features(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return everybody's (representations, embeddings) under a round's checkpoint; None: the last.
+    """Return everybody's (representations, embeddings), one row per scan of the cohort.
+
+    Args:
+        network: The experiment's network; its weights are replaced.
+        number: The round whose checkpoint is meant; None: the last.
 
     Raises:
         RunError: there is no checkpoint.
@@ -37,7 +41,7 @@ def features(
 def encoded_alike(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> Iterator[Rows]:
-    """Yield participants after participants, `network` being the encoder that they meet.
+    """Yield group after group of scans, `network` being the encoder that their site meets.
 
     Where normalisation layers stay at the sites, each site's participants meet their own, and
     those of unseen sites the mean of the sites' layers.
@@ -68,10 +72,9 @@ def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -
     """Return what the probes see of a split: each participant once, in the cohort's order.
 
     Args:
-        cohort: Everybody.
-        features: Of everybody's scans.
-        split: Of training, only the sites that took part.
-        config: The experiment.
+        cohort: Everybody, training and test participants.
+        features: One row per scan of the cohort.
+        split: One of `SPLITS`; of the training split only the sites that took part.
     """
     rows = cohort.rows(split=split)
     if split == TRAIN:

@@ -1,7 +1,7 @@
-"""The columns by which features may differ between participants: age and sex.
+"""Build the design matrix of the covariates that harmonisation preserves: age and sex.
 
-A column is a function of one participant and of the settings, never of who else is there, so that
-every site builds the same ones and sums over sites suffice.
+A value depends on one participant and the settings, never on other participants, so that every site
+builds the same columns and sums over sites suffice.
 
 The natural cubic spline is that of Hastie, Tibshirani and Friedman, "The Elements of Statistical
 Learning", section 5.2.1, https://hastie.su.domains/ElemStatLearn/
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 _SEXES = {"female": -0.5, "male": 0.5}
-"""Anything else is not known, and counts as halfway between: 0."""
+"""Value of each sex in the design; an unknown sex is halfway between, 0."""
 
 
 def covariate_names(*, age: bool, knots: Sequence[float] | None, sex: bool) -> tuple[str, ...]:
-    """Return what each column of the design is called in messages."""
+    """Return the name of each column of the design, for messages."""
     ages = ("age", *(f"age, knot {n}" for n in range(1, len(knots or ()) - 1))) if age else ()
     return (*ages, *(("sex",) if sex else ()))
 
@@ -32,17 +32,18 @@ def covariate_columns(
     """Return the design without a constant, float64, shape (scan, covariate).
 
     Args:
-        ages: Years.
-        sexes: "female", "male", or anything else where it is not known.
+        ages: Age at each scan in years, shape (scan,).
+        sexes: Sex at each scan: "female", "male", or any other text where it is unknown.
         age: Whether age is among the covariates.
-        knots: Of a natural cubic spline of age, years, ascending, three or more; None: a line.
+        knots: Knots of a natural cubic spline of age in years, ascending, at least three; None for
+            a linear effect of age.
         sex: Whether sex is among the covariates.
     """
     columns: list[np.ndarray] = []
     if age:
         columns += [ages] if knots is None else natural_spline(ages, knots)
     if sex:
-        columns.append(np.array([_SEXES.get(one, 0.0) for one in sexes]))
+        columns.append(np.array([_SEXES.get(label, 0.0) for label in sexes]))
     return np.stack(columns, axis=1) if columns else np.zeros((len(ages), 0))
 
 

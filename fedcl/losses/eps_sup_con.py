@@ -9,7 +9,9 @@ import math
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
+from fedcl.losses.module import Reduction, TwoViewLoss
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import BASE_TEMPERATURE, AnchorLoss
 from fedcl.shapes import PairMask, PairWeights
@@ -61,7 +63,9 @@ def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
 
 
-def eps_sup_info_nce_released(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
+def eps_sup_info_nce_authors_variant(
+    pairs: Pairs, *, epsilon: float, temperature: float
+) -> AnchorLoss:
     """Return the value of the authors' code (its default form).
 
     The mean over positives instead of the sum; similarities less the row's largest m, self
@@ -75,7 +79,7 @@ def eps_sup_info_nce_released(pairs: Pairs, *, epsilon: float, temperature: floa
     return _released(positives, shifted - log_denominator, temperature)
 
 
-def eps_sup_con_released(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
+def eps_sup_con_authors_variant(pairs: Pairs, *, epsilon: float, temperature: float) -> AnchorLoss:
     """Return the value of the authors' code: as above, and without the leading epsilon."""
     positives, shifted, exponential = _released_terms(pairs)
     margin = torch.exp(torch.tensor(-epsilon, dtype=exponential.dtype))
@@ -95,3 +99,88 @@ def _released(positives: PairMask, log_ratio: PairWeights, temperature: float) -
         -(temperature / BASE_TEMPERATURE) * mean,
         torch.ones_like(positives[:, 0]),
     )
+
+
+class EpsSupInfoNCE(TwoViewLoss):
+    """Classes kept apart by a margin, with one denominator for each positive.
+
+    Args:
+        kernel: Says who is of one class, 0 or 1.
+        epsilon: Margin, >= 0, in units of the similarity divided by the temperature; math.inf
+            decouples.
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Discrete
+        >>> from fedcl.losses import EpsSupInfoNCE
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> classes = torch.tensor([0, 0, 1])
+        >>> loss = EpsSupInfoNCE(Discrete(), epsilon=0.25)
+        >>> loss(first, second, classes)
+        tensor(0.7199)
+    """
+
+    loss = "eps_sup_info_nce"
+
+    def __init__(
+        self,
+        kernel: LabelKernel,
+        *,
+        epsilon: float,
+        temperature: float = 0.1,
+        reduction: Reduction = "mean",
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel,
+            epsilon=epsilon,
+            temperature=temperature,
+            reduction=reduction,
+            authors_variant=authors_variant,
+        )
+
+
+class EpsSupCon(TwoViewLoss):
+    """Classes kept apart by a margin, with one denominator for all positives.
+
+    Args:
+        kernel: Says who is of one class, 0 or 1.
+        epsilon: Margin, >= 0, in units of the similarity divided by the temperature.
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Discrete
+        >>> from fedcl.losses import EpsSupCon
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> classes = torch.tensor([0, 0, 1])
+        >>> loss = EpsSupCon(Discrete(), epsilon=0.25)
+        >>> loss(first, second, classes)
+        tensor(1.4152)
+    """
+
+    loss = "eps_sup_con"
+
+    def __init__(
+        self,
+        kernel: LabelKernel,
+        *,
+        epsilon: float,
+        temperature: float = 0.1,
+        reduction: Reduction = "mean",
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel,
+            epsilon=epsilon,
+            temperature=temperature,
+            reduction=reduction,
+            authors_variant=authors_variant,
+        )

@@ -7,12 +7,13 @@ exponential is approximated from both.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedcl.shapes import AnchorRows, NodeCovariances, NodeMeans, PerNode, ToNodes
+from fedcl.shapes import AnchorRows, NodeCovariances, NodeMeans, PairWeights, PerNode, ToNodes
 
 _SMALLEST_POWER = 1e-6
 _SMALLEST_SPREAD = 1e-12
@@ -47,6 +48,22 @@ class Nodes:
         with torch.autocast(vectors.device.type, enabled=False):
             turned = (vectors @ flat).reshape(len(vectors), nodes, dim)
             return (turned * vectors[:, None, :]).sum(dim=2).clamp(min=0.0)
+
+
+@dataclass(frozen=True)
+class RemoteParticipants:
+    """Participants of other sites beside a batch.
+
+    Attributes:
+        nodes: Moments of their unit embeddings.
+        prior: The kernel between the batch's participants and the nodes, in this order, on both
+            sides, ones on the diagonal; None: without a prior.
+        order: Without a prior, what a distance sees of a node: 1 its mean, 2 its spread too.
+    """
+
+    nodes: Nodes
+    prior: PairWeights | None
+    order: Literal[1, 2]
 
 
 def log_mean_exp(

@@ -15,7 +15,7 @@ import torch
 
 from fedcl.config.kernels import Kernel
 from fedcl.config.moments import Prototypes
-from fedcl.losses.kernels import Known, positiveness
+from fedcl.kernels.positiveness import Known, positiveness
 from fedcl.losses.pairs import Pairs, own_views
 from fedcl.shapes import AnchorRows, PerNode, ViewEmbeddings
 

@@ -6,35 +6,19 @@ https://github.com/Duplums/contrastive-decoupled-uniformity
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
-from fedcl.losses.nodes import Nodes, log_mean_exp
+from fedcl.losses.module import TwoViewLoss
+from fedcl.losses.nodes import RemoteParticipants, log_mean_exp
 from fedcl.losses.pairs import gram
 from fedcl.losses.terms import BatchTerm
 from fedcl.shapes import AnchorRows, NodeMeans, PairWeights, Representation, ToNodes, ViewEmbeddings
 
-RELEASED_SCALE = 2.0
-RELEASED_RIDGE = 0.01
-
-
-@dataclass(frozen=True)
-class RemoteParticipants:
-    """Participants of other sites beside a batch.
-
-    Attributes:
-        nodes: Who they are, of unit embeddings.
-        prior: The kernel between the batch's participants and the nodes, in this order, on both
-            sides, ones on the diagonal; None: without a prior.
-        order: Without a prior, what a distance sees of a node: 1 its mean, 2 its spread too.
-    """
-
-    nodes: Nodes
-    prior: PairWeights | None
-    order: Literal[1, 2]
+AUTHORS_SCALE = 2.0
+AUTHORS_RIDGE = 0.01
 
 
 def decoupled_uniformity(
@@ -108,14 +92,14 @@ def decoupled_uniformity_across(
     return BatchTerm(mean_exp, torch.ones_like(mean_exp))
 
 
-def decoupled_uniformity_released(
+def decoupled_uniformity_authors_variant(
     embeddings: ViewEmbeddings, prior: PairWeights | None = None
 ) -> BatchTerm:
     """Return the value of the authors' code: scale 2, and lambda n = 0.01 whatever n is."""
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
-        centroids = kernel_smooth(centroids, prior, added=RELEASED_RIDGE)
-    return _uniformity(centroids, RELEASED_SCALE)
+        centroids = kernel_smooth(centroids, prior, added=AUTHORS_RIDGE)
+    return _uniformity(centroids, AUTHORS_SCALE)
 
 
 def kernel_smooth(centroids: Representation, prior: PairWeights, *, added: float) -> Representation:
@@ -149,3 +133,37 @@ def _exponents(centroids: Representation, scale: float) -> PairWeights:
     products = gram(centroids)
     norm = products.diagonal()
     return scale * (2 * products - norm[:, None] - norm[None, :])
+
+
+class DecoupledUniformity(TwoViewLoss):
+    """Centroids of participants spread out; a kernel pulls similar ones together.
+
+    Args:
+        kernel: Says how similar two participants are a priori; None: nothing is known.
+        ridge: lambda sqrt(n) of the regression on the kernel, > 0; not used without a kernel.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.losses import DecoupledUniformity
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> ages = torch.tensor([20.0, 25.0, 60.0])
+        >>> loss = DecoupledUniformity(Gaussian(bandwidth=5.0), ridge=0.5)
+        >>> loss(first, second, ages)
+        tensor(-0.2467)
+    """
+
+    loss = "decoupled_uniformity"
+
+    def __init__(
+        self,
+        kernel: LabelKernel | None = None,
+        *,
+        ridge: float = 1.0,
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel, ridge=None if kernel is None else ridge, authors_variant=authors_variant
+        )

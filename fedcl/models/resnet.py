@@ -1,4 +1,4 @@
-"""ResNet-18 in three dimensions, the encoder of the L_exp results on OpenBHB.
+"""Build ResNet-18 in three dimensions, the encoder of the L_exp results on OpenBHB.
 
 Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI 2023,
 https://arxiv.org/abs/2211.08326; He et al., "Deep residual learning for image recognition",
@@ -17,15 +17,15 @@ from fedcl.shapes import Representation, Volumes
 
 
 class ResNet18(nn.Module):
-    """Four stages of two residual blocks, then the mean over the grid.
+    """Encode a volume by four stages of two residual blocks, then average over the grid.
 
-    33,160,000 parameters at width 64 and one channel. Reads any grid: each axis is halved up to
-    five times, rounding up.
+    At width 64 and one channel it has 33,160,000 parameters. It reads any grid: each axis is halved
+    up to five times, rounding up.
 
     Args:
         width: Channels of the first stage; the others have 2, 4 and 8 times as many.
-        channels: Channels of a volume.
-        norm: "group", or "batch" as published.
+        channels: Number of channels of a volume.
+        norm: Kind of normalisation layers: "group", or "batch" as published.
     """
 
     def __init__(self, width: int = 64, *, channels: int = 1, norm: Norm = "group") -> None:
@@ -45,7 +45,7 @@ class ResNet18(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3x3 convolutions beside a shortcut."""
+    """Add the output of two 3x3x3 convolutions to a shortcut of the input."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, norm: Norm) -> None:
         super().__init__()

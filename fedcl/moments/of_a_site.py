@@ -1,8 +1,8 @@
-"""A site's moments: one pass over its training participants under the encoder received.
+"""Compute a site's moments in one pass over its training participants under the encoder received.
 
-No augmentation, so that the moments are those of the participants and of nothing else. A
-participant counts once: each of their k scans enters with weight 1/k, at its own age. The sums are
-formed batch by batch: what they take does not grow with the site.
+Scans are not augmented, so that the moments describe the participants alone. Each participant
+counts once: each of their k scans enters with weight 1/k, at its own age. The sums are formed batch
+by batch, so that their memory does not grow with the site.
 """
 
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ _BATCH = 64
 def site_moments(
     network: Network, cohort: Cohort, rows: Rows, config: Config
 ) -> tuple[NodeSums, np.ndarray]:
-    """Return the sums as they may travel, float32, and every scan's embedding, which stays.
+    """Return the sums, which may leave the site, and each scan's embedding, which may not.
 
-    The network is left in evaluation mode. The embeddings have the order of `rows`, shape
-    (scan, dim), float32.
+    Both are float32; the embeddings have the order of `rows`, shape (scan, dim). The network is
+    left in evaluation mode.
     """
     settings = config.objective.moments
     assert settings is not None
@@ -47,7 +47,7 @@ def site_moments(
 
 @torch.no_grad()
 def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> Iterator[Embedding]:
-    """Yield the embeddings of the rows, a batch at a time, float32.
+    """Yield the embeddings of `rows`, one batch at a time, float32.
 
     The network is left in evaluation mode.
     """
@@ -61,7 +61,7 @@ def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> It
 
 
 def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
-    """Return how much of each scan of the site's is at each node, float64; 1 per participant."""
+    """Return the weight of each scan at each node, float64; a participant's weights sum to 1."""
     settings = config.objective.moments
     assert settings is not None
     names = [axis.covariate for axis in settings.grid]
@@ -73,6 +73,6 @@ def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
 def residents(
     cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray
 ) -> OwnParticipants:
-    """Return the site's own participants as its batches see them."""
+    """Return the site's own participants with their embeddings and weights, float32."""
     shares = resident_shares(cohort, rows, config).float()
     return OwnParticipants(torch.from_numpy(embeddings), shares)

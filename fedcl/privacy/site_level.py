@@ -1,8 +1,8 @@
-"""Differential privacy of whole sites: clipped changes of the weights, and noise on their sum.
+"""Give whole sites differential privacy: clip changes of the weights, and add noise to their sum.
 
 McMahan et al., "Learning differentially private recurrent language models", ICLR 2018,
-https://arxiv.org/abs/1710.06963. Unlike the paper every site is asked each round, nothing is
-sampled, and the sum is divided by a number fixed in the configuration.
+https://arxiv.org/abs/1710.06963. Unlike the paper, all sites take part in every round without
+sampling, and the sum is divided by a number fixed in the configuration.
 """
 
 from collections.abc import Iterable, Set
@@ -17,7 +17,7 @@ from fedcl.privacy.entropy import Entropy
 
 
 def noise_multiplier(config: Config) -> float:
-    """Return the noise of each round in multiples of the clipping norm."""
+    """Return the SD of the noise of each round in multiples of the clipping norm."""
     privacy = config.privacy
     assert isinstance(privacy, SitePrivacy)
     if privacy.noise_multiplier is not None:
@@ -40,15 +40,15 @@ def noisy_mean(
 ) -> State:
     """Return current + (sum of clipped changes + noise) / privacy.sites.
 
-    Tensors that are not trained stay as they are. A site that changed nothing adds nothing; without
+    Tensors that are not trained stay unchanged. A site that changed nothing adds nothing; without
     any update the noise alone is added.
 
     Args:
-        updates: (weights, aggregation weight) of each site; the weight must be 1.
-        current: The weights that the sites received.
-        config: The experiment.
-        trainable: Names of the parameters.
-        entropy: Of this round.
+        updates: Weights and aggregation weight of each site; the aggregation weight must be 1.
+        current: Weights that the sites received.
+        config: Configuration of the experiment.
+        trainable: Names of the trained parameters.
+        entropy: Stream of random numbers for the noise of this round.
     """
     privacy = config.privacy
     assert isinstance(privacy, SitePrivacy)

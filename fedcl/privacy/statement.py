@@ -1,4 +1,4 @@
-"""What is promised about the participants, in words that stand in every result."""
+"""State the privacy guarantee for participants or sites, in the words that each result contains."""
 
 from collections.abc import Sequence
 
@@ -17,35 +17,35 @@ _NONE = "none: the weights and this report may tell about the participants behin
 
 
 def statement(config: Config, sites: Sequence[str]) -> str:
-    """Return the promise to the participants of these sites, as their ledgers have it.
+    """Return the guarantee for the participants of these sites, according to their ledgers.
 
     Raises:
-        PrivacyError: a ledger cannot be used.
+        PrivacyError: a ledger is damaged or shortened.
     """
     privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
         return _NONE if config.secure_sum is None else f"{_NONE}. {_SUMMED}"
     if isinstance(privacy, SitePrivacy):
-        promise = _of_sites(privacy)
+        words = _for_sites(privacy)
     else:
-        promise = _of(privacy, sites, _against(config))
+        words = _for_participants(privacy, sites, _against(config))
         if config.secure_sum is not None:
-            promise = f"{promise}. {_SUMMED}"
+            words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
-        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {promise}"
-    return promise
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
+    return words
 
 
 def promise(config: Config) -> str:
-    """Return the promise of a run between institutions, whose ledgers lie at the sites.
+    """Return the guarantee of a run between institutions, whose ledgers lie at the sites.
 
     Raises:
-        PrivacyError: the server's own ledger cannot be used.
+        PrivacyError: the server's own ledger is damaged or shortened.
     """
     privacy = config.privacy
     if not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
         return statement(config, ())
-    told = (
+    words = (
         f"participant: epsilon of at most {privacy.budget:g} at delta {privacy.delta:g} at each "
         "site, all runs in its own ledger together (privacy.budget; the ledgers lie at the sites "
         "and say how much less it is), for adding or removing one participant with all their "
@@ -53,13 +53,15 @@ def promise(config: Config) -> str:
         "time"
     )
     if config.secure_sum is not None:
-        told = f"{told}. {_SUMMED}"
+        words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
-        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {told}"
-    return told
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
+    return words
 
 
-def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str) -> str:
+def _for_participants(
+    privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str
+) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)
     return (
@@ -86,7 +88,7 @@ def _against(config: Config) -> str:
     )
 
 
-def _of_sites(privacy: SitePrivacy) -> str:
+def _for_sites(privacy: SitePrivacy) -> str:
     spent = Ledger.of(privacy.ledger, SITES).epsilon(delta=privacy.delta)
     return (
         f"site: epsilon {spent:.2f} at delta {privacy.delta:g}, all runs in the server's ledger "
@@ -99,8 +101,11 @@ def _of_sites(privacy: SitePrivacy) -> str:
 
 
 def _most(ledgers: Sequence[Ledger], *, delta: float) -> float:
-    """The largest epsilon; the exact one only where the quick bound leaves it open."""
-    bounds = [(renyi_epsilon((c.cost for c in one.charges()), delta=delta), one) for one in ledgers]
+    """Return the largest epsilon of the ledgers, exactly computed where the fast bound requires."""
+    bounds = [
+        (renyi_epsilon((charge.cost for charge in ledger.charges()), delta=delta), ledger)
+        for ledger in ledgers
+    ]
     most = 0.0
     for bound, ledger in sorted(bounds, key=lambda pair: -pair[0]):
         if bound <= most:

@@ -1,5 +1,6 @@
-"""What noise a site added to a release, as its experiment asks for it."""
+"""The noise that a site adds to a release, as its experiment asks for it."""
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
@@ -8,13 +9,12 @@ from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
 from fedcl.receipts.line import AddedNoise
 
 
-def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | None:
-    """Return the noise in what a site says for a purpose (`summed_arrays`); None without any.
+def noise_of(config: Config, purpose: str, participants: Participants) -> AddedNoise | None:
+    """Return the noise in a site's release; None without any.
 
     Args:
-        config: The experiment.
-        purpose: What is said.
-        participants: Training participants of the site.
+        purpose: What the release is for, as `fedcl.messages.summed_arrays` names it.
+        participants: Number of training participants of the site.
 
     Raises:
         PrivacyError: the target epsilon cannot be reached.

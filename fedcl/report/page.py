@@ -14,6 +14,7 @@ from fedcl.report.template import rendered
 from fedcl.run_folder.evaluation_file import RoundEvaluation, read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results, read_results
+from fedcl.run_folder.rounds_file import RoundLine
 from fedcl.site_labels import site_order
 
 RUN_KINDS = {
@@ -31,7 +32,7 @@ def write_report(folder: RunFolder) -> Path:
     """
     results = read_results(folder.results)
     text = rendered(
-        "page.html",
+        "run.html",
         results=results,
         verdict=run_verdict(results),
         kind=RUN_KINDS[results.run.kind],
@@ -41,7 +42,7 @@ def write_report(folder: RunFolder) -> Path:
             results.evaluation.representation.per_site,
             key=lambda row: (row.split != "external", site_order(row.site)),
         ),
-        rounds=[_round_row(record) for record in folder.read_log()],
+        rounds=[_round_row(line) for line in folder.read_log()],
         config=_read(folder, "config.yaml"),
         interval=interval,
         from_sums=_last_evaluation(folder),
@@ -222,19 +223,18 @@ def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
     return svgs
 
 
-def _round_row(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the page's row of a line of rounds.jsonl, in which older versions lack some keys."""
-    sites = record.get("sites", {})
+def _round_row(line: RoundLine) -> dict[str, Any]:
+    """Return what the page tells of a round."""
     why: dict[str, list[str]] = {}
-    for site, entry in sites.items():
-        if entry.get("rejected") is not None:
-            why.setdefault(entry["rejected"], []).append(site)
+    for label, site in line.sites.items():
+        if site.rejected is not None:
+            why.setdefault(site.rejected, []).append(label)
     return {
-        "round": record["round"],
-        "seconds": record.get("seconds"),
-        "loss": record.get("loss"),
-        "bytes": record.get("bytes", 0),
-        "asked": len(sites),
-        "valid": len(sites) - sum(len(rejected) for rejected in why.values()),
-        "rejected": [(rejected, reason) for reason, rejected in why.items()],
+        "round": line.round,
+        "seconds": line.seconds,
+        "loss": line.loss,
+        "bytes": line.bytes,
+        "asked": len(line.sites),
+        "valid": len(line.valid),
+        "rejected": [(sites, reason) for reason, sites in why.items()],
     }

@@ -1,17 +1,23 @@
-"""Renders pages that need no other file, from templates of this folder with a common style."""
+"""Pages that need no other file: a template of a room, with the style that all pages share."""
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from fedcl.report.number_text import NOTHING, byte_size, count, duration, moment, number, percent
 from fedcl.report.svg import COLOURS
 
 
-def rendered(name: str, **values: Any) -> str:
-    """Return a template filled with values, whose texts are escaped unless they are Markup."""
+def rendered(name: str, *, room: str = "report", **values: Any) -> str:
+    """Return a template filled with values; their text is escaped, unless it is Markup.
+
+    Args:
+        name: File name of the template.
+        room: Folder of fedcl that holds the template; the shared style lies in `report`.
+        values: What the template shows, by name.
+    """
     pages = Environment(
-        loader=PackageLoader("fedcl", "report"),
+        loader=ChoiceLoader([PackageLoader("fedcl", room), PackageLoader("fedcl", "report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fedcl.arrays.tensors import State
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare
 from fedcl.messages.summed_arrays import Shapes, gradient_shapes, gradients_in, gradients_purpose
 from fedcl.models.network import build_network
@@ -17,11 +18,11 @@ from fedcl.models.travelling import read_state, travelling_names, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.clipping import trainable_names
 from fedcl.privacy.plan import central_plan, longest_share
-from fedcl.run_folder.folder import Checkpoint
+from fedcl.run_folder.checkpoint import Checkpoint
 from fedcl.server.reply_checks import gradient_problem, read_reply
 from fedcl.server.round import Round
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import GRADIENT, Instruction
+from fedcl.wire.orders import GRADIENT
 
 
 def steps_together(

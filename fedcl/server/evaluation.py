@@ -16,7 +16,9 @@ from fedcl.config.federation import FedBN
 from fedcl.errors import DataError, RoundError
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, summarise
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
+from fedcl.run_folder.checkpoint import Checkpoint
 from fedcl.run_folder.evaluation_file import (
     RoundEvaluation,
     SiteReply,
@@ -25,15 +27,15 @@ from fedcl.run_folder.evaluation_file import (
     is_measured,
     measures_of,
 )
-from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.run_folder.folder import RunFolder
 from fedcl.server.evaluation_checks import errors_problem, sums_problem
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.reply_checks import read_reply
 from fedcl.server.roster import Roster
 from fedcl.server.round import Round
-from fedcl.server.round_record import SILENT, RoundRecord
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS, Instruction
+from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Evaluations:
         round_ = Round(
             self.grid, self.roster, self.config, record, frozenset(), usual=None, now=self.now
         )
-        asking = _Asking(round_, settings, dict.fromkeys(record.asked, SILENT))
+        asking = _Asking(round_, settings, dict.fromkeys(record.asked, NO_ANSWER))
         order = Instruction(checkpoint.round, self.text, checkpoint.weights, held=uuid4().hex)
         asking.ask_sums(training, order, self.dims)
         try:
@@ -147,7 +149,7 @@ class _Asking:
     def ask_errors(self, sites: tuple[str, ...], order: Instruction) -> None:
         """Ask sites for the errors on their test participants and collect the valid ones."""
         for label in sites:
-            self.rejected[label] = SILENT
+            self.rejected[label] = NO_ANSWER
         for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_ERRORS):
             answer, introduction = read_reply(reply), self.round_.introduction(label)
             problem = errors_problem(answer, introduction, order, self.settings)
@@ -185,7 +187,7 @@ class _Asking:
 
     def result(self, *, problem: str | None, measures: dict[str, SumMeasures]) -> RoundEvaluation:
         """Return the evaluation as it is written to evaluation.json."""
-        record, introductions = self.round_.record.as_json(), self.round_.roster.introductions
+        line, introductions = self.round_.record.line(), self.round_.roster.introductions
         self.round_.record.settle()
         sites = {
             label: SiteReply(
@@ -196,12 +198,12 @@ class _Asking:
         }
         return RoundEvaluation.model_validate(
             {
-                "round": record["round"],
+                "round": line.round,
                 "min_cell": self.settings.min_cell,
                 "features": self.settings.features,
                 "seconds": round(time.perf_counter() - self.started, 3),
-                "bytes": record["bytes"],
-                "sent_bytes": record["sent_bytes"],
+                "bytes": line.bytes,
+                "sent_bytes": line.sent_bytes,
                 "sites": sites,
                 "problem": problem,
                 "measures": measures,

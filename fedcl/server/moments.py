@@ -10,6 +10,7 @@ import numpy as np
 
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import MomentShare
 from fedcl.messages.summed_arrays import Shapes, expected_shapes, moments_in, moments_purpose
 from fedcl.moments.grid import node_count
@@ -19,7 +20,7 @@ from fedcl.server.reply_checks import moments_problem, read_reply, share_problem
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
 from fedcl.server.secure_round import OpenedRound, open_sum_of
-from fedcl.wire.orders import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS
 
 
 @dataclass

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction, PrivateMomentShare
 from fedcl.messages.summed_arrays import (
     PRIVATE_MOMENTS,
@@ -17,7 +18,7 @@ from fedcl.moments.private import PrivateSums, private_shapes
 from fedcl.server.reply_checks import DecodedReply, checked_release, read_reply, tensors_problem
 from fedcl.server.round import Round
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS
 
 
 def release_moments(round_: Round, order: Instruction) -> NoisyMoments:

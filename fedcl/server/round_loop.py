@@ -17,6 +17,7 @@ from fedcl.config.loading import resolved
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import CentralPrivacy
 from fedcl.errors import FedclError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Update
 from fedcl.messages.summed_arrays import UPDATE, expected_shapes, terms_in, weights_in
 from fedcl.models.network import build_network
@@ -24,7 +25,8 @@ from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.site_level import noisy_mean
-from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.run_folder.checkpoint import Checkpoint
+from fedcl.run_folder.folder import RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.server import rules
 from fedcl.server.central import steps_together
@@ -40,7 +42,7 @@ from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import TRAIN, Instruction
+from fedcl.wire.orders import TRAIN
 from fedcl.wire.records import as_sent
 
 
@@ -69,7 +71,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
             if scale is not None:
                 network.set_feature_scale(*scale)
             start = read_state(network, travelling_names(network, config))
-            checkpoint = Checkpoint(0, start, {}, {})
+            checkpoint = Checkpoint(0, start, {}, None)
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
         else:
             folder.write_log(checkpoint)
@@ -97,9 +99,8 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     """Play one round; return the federation after it.
 
     Args:
-        going: The round.
-        checkpoint: The federation before it.
-        text: The experiment, as the sites are told.
+        checkpoint: The federation before the round.
+        text: The experiment as the sites receive it, YAML.
 
     Raises:
         RoundError: too few valid updates.
@@ -138,7 +139,7 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     record.settle()
     record.require_quorum(config)
     shared = collected.shared(number)
-    return Checkpoint(number, weights, server, record.as_json(), shared, released)
+    return Checkpoint(number, weights, server, record.line(), shared, released)
 
 
 def _feature_scale(roster: Roster, config: Config) -> tuple[np.ndarray, np.ndarray] | None:

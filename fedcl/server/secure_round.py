@@ -16,8 +16,9 @@ from flwr.app import Message, RecordDict
 
 from fedcl.config.loading import fingerprint
 from fedcl.errors import RoundError, SecureSumError
-from fedcl.messages.releases import SumOffer
-from fedcl.messages.secure_sum import Relayed
+from fedcl.messages.orders import Instruction, SumInvitation
+from fedcl.messages.releases import SumOffer, kind_of, kind_of_class
+from fedcl.messages.sum_questions import Relayed, SumQuestion
 from fedcl.messages.summed_arrays import Shapes, count_values, plan_of
 from fedcl.secure_sum.consistency import require_signed
 from fedcl.secure_sum.identity import read_identities
@@ -40,8 +41,8 @@ from fedcl.secure_sum.server import (
 )
 from fedcl.server.reply_checks import offer_problem, read_reply
 from fedcl.server.round import Round
-from fedcl.server.round_record import SILENT
-from fedcl.wire.orders import SUM, Instruction, SumInvitation, SumQuestion, encode_question
+from fedcl.server.round_record import NO_ANSWER
+from fedcl.wire.orders import SUM, encode_question
 
 SumReply = TypeVar("SumReply", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
 
@@ -198,7 +199,7 @@ class _Exchanges:
         order, record = self.order, self.round_.record
         assert order.invitation is not None
         asked = order.invitation.sites
-        missing = dict.fromkeys(asked, SILENT)
+        missing = dict.fromkeys(asked, NO_ANSWER)
         for label, reply in self.round_.ask(asked, order, message_type=message_type):
             answer = read_reply(reply)
             record.receive(label, answer.bytes)
@@ -241,7 +242,7 @@ class _Exchanges:
             require: A function that raises SecureSumError for an answer that is not valid.
             note: A function that records why a site gave no valid answer.
         """
-        missing = dict.fromkeys(relayed, SILENT)
+        missing = dict.fromkeys(relayed, NO_ANSWER)
         questions = self._questions(relayed)
         for label, reply in self.round_.ask_each(questions, message_type=SUM):
             read = self._read(label, reply, kind, require)
@@ -275,7 +276,7 @@ class _Exchanges:
         if answer.problem is not None:
             return answer.problem
         if not isinstance(release, kind):
-            return f"expected {kind.__name__}, found {type(release).__name__}"
+            return f"expected {kind_of_class(kind).phrase}, found {kind_of(release).phrase}"
         if release.site != label:
             return f"answers as site {release.site}"
         if release.round != self.order.round:

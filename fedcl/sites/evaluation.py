@@ -17,11 +17,11 @@ from fedcl.evaluation.represent import represent
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.split import Split
 from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.models.network import Network
 from fedcl.sites.held_weights import held, weights_received
 from fedcl.sites.site import Site, network_of, received_network, staying_names
-from fedcl.wire.orders import Instruction
 
 FEATURE_KINDS = ("representation", "embedding")
 """Kinds of features in the order in which the network returns them."""

@@ -3,12 +3,12 @@
 import time
 
 from fedcl.config.privacy import CentralPrivacy
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare
 from fedcl.privacy.central_step import gradient_share
 from fedcl.sites.charges import pay_step
 from fedcl.sites.private_moments import frozen
 from fedcl.sites.site import Site, received_network
-from fedcl.wire.orders import Instruction
 
 
 def share_gradient(site: Site, order: Instruction) -> GradientShare:

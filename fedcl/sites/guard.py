@@ -54,7 +54,8 @@ from fedcl.deployment.relay import (
     relay,
 )
 from fedcl.deployment.tls import trusting
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.errors import RefusalReason
+from fedcl.messages.releases import Refusal
 from fedcl.sites.fleet_calls import require_known, require_only_known
 from fedcl.sites.open_messages import OpenMessages
 from fedcl.wire.releases import encode_release
@@ -84,7 +85,7 @@ class OnlyReceipted:
         self._approvals = Approvals(home.files.approved)
         self._allowed = ReceiptedObjects(home.files.receipts)
         # A site can send a refusal even if its disk takes no receipt.
-        for reason in REFUSALS:
+        for reason in RefusalReason:
             refusal = encode_release(Refusal(home.settings.site, reason))
             self._allowed.always(get_all_nested_objects(refusal))
         self._renamed: dict[str, tuple[str, bytes]] = {}

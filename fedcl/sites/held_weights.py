@@ -11,8 +11,8 @@ from fedcl.compression.state import decode_state
 from fedcl.config.experiment import Config
 from fedcl.errors import RunError
 from fedcl.files.atomic import read_tensors, write_tensors
+from fedcl.messages.orders import Instruction
 from fedcl.sites.site import Site, network_of
-from fedcl.wire.orders import Instruction
 
 
 class HeldWeights:

@@ -2,13 +2,13 @@
 
 from fedcl.compute.device import choose_device
 from fedcl.errors import RunError
+from fedcl.messages.orders import Instruction
 from fedcl.models.network import Network
 from fedcl.moments.of_a_site import residents, site_moments
 from fedcl.moments.shared import mean_over_rounds
 from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.sites.site import Site
-from fedcl.wire.orders import Instruction
 
 
 def remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:

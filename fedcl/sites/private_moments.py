@@ -7,6 +7,7 @@ import torch
 from fedcl.compute.device import choose_device
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.errors import RunError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import PrivateMomentShare
 from fedcl.moments.frozen import FrozenMoments, frozen_moments
 from fedcl.moments.grid import node_count, node_shares
@@ -17,7 +18,6 @@ from fedcl.privacy.plan import share_of_noise
 from fedcl.sites.charges import pay_release
 from fedcl.sites.held_weights import weights_received
 from fedcl.sites.site import Site, received_network
-from fedcl.wire.orders import Instruction
 
 
 def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:

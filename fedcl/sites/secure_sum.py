@@ -10,7 +10,9 @@ from collections.abc import Callable
 from fedcl.arrays.tensors import State
 from fedcl.config.secure_sum import SecureSum
 from fedcl.errors import SecureSumError
+from fedcl.messages.orders import Instruction, SumInvitation
 from fedcl.messages.releases import Release, SumAnswer, SumOffer, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import Summed, part_of, plan_of, shapes_of
 from fedcl.secure_sum.identity import own_identity, read_identities, require_pinned
 from fedcl.secure_sum.plan import SumPlan
@@ -18,7 +20,6 @@ from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskR
 from fedcl.secure_sum.site import SiteRound
 from fedcl.sites.site import Site
 from fedcl.sites.sum_memory import EnteredSum
-from fedcl.wire.orders import Instruction, SumInvitation, SumQuestion
 
 Work = Callable[[Site, Instruction], Summed]
 
@@ -100,7 +101,7 @@ def offer(
     return SumOffer(
         site=site.label,
         round=order.round,
-        participants=len(site.rows),
+        participants=site.participants,
         shapes=shapes_of(arrays),
         keys=keys,
         steps=steps,

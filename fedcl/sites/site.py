@@ -7,6 +7,7 @@ import numpy as np
 
 from fedcl.arrays.tensors import State
 from fedcl.compute.device import choose_device, to_device, use_threads
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.network import MLPEncoder
@@ -49,7 +50,7 @@ class Site:
     agreed: str
 
     @property
-    def participants(self) -> int:
+    def participants(self) -> Participants:
         """Number of training participants, each of whom may have several scans."""
         return self.cohort.participants(self.rows)
 

@@ -9,9 +9,11 @@ import torch
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import encode_change
 from fedcl.config.federation import FedProx
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import RunError
 from fedcl.local_round import TrainingSums, local_round
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import MomentShare, TermSum, Update
 from fedcl.models.network import Network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
@@ -22,7 +24,6 @@ from fedcl.sites.held_weights import held, weights_received
 from fedcl.sites.moments import remembered_moments, snapshot
 from fedcl.sites.private_moments import frozen
 from fedcl.sites.site import Site, received_network, staying_names
-from fedcl.wire.orders import Instruction
 
 _TERM = "term/"
 
@@ -141,7 +142,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trainin
         work.optimizer,
         site.cohort,
         site.rows,
-        config,
+        LocalSettings.of(config),
         round_number=order.round,
         site=site.label,
         proximal=proximal,

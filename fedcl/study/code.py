@@ -12,8 +12,12 @@ _ROOT = Path(fedcl.__file__).parent.parent
 MEASURING = (
     "fedcl/evaluation",
     "fedcl/audit",
+    "fedcl/experiment/curve.py",
     "fedcl/experiment/evaluate.py",
+    "fedcl/experiment/figures.py",
+    "fedcl/experiment/probing.py",
     "fedcl/experiment/representations.py",
+    "fedcl/experiment/run_costs.py",
     "fedcl/study/measure.py",
     "fedcl/study/participants.py",
 )

@@ -14,7 +14,8 @@ from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
 from fedcl.evaluation.variance import site_variance
-from fedcl.experiment.evaluate import embedding_map, probe_encoder
+from fedcl.experiment.figures import embedding_map
+from fedcl.experiment.probing import probe_encoder
 from fedcl.experiment.representations import features, split_of
 from fedcl.files.atomic import write_json
 from fedcl.models.network import build_network
@@ -198,7 +199,7 @@ def _cells(
 def _attacked(kind: RunKind, entry: StoredRun, asked: MeasureRequest) -> AttackResults | None:
     if asked.attack_runs is None or kind == "local":
         return None
-    audit = audit_run(entry.folder.path, runs=asked.attack_runs, on_step=lambda *_: None)
+    audit = audit_run(entry.folder.path, runs=asked.attack_runs)
     member, claim = audit.membership, audit.claim
     return AttackResults(
         membership_auc=None if member is None else member.auc,

@@ -68,7 +68,8 @@ def _page(
     other: Features = "embedding" if first == "representation" else "representation"
     columns = [METRICS[name] for name in results.metrics]
     return rendered(
-        "study.html",
+        "page.html",
+        room="study",
         results=results,
         verdict=study_verdict(results),
         methods=methods(results),

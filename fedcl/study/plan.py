@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.data import PhantomData
 from fedcl.config.experiment import Config
 from fedcl.config.loading import absolute
@@ -18,9 +18,6 @@ from fedcl.site_labels import site_order
 from fedcl.study.arms import ConcreteArm, experiment, spelled
 from fedcl.study.measured_file import MeasureRequest
 from fedcl.study.store import StoredRun, key_of
-
-OnProgress = Callable[[str, int, int], None]
-"""A function that is told a step's name, the number of parts done and their total."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Trial:
         return f"{self.arm.name}, seed {self.seed}{fold}"
 
 
-def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
+def trials(study: Study, progress: Progress = SILENT) -> list[Trial]:
     """Return every run of a study, seed by seed, so that the first seeds are complete early.
 
     The cohorts are opened, and written or preprocessed if that was not done before.
@@ -63,16 +60,16 @@ def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
     runs: list[Trial] = []
     total = len(arms) * len(study.seeds)
     for number, (seed, arm) in enumerate((seed, arm) for seed in study.seeds for arm in arms):
-        on_progress("Planning", number, total)
+        progress.step("Planning", number, total)
         config = _whole(study, arm, seed, {}, store)
-        cohort = _open(config, store, opened, on_progress)
+        cohort = _open(config, store, opened, progress)
         folds: list[tuple[int | None, Changes]] = [(None, {})]
         if study.cross_validation is not None:
             folds = list(enumerate(_folds(cohort, study.cross_validation, seed)))
         for fold, changes in folds:
             if fold is not None:
                 config = _whole(study, arm, seed, changes, store)
-                cohort = _open(config, store, opened, on_progress)
+                cohort = _open(config, store, opened, progress)
             entry = StoredRun(store, key_of(arm.train, config, data=cohort.digest))
             asked = MeasureRequest(
                 smallest_cell=study.smallest_cell,
@@ -80,7 +77,7 @@ def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
                 map=seed == study.seeds[0] and fold in (None, 0) and arm.train != "local",
             )
             runs.append(Trial(arm, seed, fold, entry.placed(config), entry, asked))
-    on_progress("Planning", total, total)
+    progress.step("Planning", total, total)
     return runs
 
 
@@ -95,9 +92,7 @@ def _whole(study: Study, arm: ConcreteArm, seed: int, more: Changes, store: Path
     return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
 
 
-def _open(
-    config: Config, store: Path, opened: dict[str, Cohort], on_progress: OnProgress
-) -> Cohort:
+def _open(config: Config, store: Path, opened: dict[str, Cohort], progress: Progress) -> Cohort:
     """Return a cohort before sampling, opened once for all arms that share it."""
     key = json.dumps([config.data.model_dump(mode="json"), config.seed], sort_keys=True)
     if key not in opened:
@@ -105,7 +100,8 @@ def _open(
             config.data,
             seed=config.seed,
             cache=store / ".cache",
-            on_progress=lambda done, total: on_progress("Preparing scans", done, total),
+            prepared=True,
+            progress=progress,
         )
     return opened[key]
 

@@ -64,8 +64,6 @@ def _run(kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest)
             config,
             resume=True,
             restart=False,
-            on_step=_quiet,
-            say=lambda _: None,
             page=False,
             jobs=1,
         )
@@ -73,7 +71,3 @@ def _run(kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest)
         asked = asked.beside(before.asked)
     measured = measure_run(kind, config, entry, asked)
     write_text(entry.measured, measured.model_dump_json(indent=2) + "\n")
-
-
-def _quiet(_what: str, _done: int, _total: int) -> None:
-    """Report nothing, since the study shows the progress of all its runs."""

@@ -2,22 +2,20 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 
 import torch
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import worker_pool
 from fedcl.config.study import Study
 from fedcl.study.plan import Trial
 from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
 
 _LOOK_S = 0.5
-
-OnLook = Callable[[Sequence[Trial]], None]
-"""A function that is told the runs under way about twice a second."""
 
 
 def choose_jobs(study: Study, threads: int) -> int:
@@ -35,16 +33,17 @@ def choose_jobs(study: Study, threads: int) -> int:
 
 
 def run_all(
-    waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
+    waiting: Sequence[Trial], *, jobs: int, progress: Progress = SILENT
 ) -> Iterator[tuple[Trial, TrialFailure | None]]:
     """Run every trial and yield each as it ends, with its failure or None.
 
     Args:
         waiting: Trials in the order in which they begin.
         jobs: Number of trials to run side by side, at least 1.
-        on_look: A function that is told the runs under way about twice a second.
+        progress: Object that is told about twice a second how many rounds of all runs are done.
     """
     left = deque(waiting)
+    total, ended = sum(trial.config.federation.rounds for trial in waiting), 0
     with ExitStack() as stack:
         seats = [_Seat(stack, number) for number in range(min(jobs, len(left)))]
         running: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
@@ -54,9 +53,11 @@ def run_all(
                 seat, trial = free.pop(), left.popleft()
                 running[seat.begin(trial)] = (seat, trial)
             done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-            on_look([trial for _, trial in running.values()])
+            kept = sum(trial.entry.rounds_done() for _, trial in running.values())
+            progress.step("Rounds", ended + kept, total)
             for future in done:
                 seat, trial = running.pop(future)
+                ended += trial.config.federation.rounds
                 yield trial, _outcome(future, seat, trial)
                 free.append(seat)
 

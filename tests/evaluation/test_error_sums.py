@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from fedcl.evaluation.error_sums import (
     CELLS,
     ErrorSums,
+    ParticipantGroup,
     RecognisedCount,
-    TestGroup,
     decade,
     error_cells,
     recognised,
     summed_balanced_accuracy,
 )
 
-ALL = TestGroup("internal", "all", "")
+ALL = ParticipantGroup("internal", "all", "")
 
 
 def cells_of(ages, sexes, *, min_cell, errors=None):
@@ -41,10 +41,10 @@ def test_cells_are_the_participants_of_their_sex_and_decade():
     ages = [20, 29.9, 30, 61, 62, 65, 95, 101]
     cells = cells_of(ages, ["female", "male"] * 4, min_cell=1)
     assert cells[ALL] == ErrorSums(8, 36.0, 36.0, 204.0)
-    assert cells[TestGroup("internal", "sex", "male")].signed == 2 + 4 + 6 + 8
-    assert cells[TestGroup("internal", "age", "20-29")].signed == 1 + 2
-    assert cells[TestGroup("internal", "age", "30-39")].signed == 3
-    assert cells[TestGroup("internal", "age", "90+")].signed == 7 + 8
+    assert cells[ParticipantGroup("internal", "sex", "male")].signed == 2 + 4 + 6 + 8
+    assert cells[ParticipantGroup("internal", "age", "20-29")].signed == 1 + 2
+    assert cells[ParticipantGroup("internal", "age", "30-39")].signed == 3
+    assert cells[ParticipantGroup("internal", "age", "90+")].signed == 7 + 8
     assert set(cells) <= set(CELLS)
 
 
@@ -57,7 +57,7 @@ def test_of_few_participants_a_site_says_nothing():
     assert cells_of([20.0] * 9, ["male"] * 9, min_cell=10) == {}
     assert list(cells_of([20.0] * 10, [""] * 10, min_cell=10)) == [
         ALL,
-        TestGroup("internal", "age", "20-29"),
+        ParticipantGroup("internal", "age", "20-29"),
     ]
     assert recognised(np.ones(9, bool), min_cell=10) is None
     assert recognised(np.array([1, 0, 1], bool), min_cell=3) == RecognisedCount(3, 2)

@@ -1,4 +1,4 @@
-"""`fedcl study` as a user meets it: real processes, killed and interrupted ones too."""
+"""`fedcl study` as a user meets it: whole, killed and interrupted, and what it prints."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.study.metrics import METRICS
 from fedcl.study.results import StudyResults
 from tests.builders import write_table
+from tests.command import fedcl, fedcl_process
 from tests.study.small import study_file
 
 ROUNDS = 25
@@ -28,12 +29,6 @@ ARMS = {
 
 def command(*arguments):
     return [sys.executable, "-m", "fedcl", "study", *map(str, arguments)]
-
-
-def fedcl(*arguments):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=240, check=False
-    )
 
 
 def flat(text):
@@ -65,7 +60,7 @@ def elsewhere(folder):
 @pytest.fixture(scope="module")
 def planned(asked):
     """What is to be done, before anything is."""
-    return fedcl(asked, "--plan")
+    return fedcl("study", asked, "--plan")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +69,7 @@ def uninterrupted(asked, planned):
     assert planned.returncode == 0
     assert not (asked.parent / "out").exists()
     assert not (asked.parent / "store").exists()
-    return fedcl(asked, "--set", "jobs=2")
+    return fedcl_process("study", asked, "--set", "jobs=2")
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +101,11 @@ def interrupted(asked, planned, tmp_path_factory):
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     told = subprocess.CompletedProcess(process.args, process.returncode, out, err)
-    shown = fedcl(asked, "--now", *elsewhere(folder))
+    shown = fedcl("study", asked, "--now", *elsewhere(folder))
     assert shown.returncode == 0, shown.stderr
     page = (folder / "out" / "study.html").read_text()
     halfway = results_in(folder)
-    return folder, told, (page, halfway), fedcl(asked, *elsewhere(folder))
+    return folder, told, (page, halfway), fedcl("study", asked, *elsewhere(folder))
 
 
 def missing(text):
@@ -197,7 +192,7 @@ def test_a_second_time_nothing_is_done(asked, uninterrupted, tmp_path):
     other.write_text(yaml.safe_dump(tree, sort_keys=False))
     before = files_of(asked.parent / "store")
     assert len(before) > 20
-    done = fedcl(other)
+    done = fedcl("study", other)
     assert done.returncode == 0, done.stderr
     assert "again: 4 runs, 4 there already" in done.stdout
     assert "[1/" not in done.stdout
@@ -254,7 +249,7 @@ def numbers(folder):
 
 
 def test_the_metrics_are_listed():
-    shown = fedcl("--metrics")
+    shown = fedcl("study", "--metrics")
     assert shown.returncode == 0
     listed = {line.strip("│ ").split(" ")[0] for line in shown.stdout.splitlines()}
     assert {name[:12] for name in METRICS} <= {name[:12] for name in listed}
@@ -269,7 +264,7 @@ def test_the_metrics_are_listed():
 )
 def test_a_mistake_is_one_message_before_anything_is_run(tmp_path, options, told):
     write_table(tmp_path / "data")
-    done = fedcl(study_file(tmp_path), *options)
+    done = fedcl("study", study_file(tmp_path), *options)
     assert done.returncode == 2
     assert told in flat(done.stderr)
     assert "Traceback" not in done.stderr

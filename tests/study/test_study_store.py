@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import fedcl
 from fedcl.errors import RunError
-from fedcl.study import store
+from fedcl.study import code, store
 from fedcl.study.code import measuring_code, training_code
 from fedcl.study.measured_file import MeasureRequest, read_measured
 from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
@@ -125,8 +127,6 @@ def test_code_that_trains_and_code_that_measures_are_told_apart():
 
 def code_in(monkeypatch, tmp_path, changed, text):
     """The two hashes with one source file changed."""
-    from fedcl.study import code
-
     file = tmp_path / changed
     before = file.read_text() if file.exists() else None
     file.write_text(text)
@@ -154,11 +154,27 @@ def code_in(monkeypatch, tmp_path, changed, text):
 def test_a_change_of_a_source_changes_what_it_may(tmp_path, monkeypatch, changed, trains, measures):
     for name in ("fedcl/losses", "fedcl/data", "fedcl/evaluation", "fedcl/study", "fedcl/cli"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("fedcl/report", "sites", "server"):
+    for name in ("fedcl/report", "fedcl/sites", "fedcl/server"):
         (tmp_path / name).mkdir(parents=True)
     before = code_in(monkeypatch, tmp_path, changed, "1")
     after = code_in(monkeypatch, tmp_path, changed, "2")
     assert (before[0] != after[0], before[1] != after[1]) == (trains, measures)
+
+
+@pytest.mark.parametrize("place", [*code.MEASURING, *code.NEITHER])
+def test_every_place_that_the_hashes_name_exists(place):
+    """A file that moved would otherwise count as training code, and void every store."""
+    assert (Path(fedcl.__file__).parents[1] / place).exists()
+
+
+def test_the_code_of_the_method_and_of_both_sides_counts_as_training():
+    root = Path(fedcl.__file__).parents[1]
+    for name in ("local_round.py", "objective.py", "server/round_loop.py", "sites/training.py"):
+        assert (root / "fedcl" / name).exists()
+        assert not any(
+            f"fedcl/{name}" == place or f"fedcl/{name}".startswith(f"{place}/")
+            for place in (*code.MEASURING, *code.NEITHER)
+        )
 
 
 def kept(tmp_path, run=None):
@@ -250,8 +266,8 @@ def test_every_path_of_a_run_is_in_its_folder(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from fedcl.study.store import Entry
-with Entry(Path(sys.argv[1]), "abc").alone():
+from fedcl.study.store import StoredRun
+with StoredRun(Path(sys.argv[1]), "abc").alone():
     print("held", flush=True)
     sys.stdin.read()
 """
