@@ -360,7 +360,8 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
         process = subprocess.Popen([sys.executable, str(program), str(file)])
         deadline = time.monotonic() + 60
         while max(folder.checkpoints(), default=0) < rounds and time.monotonic() < deadline:
-            time.sleep(0.002)
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert rounds <= folder.load().round < 30
