@@ -26,17 +26,6 @@ OUTSIDE = {
 }
 """Pages of the checkout that lie outside docs/, and where the site has them."""
 
-NOT_YET = frozenset(
-    {
-        *(f"fedcl.models.{name}" for name in ("resnet18", "densenet121", "tiny_densenet")),
-        *(f"fedcl.models.{name}" for name in ("alexnet", "mlp")),
-        "fedcl.harmonisation.Combat",
-        "fedcl.evaluation.challenge",
-        *(f"fedcl.data.{name}" for name in ("open_cohort", "read_openbhb", "write_phantom")),
-    }
-)
-"""Public names that the page of the API lists and that cannot be documented yet."""
-
 _LINK = re.compile(r"\[([^\[\]]*)\]\((?!https?:|mailto:|#)([^()\s#]+)(#[^()\s]*)?\)")
 
 
@@ -57,11 +46,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn the links of a page that lead out of docs/ or to a notebook; leave out NOT_YET."""
+    """Turn the links of a page that lead out of docs/ or to a notebook."""
     if page.file.src_uri in OUTSIDE.values():
         return markdown
-    lines = markdown.splitlines()
-    markdown = "\n".join(line for line in lines if line.removeprefix("::: ") not in NOT_YET)
     source = f"docs/{page.file.src_uri}"
     return _led_from(markdown, source, page.file.src_uri)
 

@@ -35,7 +35,13 @@ def losses() -> str:
         )
         for record in LOSSES.values()
     )
-    head = ("`loss`", "says", "own keys", "the authors' variant (`released`) differs by", "source")
+    head = (
+        "`loss`",
+        "what it does",
+        "own keys",
+        "the authors' variant (`released`) differs by",
+        "source",
+    )
     return _table(head, rows)
 
 
@@ -52,7 +58,7 @@ def debiasing() -> str:
         )
         for name, section in DEBIASING.items()
     )
-    head = ("`name`", "brings together", "own keys", "from cross-site moments", "source")
+    head = ("`name`", "what it brings together", "own keys", "from cross-site moments", "source")
     return _table(head, rows)
 
 
