@@ -62,7 +62,7 @@ def term_values(
     """Return a term of the objective on a batch, by name.
 
     Args:
-        encoded: The batch.
+        encoded: Representations and embeddings of the batch, both views.
         known: Covariates of its participants, by name; age in years.
         term: Which loss, with which parameters.
         cross_site: What the batch sees of other sites; None: nothing.
@@ -116,7 +116,7 @@ def debias_values(
     """Return a debiasing term on a batch, by name.
 
     Args:
-        encoded: The batch.
+        encoded: Representations and embeddings of the batch, both views.
         known: Covariates of its participants, by name.
         debias: Which term, with which settings.
         task: The objective, whose kernel says who is alike.

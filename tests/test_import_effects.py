@@ -94,12 +94,16 @@ compare(before)
 
 @pytest.mark.parametrize("module", PRIVATE_EFFECTS)
 def test_a_module_of_fedcls_own_processes_freezes_what_is_imported(tmp_path, module):
-    program = f"""
-before = state()
-import {module}
-compare(before)
-"""
-    assert changed(program, tmp_path) == ["frozen"]
+    program = f"import gc, {module}; print(gc.get_freeze_count() > 0, gc.isenabled())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_a_run_changes_nothing_outside_either(tmp_path):
@@ -133,7 +137,6 @@ def test_importing_fedcl_takes_less_than_a_fifth_of_a_second(tmp_path):
 def test_a_public_package_says_what_it_is_for_and_lists_its_names(package):
     module = __import__(package, fromlist=["__all__"])
     assert module.__doc__
-    assert sorted(module.__all__) == module.__all__ or package == "fedcl"
     assert len(set(module.__all__)) == len(module.__all__)
     assert set(module.__all__) <= set(dir(module))
     for name in module.__all__:

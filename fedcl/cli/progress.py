@@ -33,7 +33,7 @@ class Bars(Lines):
 
     Args:
         console: Where lines are printed.
-        bars: Draws the bars.
+        bars: Rich's display, which draws the bars.
         check: Called before each step; what it raises ends the job.
     """
 

@@ -27,7 +27,7 @@ class EncoderRecord:
     """Facts about an encoder that the rest of the code reads.
 
     Attributes:
-        kind: Value of `encoder.kind`.
+        kind: Value of `encoder.kind` in a configuration.
         builder: Path of the class or function that makes it, `module:name`. It is given the
             settings of its section that it has parameters for, and `channels` of a volume or
             `features` of a table.
@@ -137,7 +137,7 @@ def require_recompute_applies(
         key: The key of `compute` that asks for it.
         off: The value of that key that does not.
         encoder: Settings of the encoder whose activations they are.
-        mode: Value of `privacy.mode`.
+        mode: Value of `privacy.mode` in a configuration.
 
     Raises:
         ValueError: why, and what to do.

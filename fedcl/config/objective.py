@@ -213,7 +213,7 @@ def require_comparable(task: Objective, *, federated: bool) -> None:
     """Check that an objective makes sense where every batch comes from one site.
 
     Args:
-        task: The objective.
+        task: Objective section of the experiment.
         federated: Whether sites exchange moments; a site alone has nobody to exchange them with.
 
     Raises:

@@ -16,7 +16,7 @@ class BiasPairs:
 
     Attributes:
         similarity: Cosine similarity, not divided by a temperature.
-        positiveness: In [0, 1].
+        positiveness: Degree of positiveness of each pair, in [0, 1].
         aligned: Both participants share the bias.
         conflicting: They do not. A participant of unknown bias is in no pair.
         same_bias: Rows of equal bias, every row with itself and its other views included.
@@ -49,7 +49,7 @@ def bias_pairs(
 
     Args:
         vectors: Embeddings or representations, scaled to unit length here.
-        positiveness: Between participants.
+        positiveness: Degree of positiveness between participants, in [0, 1].
         bias: A code per participant, such as its site's number; NaN where it is not known.
     """
     participants, views, dim = vectors.shape

@@ -32,7 +32,7 @@ def conditional_means(
 
     Args:
         vectors: Embeddings or representations, scaled to unit length here.
-        positiveness: Between participants.
+        positiveness: Degree of positiveness between participants, in [0, 1].
         bias: A code per participant; NaN where it is not known.
     """
     z = _unit(vectors).mean(dim=1)

@@ -27,7 +27,7 @@ def debias_of_views(
         vectors: Embeddings or representations of every view.
         positiveness: Between participants, ones on the diagonal.
         bias: A code per participant; NaN where it is not known.
-        settings: Which term.
+        settings: Settings of the debiasing term.
     """
     record, own = settings.record, own_settings(settings)
     if settings.as_the_authors and record.authors_variant is not None:

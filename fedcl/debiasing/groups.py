@@ -18,7 +18,7 @@ class Group:
 
     Attributes:
         similarity: Cosine similarity, not divided by a temperature; of a node, the mean.
-        positiveness: In [0, 1].
+        positiveness: Degree of positiveness of each pair, in [0, 1].
         multiplicity: How many participants the partner stands for; 0 where the pair is not in the
             group.
         spread: Variance of the similarity within each partner; None: 0.
@@ -41,7 +41,7 @@ class BiasGroups:
 
     Attributes:
         aligned: Partners of the anchor's own site (or other bias).
-        conflicting: All the others.
+        conflicting: Pairs whose participants do not share the bias.
     """
 
     aligned: Group

@@ -23,7 +23,7 @@ class SiteError:
     """Age error at one test site.
 
     Attributes:
-        split: "internal" or "external".
+        split: Name of the test, "internal" or "external".
         participants: The number of participants behind the errors.
         mae: Mean absolute error, years.
         mean_error: Predicted minus true age, years.

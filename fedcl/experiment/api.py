@@ -181,7 +181,7 @@ def load_run(path: str | Path) -> Run:
     """Return a run that is on the disk, finished or not.
 
     Args:
-        path: The run's folder.
+        path: Folder of the run (`output.path`).
 
     Raises:
         RunError: There is no run in the folder.

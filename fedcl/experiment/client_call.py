@@ -20,7 +20,7 @@ def call_client_app(
     """Return what a site's node answers.
 
     Args:
-        message: From the server.
+        message: Message of the server to one site.
         node: Flower's number for the node.
         node_config: Which partition the node is, and of how many.
         client_app: Answers in place of fedcl's own.

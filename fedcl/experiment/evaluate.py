@@ -43,7 +43,7 @@ def evaluate_run(
     """Probe the trained encoder(s); write results.json, and with `page` the figures and the report.
 
     Args:
-        kind: Who trained together.
+        kind: Who trained together: "simulate", "pooled" or "local".
         cohort: Everybody, training and test participants.
         started: When the run began.
         progress: Told of the three parts of the evaluation.

@@ -42,7 +42,7 @@ def probe_encoder(
     """Probe the last checkpoint(s) of a run.
 
     Args:
-        kind: Who trained together.
+        kind: Who trained together: "simulate", "pooled" or "local".
         network: The experiment's network; its weights are replaced.
         cohort: Everybody, training and test participants.
         jobs: Threads for the probes; the result does not depend on it.

@@ -45,7 +45,7 @@ def run_experiment(
     """Train and evaluate; return the results and the run folder.
 
     Args:
-        kind: Who trains together.
+        kind: Who trains together: "simulate", "pooled" or "local".
         resume: Whether to go on with the run in the folder, where there is one.
         restart: Whether to discard the run in the folder.
         progress: Told of every step, and of what the user should know.

@@ -25,7 +25,7 @@ class Crew:
     """The worker processes of one simulation.
 
     Args:
-        pool: The processes.
+        pool: Worker processes that run the ClientApp.
         workers: How many processes the pool has.
         scratch: An empty folder for the files.
 

@@ -23,7 +23,7 @@ def loss_of_views(
     """Return the loss of a batch whose participants are compared with each other alone.
 
     Args:
-        embeddings: Unit vectors.
+        embeddings: Unit vectors of both views, one row for each view.
         positiveness: Between participants, ones on the diagonal.
         term: A term whose loss sees pairs or views.
     """

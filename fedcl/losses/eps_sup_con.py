@@ -27,7 +27,7 @@ def eps_sup_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     one without positives. A positive node meets its own mean similarity in its denominator.
 
     Args:
-        pairs: Anchors against candidates.
+        pairs: Similarities of anchors to candidates, and their positiveness.
         epsilon: Margin, >= 0, in units of the similarity divided by the temperature.
     """
     positives = pairs.positives()
@@ -48,7 +48,7 @@ def eps_sup_con(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     epsilon = 0 is SupCon. An anchor without positives is not counted.
 
     Args:
-        pairs: Anchors against candidates.
+        pairs: Similarities of anchors to candidates, and their positiveness.
         epsilon: Margin, finite and >= 0, in units of the similarity divided by the temperature.
     """
     positives = pairs.positives()

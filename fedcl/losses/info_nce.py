@@ -28,7 +28,7 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     """Return -log(e^{s_i+} / (e^{s_i+ - epsilon} + sum_{t != i, +} e^{s_it})), as `info_nce`.
 
     Args:
-        pairs: Anchors against candidates.
+        pairs: Similarities of anchors to candidates, and their positiveness.
         epsilon: Margin, >= 0: 0 is InfoNCE; math.inf leaves the positive out of its own
             denominator (the decoupled loss), and an anchor that meets nobody else is not counted.
     """

@@ -77,7 +77,7 @@ def log_mean_exp(
 
     Args:
         mean: Mean of s, a similarity divided by the temperature.
-        spread: Variance of s.
+        spread: Variance of the similarity s within each node.
         power: In [0, 1]: 1, or what damps the exponent.
         largest: No s is above it: 1 / temperature for cosines.
     """

@@ -125,7 +125,7 @@ def own_views(embeddings: ViewEmbeddings, *, temperature: float) -> Pairs:
     Row by row: nothing of one participant is computed from another, not even times zero.
 
     Args:
-        embeddings: Unit vectors.
+        embeddings: Unit vectors, one row for each view of each participant.
         temperature: Divides the cosine similarity, > 0.
     """
     participants, views, _ = embeddings.shape
@@ -160,7 +160,7 @@ def beside_nodes(
 
     Args:
         pairs: Pairs of the views in `embeddings`.
-        embeddings: Unit vectors.
+        embeddings: Unit vectors, one row for each view of each participant.
         nodes: Participants who are not among the anchors.
         positiveness: Between participants and nodes, shape (participant, node).
         temperature: Divides the cosine similarity, > 0; the one that the pairs were built with.

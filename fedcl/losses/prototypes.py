@@ -31,7 +31,7 @@ def prototype_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> Ancho
     <p(a), p(b)> approximates exp(-(a - b)^2 / (2 bandwidth^2)), the better the larger `dim`.
 
     Args:
-        ages: Years.
+        ages: Ages in years, shape (age,).
         dim: Length of the vectors, >= 2; the last number of an odd one is 0.
         bandwidth_years: Years over which the curve forgets, > 0.
     """
@@ -57,10 +57,10 @@ def pairs_with_prototypes(
     """Return every view against the participant's other views and the prototypes.
 
     Args:
-        embeddings: Unit vectors.
+        embeddings: Unit vectors, one row for each view of each participant.
         known: Covariates of the participants; age in years.
         settings: Ages of the prototypes, and how many participants each stands for.
-        kernel: Compares ages alone.
+        kernel: Kernel that compares participants by age alone.
         temperature: Divides the cosine similarity, > 0.
     """
     pairs = own_views(embeddings, temperature=temperature)

@@ -21,7 +21,7 @@ def x_clr(pairs: Pairs, *, label_temperature: float) -> AnchorLoss:
     Everybody attracts a little, also at positiveness 0.
 
     Args:
-        pairs: Anchors against candidates.
+        pairs: Similarities of anchors to candidates, and their positiveness.
         label_temperature: Divides the positiveness; dimensionless, > 0. Towards 0 only the most
             similar candidates attract.
     """

@@ -35,7 +35,7 @@ def decoupled_uniformity(
     One participant alone is not counted.
 
     Args:
-        embeddings: Unit vectors.
+        embeddings: Unit vectors, one row for each view of each participant.
         prior: K, symmetric and positive semi-definite, ones on the diagonal; None: without.
         ridge: lambda sqrt(n), > 0.
         scale: Multiplies the squared distance; 1 as published.

@@ -27,7 +27,7 @@ def cross_entropy(pairs: Pairs, weights: PairWeights) -> AnchorLoss:
     """Return -sum_k (q_ik / sum_t q_it) log(e^{s_ik} / sum_{t != i} e^{s_it}).
 
     Args:
-        pairs: Anchors against candidates.
+        pairs: Similarities of anchors to candidates, and their positiveness.
         weights: q >= 0, 0 where a candidate is not allowed; a row of zeros is not counted.
     """
     log_partition = log_sum(pairs.candidates(pairs.repulsion()), pairs.allowed)

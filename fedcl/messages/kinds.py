@@ -23,7 +23,7 @@ class SiteLimit(Generic[R]):
     """The entry of `limits.releases` in a SITE.yaml without which a release may not leave.
 
     Attributes:
-        name: The entry.
+        name: Name of the entry in `limits.releases`.
         asked_by: Whether an experiment asks sites for such a release.
         counts: Whether a release of the kind needs the entry; all do by default.
     """

@@ -41,7 +41,7 @@ class Instruction:
 
     Attributes:
         round: Number of the round, from 1; 0 for the introduction.
-        config_text: The resolved experiment.
+        config_text: Resolved configuration of the experiment, as YAML.
         weights: The travelling tensors; empty for the introduction, and where the site holds them.
             The site reads them as they travelled.
         held: Name of the weights that a site holds from the question for its moments to the

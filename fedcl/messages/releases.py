@@ -18,7 +18,7 @@ from fedcl.messages.introductions import INTRODUCTION, REFUSAL, Introduction, Re
 from fedcl.messages.kinds import KIND, ReleaseKind
 from fedcl.messages.packet import Packet
 from fedcl.messages.sum_answers import SUM_KINDS, SumAnswer, SumOffer
-from fedcl.messages.term_sums import TermSum, terms_as_json
+from fedcl.messages.term_sums import TermSum
 from fedcl.messages.training_releases import (
     TRAINING_KINDS,
     GradientShare,
@@ -46,7 +46,6 @@ __all__ = [
     "kind_of",
     "kind_of_class",
     "pack_release",
-    "terms_as_json",
     "unpack_release",
 ]
 

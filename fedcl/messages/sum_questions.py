@@ -33,7 +33,7 @@ class SumQuestion:
 
     Attributes:
         round: Number of the round, from 1.
-        config_text: The resolved experiment.
+        config_text: Resolved configuration of the experiment, as YAML.
         attempt: Name of the sum.
         relayed: What the server passes on from the other sites.
     """

@@ -23,7 +23,7 @@ class ReceiptLog:
     """The receipts of a site as they stand on its disk.
 
     Attributes:
-        path: The file.
+        path: File of the receipts (receipts.jsonl).
         receipts: The receipts up to the first line that cannot be trusted.
         last: Hash of the last of them; noted elsewhere, it holds the writer to what stands before
             it.

@@ -28,7 +28,7 @@ class Checkpoint:
 
     Attributes:
         round: How many rounds are done; 0 before the first.
-        weights: The travelling tensors.
+        weights: Tensors that travel between sites and server, by name.
         server: The aggregation rule's own memory, tensors by name.
         record: The round's line in the log; None at round 0.
         shared: The sites' moments that the next round starts with, where those travel with updates.

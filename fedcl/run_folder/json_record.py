@@ -28,7 +28,7 @@ class JsonRecord(Generic[Record]):
     """Reads and writes the records of one type.
 
     Args:
-        kind: A dataclass.
+        kind: Dataclass that the record is read into.
     """
 
     def __init__(self, kind: type[Record]) -> None:

@@ -52,7 +52,7 @@ def require_known(name: str, body: bytes) -> None:
 
     Args:
         name: Name of the call.
-        body: The call's protobuf.
+        body: Bytes of the call, a protobuf message.
 
     Raises:
         RefusedError: the call holds something else.

@@ -1,0 +1,91 @@
+"""fedcl in a user's own folder and script: nothing of theirs is run twice, or taken for ours."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedcl
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "configs" / "tiny.yaml"
+AROUND = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+UNGUARDED = f"""
+with open("runs.txt", "a") as file:
+    file.write("once\\n")
+
+import fedcl
+
+config = fedcl.load_config({str(TINY)!r}, {{"compute.workers": 2}})
+run = fedcl.simulate(config)
+alone = fedcl.local_only(config)
+print(run.results.training.workers, alone.results.training.workers)
+print(__file__, __spec__)
+"""
+
+
+def test_a_script_without_a_guard_runs_its_own_lines_once_with_two_workers(tmp_path):
+    """Slow (about 10 s): it trains with worker processes, as does every test of this module."""
+    script = tmp_path / "mine.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=AROUND
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs.txt").read_text() == "once\n"
+    assert done.stdout.splitlines() == ["2 2", f"{script} None"]
+    assert done.stderr == ""
+
+
+def test_a_session_without_a_file_may_use_two_workers_too(tmp_path):
+    """A notebook's main module has no file, and neither has a program that is piped in."""
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=UNGUARDED.replace("__file__, ", ""),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=AROUND,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs.txt").read_text() == "once\n"
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A folder with modules of the user's that have the names of Python's and of fedcl's sides."""
+    for name in ("server", "sites", "random", "types"):
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name}.py was imported')\n")
+    return tmp_path
+
+
+SCRIPT = "import sys; from fedcl.cli.main import main; sys.exit(main())"
+"""What the installed script `fedcl` holds."""
+
+
+@pytest.mark.parametrize("start", ["python -P -m fedcl", "fedcl", "python -m fedcl"])
+def test_a_users_modules_are_never_taken_for_others(crowded, start):
+    command = {
+        "python -P -m fedcl": [sys.executable, "-P", "-m", "fedcl"],
+        "fedcl": [sys.executable, str(crowded / "bin" / "fedcl")],
+        "python -m fedcl": [sys.executable, "-m", "fedcl"],
+    }[start]
+    if start == "fedcl":
+        (crowded / "bin").mkdir()
+        (crowded / "bin" / "fedcl").write_text(SCRIPT)
+    if start == "python -m fedcl":
+        # Python imports types before fedcl's first line, and looks into this folder first.
+        (crowded / "types.py").unlink()
+    done = subprocess.run(
+        [*command, "simulate", str(TINY), "--set", "compute.workers=2"],
+        capture_output=True,
+        text=True,
+        cwd=crowded,
+        env=AROUND,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "was imported" not in done.stdout + done.stderr
+    assert fedcl.load_run(crowded / "runs" / "tiny").results.training.workers == 2
