@@ -1,4 +1,4 @@
-"""What compressed weights save and what they cost: bytes a round, age error, challenge score.
+"""Measures what compressed weights save and cost: bytes per round, age error, challenge score.
 
 A federation over seeds per codec (both ways), on the embedded cohort's regional volumes, or with
 --freesurfer on a table as configs/freesurfer_table.yaml reads it; then the published 33-million
@@ -53,7 +53,7 @@ def experiment(options: argparse.Namespace, codec: str, seed: int) -> Any:
 
 
 def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, float]:
-    """Run or go on with one federation; return its measures and its bytes a round."""
+    """Run or resume one federation and return its measures and its bytes per round."""
     from fedcl.experiment.run import run_experiment
     from fedcl.run_folder.folder import RunFolder
 
@@ -75,7 +75,7 @@ def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, 
 
 
 def table(options: argparse.Namespace) -> None:
-    """Print a row per codec."""
+    """Print the table of federations with a row per codec."""
     from fedcl.study.statistics import difference, estimate
 
     def plus_minus(found: Any, sign: str = "") -> str:
@@ -110,7 +110,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 def encoder(options: argparse.Namespace) -> None:
-    """Print what the 33-million ResNet-18 takes after some training at one site."""
+    """Print the table of the 33-million ResNet-18's bytes after some training at one site."""
     from fedcl.compression.state import decode_state, encode_change, encode_state
     from fedcl.config.loading import parse
     from fedcl.data.cohort import TRAIN
@@ -186,7 +186,7 @@ def encoder(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table of federations and the table of the encoder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument(
         "--out", type=Path, required=True, help="Runs lie here; done ones are kept."

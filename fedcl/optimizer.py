@@ -13,11 +13,12 @@ from fedcl.errors import RunError
 
 
 class _Uncompiled(torch.optim.Optimizer):
-    """Torch's methods without the wrapper that imports torch's compiler at the first call.
+    """Provide torch's methods without the wrapper that imports torch's compiler at the first call.
 
-    Torch wraps them so that its compiler leaves them alone, and imports it for that: two seconds
-    in each process that steps, and between institutions each round is a process. Nothing here is
-    compiled. Torch's own classes stay as they are, for whoever else uses them in this process.
+    Torch wraps them to exclude them from compilation, and imports the compiler to do so. The import
+    takes two seconds of each process that trains, and in a deployment each round is a process of
+    its own. Nothing is compiled here. Torch's own classes are not changed, so that other code in
+    this process may use them.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -27,7 +28,7 @@ class _Uncompiled(torch.optim.Optimizer):
 
 
 class _Adam(_Uncompiled, torch.optim.Adam):
-    """Torch's Adam, whose step does not import the compiler either."""
+    """Optimise by torch's Adam without importing the compiler in its step."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -36,7 +37,7 @@ class _Adam(_Uncompiled, torch.optim.Adam):
 
 
 class _SGD(_Uncompiled, torch.optim.SGD):
-    """Torch's stochastic gradient descent, whose step does not import the compiler either."""
+    """Optimise by torch's SGD without importing the compiler in its step."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -50,9 +51,9 @@ def build_optimizer(
     """Return the configured optimiser at the learning rate of one round.
 
     Args:
-        network: All its parameters are optimised.
-        local: The kind of optimiser, its settings, and how its learning rate decays.
-        round_number: Counts from 1; the learning rate decays with it.
+        network: Network of which all parameters are optimised.
+        local: Local section: kind of optimiser, its settings, and decay of its learning rate.
+        round_number: Number of the round, from 1, with which the learning rate decays.
     """
     settings = local.optimizer
     decay = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)

@@ -1,5 +1,7 @@
 """Shared by all tests: shapes are checked, and randomness comes from one fixture."""
 
+import os
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -9,8 +11,12 @@ from jaxtyping import install_import_hook
 
 mpl.use("Agg")
 
+# No test cuts the power; a federation waits for the disk some fifty times, milliseconds each.
+os.fsync = lambda _: None
+
 # No deadline: the first example pays for torch's start. Derandomised: CI repeats what you saw.
 settings.register_profile("fedcl", deadline=None, derandomize=True, max_examples=40, database=None)
+settings.register_profile("quick", settings.get_profile("fedcl"), max_examples=8)  # `make quick`
 settings.load_profile("fedcl")
 
 # Shape annotations are enforced under pytest only. The hook must be in place before the import.

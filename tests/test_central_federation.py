@@ -90,6 +90,7 @@ def test_the_federation_equals_one_site_that_holds_everybody(tree):
         np.testing.assert_allclose(found[name], expected[name], atol=2e-5, err_msg=name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_resumption_change_nothing(tree, workers):
     tree = with_values(tree, privacy__test_seed=5, local__keep_optimizer=True)
@@ -221,12 +222,14 @@ def test_a_site_cannot_say_that_it_has_more_participants_than_everybody(tree):
     assert longest_share(config, 5, 7) == longest_share(config, 20, 7) - 15.0
 
 
+@pytest.mark.slow
 def test_the_result_says_whom_the_promise_holds_against(tree):
     results, _ = evaluated(config_of(tree))
     assert results.run.privacy.startswith("participant: epsilon ")
     assert "not against the server" in results.run.privacy
 
 
+@pytest.mark.slow
 def test_a_target_is_met_over_the_planned_rounds(tree):
     config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=3))
     simulate_federation(config, sites=SITES, resume=False)

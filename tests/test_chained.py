@@ -270,6 +270,7 @@ def append_many(path, who, count):
         chain.append({"who": who, "number": number})
 
 
+@pytest.mark.process
 def test_two_processes_at_once_lose_no_line(tmp_path):
     path = tmp_path / "lines.jsonl"
     spawn = multiprocessing.get_context("spawn")

@@ -42,6 +42,7 @@ def experiment(tmp_path):
     return file
 
 
+@pytest.mark.process
 def test_simulate_pooled_and_local_report_beside_each_other(experiment, tmp_path):
     """Slow (about 10 s): the first and the last are processes, which know nothing of each other."""
     run = tmp_path / "runs" / "tiny"
@@ -67,6 +68,7 @@ def test_simulate_pooled_and_local_report_beside_each_other(experiment, tmp_path
     assert read_results(run / "results.json").evaluation == before.evaluation
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, tmp_path):
     folder = RunFolder(tmp_path / "runs" / "tiny")
     assert fedcl("simulate", experiment).returncode == 0
@@ -83,6 +85,7 @@ def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, 
     assert second.curve == first.curve
 
 
+@pytest.mark.process
 def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(experiment, tmp_path):
     """No file may be larger than 4 kB; a checkpoint is."""
     full = fedcl_process(
@@ -96,6 +99,7 @@ def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(exper
     assert read_results(RunFolder(tmp_path / "runs" / "tiny").results).training.rounds == 2
 
 
+@pytest.mark.process
 def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
     """Slow (about 15 s): interrupts a real run, then resumes it."""
     command = ["simulate", str(experiment), "--set", "federation.rounds=400"]
@@ -124,6 +128,7 @@ def test_ctrl_c_finishes_cleanly_and_says_how_to_go_on(experiment, tmp_path):
     assert folder.load().round == stopped_at + 1
 
 
+@pytest.mark.slow
 def test_a_pooled_run_debiases_and_adds_terms_from_the_command_line(experiment, tmp_path):
     changes = ["objective.loss=l_thr", f"objective.debias=[{FAIRKL}]", f"objective.also=[{L1}]"]
     done = fedcl("pooled", experiment, *(part for c in changes for part in ("--set", c)))
@@ -184,6 +189,7 @@ def test_a_mistake_is_one_message_and_leaves_nothing_behind(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_phantom_writes_a_folder_that_check_passes(tmp_path):
     written = fedcl("phantom", "p", "--scale", 0.001, "--grid", 10, 12, 10, cwd=tmp_path)
     assert written.returncode == 0, written.stderr
@@ -226,6 +232,7 @@ def test_check_shows_a_sites_card_and_leaves_it_beside_the_sites_file(tmp_path):
     assert "Traceback" not in incomplete.stderr
 
 
+@pytest.mark.slow
 def test_phantom_writes_the_sites_that_are_named(tmp_path):
     size = ("--scale", 0.001, "--grid", 10, 12, 10)
     written = fedcl("phantom", "p", *size, "--site", "7", "--site", "13", cwd=tmp_path)
@@ -238,6 +245,7 @@ def test_phantom_writes_the_sites_that_are_named(tmp_path):
     assert not (tmp_path / "q").exists()
 
 
+@pytest.mark.slow
 def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
     """Slow (about 30 s): the demo made small."""
     tree = with_values(volume_tree(tmp_path), federation__rounds=1, local__epochs=1)
@@ -249,6 +257,7 @@ def test_a_federation_of_64_volume_sites_runs_from_the_command_line(tmp_path):
     assert "58 of 64 sites" in done.stdout
 
 
+@pytest.mark.slow
 def test_ledgers_are_shown_and_verified(tmp_path):
     write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
     file = tmp_path / "private.yaml"
@@ -274,6 +283,7 @@ def test_ledgers_are_shown_and_verified(tmp_path):
     assert "no ledger in it" in missing.stderr
 
 
+@pytest.mark.slow
 def test_a_federation_of_sums_says_how_to_make_its_keys_and_runs_with_them(tmp_path):
     write_table(tmp_path / "data", {"a": 9, "b": 12, "c": 15})
     file = tmp_path / "secure.yaml"

@@ -222,6 +222,7 @@ def test_a_refresh_that_cannot_be_is_refused(tree, changes, words):
         config_of(moments_tree(tree, changes))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "moments",
     [MOMENTS, STALE, MOMENTUM, {**MOMENTUM, "refresh_epochs": 1}],

@@ -74,7 +74,7 @@ def pooled(config, number=None, **options):
     network = build_network(config, cohort.shape, seed=config.seed)
     both = features(network, config, cohort, RunFolder(config.output.path), number)
     rows = (
-        training_rows(cohort, config),
+        training_rows(cohort, config.local),
         cohort.rows(split=INTERNAL_TEST),
         cohort.rows(split=EXTERNAL_TEST),
     )

@@ -69,7 +69,7 @@ def by_hand(config):
     cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     for number in range(1, config.federation.rounds + 1):
@@ -342,6 +342,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.process
 def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tree, tmp_path):
     """Slow (about 15 s): two real processes are killed without warning."""
     tree = with_values(
@@ -359,7 +360,8 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
         process = subprocess.Popen([sys.executable, str(program), str(file)])
         deadline = time.monotonic() + 60
         while max(folder.checkpoints(), default=0) < rounds and time.monotonic() < deadline:
-            time.sleep(0.002)
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert rounds <= folder.load().round < 30
@@ -385,6 +387,7 @@ def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
 # --- volumes ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(tmp_path):
     """Slow (about 10 s): 64 sites of volumes, four of them drawn per round."""
     tree = with_values(

@@ -18,6 +18,7 @@ from tests.builders import config_of, table_tree, with_values, write_table
 ROOT = Path(__file__).parents[1]
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None,
         reason="Flower's engine needs Ray: pip install 'fedcl[flower-engine]'",

@@ -104,6 +104,7 @@ def test_git_keeps_the_data_package():
     assert "data" not in ignored
 
 
+@pytest.mark.process
 def test_the_bundle_for_hospitals_holds_code_and_configurations_only(tmp_path):
     """Slow (about 5 s): Flower's own build command."""
     flwr = Path(sys.executable).with_name("flwr")

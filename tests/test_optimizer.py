@@ -85,6 +85,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.process
 def test_a_process_that_steps_does_not_import_the_compiler():
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

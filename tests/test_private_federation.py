@@ -66,6 +66,7 @@ def test_an_update_says_nothing_but_its_weights(tree):
             assert entry.terms == entry.counts == entry.skipped == {}
 
 
+@pytest.mark.slow
 def test_the_result_states_the_epsilon_of_the_site_that_paid_most(tree):
     config = config_of(tree)
     results, _ = evaluated(config)
@@ -78,6 +79,7 @@ def test_the_result_states_the_epsilon_of_the_site_that_paid_most(tree):
     assert "Not covered" in results.run.privacy
 
 
+@pytest.mark.slow
 def test_the_weights_to_hand_over_carry_the_statement(tree):
     results, path = evaluated(config_of(tree))
     with safe_open(path / "encoder.safetensors", framework="numpy") as model:
@@ -87,6 +89,7 @@ def test_the_weights_to_hand_over_carry_the_statement(tree):
     assert_identical(found, final_weights(config_of(tree)))
 
 
+@pytest.mark.slow
 def test_noise_is_never_the_experiments(tree):
     first, second = config_of(tree), config_of(another_folder(tree, "-again"))
     for config in (first, second):
@@ -96,6 +99,7 @@ def test_noise_is_never_the_experiments(tree):
     assert len(ledger_of(first, "south").charges()) == 4  # two runs on the same people
 
 
+@pytest.mark.slow
 def test_a_test_seed_repeats_the_run_and_says_it_is_not_private(tree):
     tree = with_values(tree, privacy__test_seed=4)
     first, second = config_of(tree), config_of(another_folder(tree, "-again"))
@@ -116,6 +120,7 @@ def test_hooks_and_loop_train_alike(tree):
         np.testing.assert_allclose(before[name], after[name], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_target_is_met_by_every_site_over_the_planned_rounds(tree):
     config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=3))
     simulate_federation(config, sites=SITES, resume=False)

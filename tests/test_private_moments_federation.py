@@ -65,6 +65,7 @@ def released(config, number):
     return RunFolder(config.output.path).load(number).released
 
 
+@pytest.mark.slow
 def test_a_release_is_paid_for_before_every_second_round(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -79,6 +80,7 @@ def test_a_release_is_paid_for_before_every_second_round(tree):
     assert released(config, 3).sizes == (3, 11, 6)
 
 
+@pytest.mark.process
 def test_workers_and_resumption_change_nothing(tree):
     tree = with_values(tree, privacy__test_seed=5)
     whole = config_of(tree)
@@ -113,6 +115,7 @@ def test_without_noise_the_release_is_that_of_everybody_at_once(tmp_path):
         np.testing.assert_allclose(array, total.arrays()[name], atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_target_covers_the_releases_too(tree):
     tree = with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=4)
     config = config_of(_with_moments(tree, noise_multiplier=4.0))
@@ -150,6 +153,7 @@ def test_a_spent_budget_ends_with_a_message(tree):
         simulate_federation(config, sites=SITES, resume=False)
 
 
+@pytest.mark.slow
 def test_sites_too_small_for_a_mean_of_their_own_are_named(tree):
     told = Told()
     run_experiment(

@@ -45,6 +45,7 @@ def evaluated(config):
     return read_results(RunFolder(config.output.path).results)
 
 
+@pytest.mark.slow
 def test_a_plain_federation_with_moments_counts_participants(tmp_path):
     tree = table_tree(tmp_path)
     tree["objective"]["moments"] = MOMENTS
@@ -131,4 +132,4 @@ def test_a_site_is_too_small_for_a_mean_of_its_own_by_participants_and_not_by_sc
     config = config_of(tree)
     cohort = open_experiment(config)
     assert len(cohort.rows(split=TRAIN, site="north")) >= 4
-    assert sites_without_own_mean(cohort, config, tuple(TRAINING)) == ["north"]
+    assert sites_without_own_mean(cohort, config.objective, tuple(TRAINING)) == ["north"]

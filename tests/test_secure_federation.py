@@ -112,6 +112,7 @@ def test_a_round_of_sums_gives_the_weights_of_a_round_in_the_clear(tree, changes
     assert record.loss == pytest.approx(other.loss, abs=precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moments", [MOMENTS, STALE, REFRESHED], ids=["fresh", "stale", "midway"])
 def test_moments_are_summed_too_and_training_goes_on_as_in_the_clear(tree, moments):
     tree = with_values(with_moments(tree, moments), federation__rounds=3)
@@ -129,6 +130,7 @@ def test_moments_are_summed_too_and_training_goes_on_as_in_the_clear(tree, momen
             assert count == sum(counts[term] for counts in of_sites)
 
 
+@pytest.mark.process
 def test_two_worker_processes_and_a_resumed_run_give_the_same_bits(tree):
     """Slow (about 6 s): worker processes start. Masks differ each time, and cancel exactly."""
     tree = with_moments(tree, MOMENTS)
@@ -484,7 +486,7 @@ class Site:
 
 def first_weights(config):
     network = build_network(config, (6,), seed=config.seed)
-    return read_state(network, travelling_names(network, config))
+    return read_state(network, travelling_names(network, config.federation))
 
 
 ALL = ("12", "north", "south")

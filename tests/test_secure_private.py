@@ -46,6 +46,7 @@ def secure(tree, folder):
     )
 
 
+@pytest.mark.slow
 def test_the_opened_sums_are_those_in_the_clear(tree):
     masked = config_of(tree)
     clear = config_of(another_folder(with_values(tree, secure_sum=None), "-clear"))
@@ -99,6 +100,7 @@ def test_a_sum_of_fewer_than_carry_the_noise_stays_closed(tmp_path):
     assert RunFolder(config.output.path).load().round == 0
 
 
+@pytest.mark.slow
 def test_the_result_says_what_the_server_saw(tree):
     results, _ = evaluated(config_of(with_values(tree, federation__rounds=1)))
     assert "The server saw sums over sites only" in results.run.privacy

@@ -33,6 +33,7 @@ def test_nothing_to_do_is_done():
     assert in_threads(str, []) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whose", ["work", "progress"])
 def test_what_is_raised_ends_the_rest(whose):
     done = []

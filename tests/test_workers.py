@@ -35,6 +35,7 @@ def held(mb: int) -> int:
     return len(np.ones(mb * 2**20, dtype=np.uint8))
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as on Linux")
 def test_the_largest_workers_memory_is_known_when_its_pool_has_ended(monkeypatch):
     monkeypatch.setattr("fedcl.compute.workers._PEAKS_MB", [])
@@ -59,6 +60,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc, as on Linux")
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_no_worker_outlives_its_parent(tmp_path, interrupted):
@@ -83,6 +85,7 @@ def test_no_worker_outlives_its_parent(tmp_path, interrupted):
     assert not any(map(alive, pids))
 
 
+@pytest.mark.process
 def test_nothing_of_a_pool_is_left_when_work_was_in_flight():
     """At exit the interpreter writes to a pool that still closes itself, and that may be closed."""
     before = set(threading.enumerate())

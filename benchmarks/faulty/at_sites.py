@@ -104,7 +104,7 @@ def hang(scene: Scene) -> Told:
 
 
 def exception(scene: Scene) -> Told:
-    """The site's data cannot be read, and its error would say where they lie."""
+    """Make a site's data unreadable, so that its error would reveal where they lie."""
     table = scene.lab.home("12") / "data" / "participants.tsv"
     away = table.with_suffix(".away")
     table.rename(away)

@@ -19,6 +19,7 @@ from fedcl.audit.scores import scored_by, trained_on
 from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, ParticipantPrivacy, SitePrivacy
 from fedcl.data.cohort import INTERNAL_TEST, TRAIN, Cohort, Rows, training_rows
 from fedcl.errors import RunError
@@ -98,7 +99,12 @@ def _claim(
     if isinstance(privacy, NoPrivacy):
         return None
     if isinstance(privacy, SitePrivacy):
-        units = [(Ledger.of(privacy.ledger, SITES), NoisySums(noise_multiplier(config), 1.0, 1))]
+        units = [
+            (
+                Ledger.of(privacy.ledger, SITES),
+                NoisySums(noise_multiplier(config.privacy, config.federation), 1.0, 1),
+            )
+        ]
     else:
         units = [
             (Ledger.of(privacy.ledger, site), _cost(config, cohort, site))
@@ -154,7 +160,9 @@ def site_game(config: Config, cost: NoisySums) -> Game:
 
     def sum_of(positions: Sequence[int]) -> torch.Tensor:
         updates = ((sent[position], 1.0) for position in positions)
-        mean = noisy_mean(updates, received, config, {"weight"}, _NoNoise(bytes(32)))
+        mean = noisy_mean(
+            updates, received, config.privacy, config.federation, {"weight"}, _NoNoise(bytes(32))
+        )
         return privacy.sites * torch.from_numpy(mean["weight"])
 
     noise_sd = cost.noise_multiplier * privacy.clip_norm
@@ -168,17 +176,17 @@ class _NoNoise(Entropy):
         return torch.zeros(count, dtype=torch.float64)
 
 
-def _members(config: Config, cohort: Cohort) -> tuple[Rows, Rows]:
+def _members(local: Local, cohort: Cohort) -> tuple[Rows, Rows]:
     """Return the rows of training participants and of test participants of the same sites."""
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    sites = cohort.training_sites(min_participants=local.min_participants)
     tested = [cohort.rows(split=INTERNAL_TEST, site=site) for site in sites]
-    return training_rows(cohort, config), np.concatenate(tested)
+    return training_rows(cohort, local), np.concatenate(tested)
 
 
 def _membership(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder
 ) -> MembershipFound | None:
-    members, others = _members(config, cohort)
+    members, others = _members(config.local, cohort)
     if min(len(members), len(others)) < FEWEST_PER_SIDE:
         return None
     score = np.zeros(len(cohort))
@@ -199,7 +207,7 @@ def _membership(
 def _inference(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder
 ) -> tuple[InferenceFound, ...]:
-    train, test = _members(config, cohort)
+    train, test = _members(config.local, cohort)
     both = features(network, config, cohort, folder, None)
     rows = []
     for of in _LABELS:

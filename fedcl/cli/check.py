@@ -44,7 +44,7 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
     else:
         config: Config = load(path, overrides)
         data, seed, least = config.data, config.seed, config.local.min_participants
-        cache = cache_folder(config)
+        cache = cache_folder(config.output)
     with steps(console) as bars:
         result = preflight(
             data,

@@ -265,7 +265,7 @@ def run(
 
     experiment = load(config, set_ or [])
     if stop:
-        deployed.stop_run(experiment, federation, console)
+        deployed.stop_run(experiment.output, federation, console)
     else:
         deployed.run_between_institutions(experiment, federation, console)
 

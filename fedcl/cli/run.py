@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import Lines
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.loading import fingerprint, resolved
 from fedcl.deployment.submit import FederationServer, Patience, number_of, run_to_the_end
@@ -80,11 +80,11 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
     console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
 
 
-def stop_run(config: Config, folder: Path, console: Console) -> None:
+def stop_run(output: Output, folder: Path, console: Console) -> None:
     """End a run that is under way; its finished rounds are kept."""
-    number = number_of(RunFolder(config.output.path))
+    number = number_of(RunFolder(output.path))
     if number is None:
-        raise RunError(f"{config.output.path}: no run was submitted from here")
+        raise RunError(f"{output.path}: no run was submitted from here")
     FederationServer(folder.absolute()).stop(number)
     console.print(f"Run {number} is ended; the same command without --stop goes on with it.")
 

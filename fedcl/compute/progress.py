@@ -1,34 +1,36 @@
-"""How far a job is, and what its user should know: told to whoever shows it.
+"""Define how a long job reports its progress and its messages to the user.
 
-The library prints nothing. Functions that take long are given a `Progress`; the command line's
-draws bars, and the default one is silent.
+The library prints nothing. Functions that take long are given a `Progress`: that of the command
+line draws bars, and the default one is silent.
 """
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Is told of a job while the job runs."""
+    """Receive the progress and the messages of a job while it runs."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Take note that `done` of `total` parts of a job are done.
+        """Receive the number of parts of a job that are done.
 
         Args:
-            what: Names the job, such as "Rounds"; a later step of the same name replaces this one.
+            what: Name of the job, such as "Rounds"; a later step of this name replaces this one.
+            done: Number of parts that are done, from 0 to `total`.
+            total: Number of parts of the whole job.
         """
 
     def say(self, text: str) -> None:
-        """Take note of one line for the user."""
+        """Receive a message of one line for the user."""
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """Ignore the progress and the messages of a job."""
 
     def step(self, what: str, done: int, total: int) -> None:
-        """Pass over a step."""
+        """Ignore a step."""
 
     def say(self, text: str) -> None:
-        """Pass over a line."""
+        """Ignore a message."""
 
 
 SILENT: Progress = SilentProgress()

@@ -1,9 +1,9 @@
-"""Processes of fedcl's own, started from any program: a command, a script, a notebook.
+"""Start fedcl's worker processes from any program: a command, a script, a notebook.
 
-`multiprocessing` starts a child with the parent's main script, which it runs again, and with the
-current folder first on the module path. Neither is wanted here: a script without the guard
-`if __name__ == "__main__"` would train again in each child, and a `random.py` that lies in the
-user's folder would be taken for Python's own.
+By default `multiprocessing` lets a child run the parent's main script again, with the current
+folder first on the module path. Both are prevented here: a script without the guard
+`if __name__ == "__main__"` would train again in each child, and a `random.py` in the user's folder
+would be imported instead of Python's own.
 """
 
 import os
@@ -15,17 +15,17 @@ from multiprocessing import context, get_all_start_methods
 from typing import Any
 
 _SAFE_PATH = "PYTHONSAFEPATH"
-"""Python's own variable: the current folder and the script's are not on the module path."""
+"""Variable that keeps the current folder and the script's folder off Python's module path."""
 
 _starting = threading.Lock()
 
 
 @contextmanager
 def children_by_themselves() -> Iterator[None]:
-    """Start child processes here that neither run the main script nor search the current folder.
+    """Let processes started in the block neither run the main script nor search the current folder.
 
-    The main module and the environment are as before afterwards. Whoever starts processes at the
-    same time in another thread waits.
+    The main module and the environment are restored afterwards. Another thread that enters such a
+    block at the same time waits.
     """
     with _starting:
         main, variable = sys.modules["__main__"], os.environ.get(_SAFE_PATH)
@@ -45,11 +45,11 @@ def children_by_themselves() -> Iterator[None]:
 
 
 _NAMED_BY = ("__spec__", "__file__")
-"""Attributes of a main module by which `multiprocessing` finds what a child runs again."""
+"""Attributes of the main module by which `multiprocessing` finds the script that a child runs."""
 
 
 class _ForkServerProcess(context.ForkServerProcess):
-    """A copy of the process that imported what workers need."""
+    """Start a worker as a fork of the process that has imported the workers' modules."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
@@ -58,7 +58,7 @@ class _ForkServerProcess(context.ForkServerProcess):
 
 
 class _SpawnProcess(context.SpawnProcess):
-    """A fresh interpreter, where the system cannot fork."""
+    """Start a worker as a new interpreter, where the system cannot fork."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
@@ -74,9 +74,9 @@ class _SpawnContext(context.SpawnContext):
     Process = _SpawnProcess
 
 
-# Never a copy of this process: a fork after torch has started threads can deadlock.
+# Workers are never forks of this process: a fork after torch has started threads can deadlock.
 FORKS = "forkserver" in get_all_start_methods()
-"""Whether workers are copies of one process that has imported what they need."""
+"""Whether workers are forks of one process that has imported the modules they need."""
 
 
 def worker_context() -> context.BaseContext:

@@ -24,8 +24,8 @@ def call(path: str, *arguments: Any, settings: Mapping[str, Any]) -> Any:
     """Call what lies at `path` with the arguments, and with the settings that it has names for.
 
     Args:
-        path: `module:name`.
-        arguments: Positional arguments.
+        path: Path of the function, written `module:name`.
+        arguments: Positional arguments of the call, in order.
         settings: Values by name; those that are no parameter of the function are left out.
     """
     names = parameters(path)[len(arguments) :]

@@ -91,7 +91,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     """Name of the experiment in results and ledgers: letters, digits, dots, dashes, underscores."""
     seed: Annotated[int, Field(ge=0)]
-    """Seed of all random draws but those of privacy, at least 0."""
+    """Seed of all random draws but those of privacy and secure sums, at least 0."""
     data: Data
     """Source of the participants and their arrays."""
     views: Views

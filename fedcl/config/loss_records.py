@@ -18,7 +18,7 @@ class LossRecord:
     """Facts about a loss that the rest of the code reads.
 
     Attributes:
-        name: Value of `objective.loss`.
+        name: Name of the loss, a value of `objective.loss`.
         function: Path of its function, `module:name`.
         sees: First arguments of the function. pairs: `Pairs` of all views. views: the embeddings
             and the kernel between participants, None without a prior. ages: the predicted and the

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.config.counts import Participants
-from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
 from fedcl.site_labels import site_order
 
 TRAIN, INTERNAL_TEST, EXTERNAL_TEST = SPLITS = ("train", "internal_test", "external_test")
@@ -181,9 +181,9 @@ def manifest_digest(table: pd.DataFrame, sources: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def training_rows(cohort: Cohort, config: Config) -> Rows:
+def training_rows(cohort: Cohort, local: Local) -> Rows:
     """Return the rows of training participants at all sites with enough of them to take part."""
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    sites = cohort.training_sites(min_participants=local.min_participants)
     return np.concatenate([cohort.rows(split=TRAIN, site=site) for site in sites])
 
 

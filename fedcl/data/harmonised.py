@@ -60,7 +60,7 @@ class _Fit:
 
     @property
     def rows(self) -> Rows:
-        """Rows of all scans that the fit reads."""
+        """Return the rows of all scans that the fit reads."""
         return np.concatenate([*self.training.values(), *self.own.values()])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
@@ -33,21 +33,21 @@ def open_cohort(
     progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort: who the participants are, and their arrays, read when they are asked for.
+    """Open a cohort.
 
     Args:
-        data: The section `data` of an experiment.
-        seed: Names the draws of a phantom and of splits, >= 0.
-        cache: A folder for preprocessed volumes; it may be shared between runs.
+        data: Data section of the configuration: kind, folder and columns.
+        seed: Seed of the experiment, from which splits are drawn.
+        cache: Folder of preprocessed volumes.
         prepared: Whether every volume is preprocessed now rather than when it is read.
         progress: Object that is told about what takes long.
-        own_site: The label of the one site whose scans are opened; None: all sites.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Returns:
-        The cohort, in the order (site, participant, scan).
+        Cohort in the order (site, participant, scan); arrays are read when they are asked for.
 
     Raises:
-        DataError: The first problems found; `fedcl check` shows them all.
+        DataError: the data have problems; the first few are shown, all by `fedcl check`.
 
     Example:
         >>> from pathlib import Path
@@ -89,18 +89,18 @@ def open_experiment(
     adjustment is fitted on training participants of the sites that take part.
 
     Args:
-        config: The experiment.
+        config: Configuration of the experiment.
         prepared: Whether every volume is preprocessed now rather than when it is read.
         progress: Object that is told about what takes long.
-        own_site: The label of the one site whose scans are opened; None: all sites.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
-        ConfigError: One site alone cannot be harmonised.
-        DataError: The first problems found, or what the objective names and nobody has.
+        ConfigError: the experiment harmonises, which one site alone cannot do.
+        DataError: the data have problems, or lack a variable that the objective names.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
-    cache = cache_folder(config)
+    cache = cache_folder(config.output)
     cohort = open_cohort(
         config.data,
         seed=config.seed,
@@ -154,7 +154,7 @@ def survey(
         own_site: The label of the one site whose scans are opened; None: all sites.
 
     Raises:
-        DataError: What makes going on pointless.
+        DataError: a problem prevents opening the cohort at all.
     """
     match data:
         case OpenBHBData():
@@ -183,8 +183,9 @@ def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None 
     """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
+        cohort: Cohort whose volumes are preprocessed.
         progress: Object that is told how many volumes are read.
-        threads: The number of threads that read, >= 1; None: one for each core.
+        threads: Number of threads that read at once; None means one for each core.
     """
 
     def read(row: int) -> None:
@@ -194,9 +195,9 @@ def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None 
     in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
-def cache_folder(config: Config) -> Path:
+def cache_folder(output: Output) -> Path:
     """Return the folder of preprocessed volumes, which lies beside the runs and serves them all."""
-    return config.output.path.parent / ".cache"
+    return output.path.parent / ".cache"
 
 
 def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:

@@ -109,17 +109,13 @@ def openbhb_cohort(
 ) -> Cohort:
     """Return the cohort of an OpenBHB folder.
 
-    The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
-    distinct (study, site, acquisition setting).
-
-    Args:
-        data: The section `data` of an experiment.
-        cache: A folder for preprocessed volumes.
-        problems: What is wrong with the data is added here.
-        own_site: The label of the one site whose scans are looked for; None: all sites.
+    Problems of single participants are collected in `problems`; one that prevents reading the
+    cohort at all is raised. The site is siteXacq; where that column is missing, it is rebuilt as
+    the number of the sorted distinct (study, site, acquisition setting). With `own_site`, only
+    scans of that site are looked for.
 
     Raises:
-        DataError: No such folder, no participants, or a missing column.
+        DataError: the folder does not exist, lists no participants, or lacks a column.
     """
     table = read_participants(data.path, problems, own_site)
     if data.modality in VOLUME_MODALITIES:

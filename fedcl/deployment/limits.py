@@ -4,7 +4,7 @@ The limits stand in SITE.yaml, which no message can change.
 """
 
 from fedcl.config.experiment import Config
-from fedcl.config.privacy import NoPrivacy
+from fedcl.config.privacy import NoPrivacy, Privacy
 from fedcl.config.site import Limits, PrivacyFloor, Releasable
 from fedcl.errors import LimitError
 
@@ -25,7 +25,7 @@ def require_within(config: Config, limits: Limits) -> None:
         LimitError: which limit, what the site allows, what the experiment asks.
     """
     if limits.privacy is not None:
-        _require_privacy(config, limits.privacy)
+        _require_privacy(config.privacy, limits.privacy)
     forbidden = [name for name in releases_of(config) if name not in limits.releases]
     if forbidden:
         raise LimitError(
@@ -39,8 +39,7 @@ def require_within(config: Config, limits: Limits) -> None:
         )
 
 
-def _require_privacy(config: Config, floor: PrivacyFloor) -> None:
-    privacy = config.privacy
+def _require_privacy(privacy: Privacy, floor: PrivacyFloor) -> None:
     if isinstance(privacy, NoPrivacy) or privacy.mode not in floor.modes:
         raise LimitError(
             f"limits.privacy.modes: this site takes part with {' or '.join(floor.modes)}, the "

@@ -181,7 +181,7 @@ def run_to_the_end(
         if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
             if _rounds(folder) >= config.federation.rounds:
                 # It is trained, though nobody measured it.
-                write_encoder(folder, config, privacy=promise(config))
+                write_encoder(folder, config, privacy=promise(config.privacy, config.secure_sum))
             raise why or RunError(
                 f"{folder.path}: the run ended early {tries} times in a row; "
                 f"{_guessed(federation, folder)}"
@@ -193,7 +193,7 @@ def run_to_the_end(
             f"The run stopped {since}: {told.rstrip('.')}. Again in {patience.wait_s:g} s."
         )
         time.sleep(patience.wait_s)
-    write_encoder(folder, config, privacy=promise(config))
+    write_encoder(folder, config, privacy=promise(config.privacy, config.secure_sum))
     return folder
 
 

@@ -41,15 +41,17 @@ class Challenge:
     """Hold what the probes measure; None where a split has no participants.
 
     Attributes:
-        mae_internal: Mean absolute error of age on the internal test, years.
-        mae_external: Mean absolute error of age on sites never seen in training, years.
+        mae_internal: Mean absolute error of age on the internal test, in years.
+        mae_external: Mean absolute error of age on sites not seen in training, in years.
         site_balanced_accuracy: Balanced accuracy of the site probe on the internal test, in [0, 1].
-        site_chance: Balanced accuracy of guessing among the sites fitted, or of always naming the
-            largest: 1 / their number.
+        site_chance: Balanced accuracy of guessing a training site at random, or of always
+            predicting the largest: one over the number of training sites.
         site_from_age: Balanced accuracy of the same probe given age and age^2 only.
-        challenge_score: mae_external * site_balanced_accuracy ** 0.3.
-        median_internal: MAE of always predicting the median training age, years.
-        median_external: MAE of the same on the external test, years.
+        challenge_score: Score mae_external * site_balanced_accuracy ** 0.3, in years.
+        median_internal: MAE on the internal test of always predicting the median training age, in
+            years.
+        median_external: MAE on the external test of always predicting the median training age, in
+            years.
         per_site: Age error at each test site.
         predictions: Arrays of true and of predicted ages in years, by split.
     """
@@ -75,12 +77,12 @@ def challenge(
     penalties are chosen by cross-validation on `train`.
 
     Args:
-        train: Participants the encoder was trained on.
-        internal: Other participants of the same sites; may be empty.
-        external: Participants of sites never seen in training; may be empty.
-        bootstrap: Resamples of the test participants for the 95 % intervals; 0 for none.
-        seed: Names the resamples and the order in which saga visits participants, >= 0.
-        jobs: Threads; the result does not depend on it.
+        train: Participants on whom the encoder was trained.
+        internal: Test participants of the same sites; may be empty.
+        external: Test participants of sites not seen in training; may be empty.
+        bootstrap: Number of resamples for the intervals; 0 for no intervals.
+        seed: Seed of the resamples and of the order in which the saga solver visits participants.
+        jobs: Number of threads; the result does not depend on it.
 
     Returns:
         The errors, the accuracies and the challenge's score.
@@ -93,7 +95,8 @@ def challenge(
         ...     ages = rng.uniform(20, 80, n)
         ...     features = rng.normal(size=(n, 12)) + np.eye(12)[0] * ages[:, None] / 10
         ...     return Split(features, ages, rng.choice(sites, n))
-        >>> found = challenge(split(["a", "b"], 80), split(["a", "b"], 40), split(["c"], 40), seed=0)
+        >>> tests = split(["a", "b"], 40), split(["c"], 40)
+        >>> found = challenge(split(["a", "b"], 80), *tests, seed=0)
         >>> found.mae_external.value < found.median_external
         True
         >>> 0 < found.site_balanced_accuracy.value < 0.8  # 0.5 is chance

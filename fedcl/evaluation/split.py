@@ -9,12 +9,12 @@ from fedcl.errors import DataError, RunError
 
 @dataclass(frozen=True)
 class Split:
-    """Participants of one split, in the same order in each array.
+    """Hold the participants of one split, one row each.
 
     Attributes:
-        features: Representations, shape (participant, dim).
-        ages: Years, shape (participant,).
-        sites: Labels of the acquisition sites, shape (participant,).
+        features: Finite features of shape (participants, dim).
+        ages: True ages in years, shape (participants,).
+        sites: Label of each participant's site, shape (participants,).
 
     Raises:
         DataError: The arrays do not belong together.

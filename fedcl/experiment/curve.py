@@ -34,7 +34,7 @@ def error_curve(
             if number != max(kept):
                 found, _ = features(network, config, cohort, folder, number)
             internal, external = age_errors(
-                *(split_of(cohort, found, split, config) for split in SPLITS)
+                *(split_of(cohort, found, split, config.local) for split in SPLITS)
             )
         points.append(
             CurvePoint(round=number, loss=line.loss, mae_internal=internal, mae_external=external)

@@ -60,7 +60,7 @@ def evaluate_run(
         curve = error_curve(network, config, cohort, folder, last=found.features[0])
     progress.step("Evaluating", 1, 3)
     if page:
-        write_json(folder.path / "figures.json", figure_data(found, cohort, config))
+        write_json(folder.path / "figures.json", figure_data(found, cohort, config.seed))
     progress.step("Evaluating", 2, 3)
     results = Results(
         version=1,
@@ -72,9 +72,9 @@ def evaluate_run(
             fedcl_version=fedcl.__version__,
             config_digest=config_digest(config),
             data_digest=cohort.digest,
-            privacy=statement(config, cohort.sites),
+            privacy=statement(config.privacy, config.secure_sum, cohort.sites),
         ),
-        cohort=cohort_info(cohort, config),
+        cohort=cohort_info(cohort, config.local),
         training=training_info(kind, config, network, folder),
         evaluation=EvaluationResults(
             representation=measures(found.representation, dim=found.dims[0]),

@@ -2,17 +2,16 @@
 
 import numpy as np
 
-from fedcl.config.experiment import Config
 from fedcl.data.cohort import Cohort
 from fedcl.evaluation.map2d import map_2d
 from fedcl.experiment.probing import EvaluatedFeatures
 
 
-def figure_data(found: EvaluatedFeatures, cohort: Cohort, config: Config) -> dict[str, object]:
+def figure_data(found: EvaluatedFeatures, cohort: Cohort, seed: int) -> dict[str, object]:
     """Return what the report draws of an evaluation (docs/reference/results_schema.md)."""
     drawn = found.features
     return {
-        "map": None if drawn is None else embedding_map(drawn[1], cohort, config.seed),
+        "map": None if drawn is None else embedding_map(drawn[1], cohort, seed),
         "predictions": {
             name: {"true": np.round(true, 2).tolist(), "predicted": np.round(p, 2).tolist()}
             for name, (true, p) in found.representation.predictions.items()

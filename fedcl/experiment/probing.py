@@ -52,7 +52,7 @@ def probe_encoder(
     both = features(network, config, cohort, folder, None)
     found = [
         challenge(
-            *(split_of(cohort, one, split, config) for split in SPLITS),
+            *(split_of(cohort, one, split, config.local) for split in SPLITS),
             bootstrap=config.evaluation.bootstrap,
             seed=config.seed,
             jobs=jobs,
@@ -75,7 +75,7 @@ def _probe_each_site(
             split: cohort.rows(split=split, site=None if split == EXTERNAL_TEST else site)
             for split in SPLITS
         }
-        both = {split: represent(network, cohort, rows[split], config) for split in SPLITS}
+        both = {split: represent(network, cohort, rows[split], config.compute) for split in SPLITS}
         for kind, sites in enumerate(everyone):
             splits = (
                 per_participant(cohort, both[split][kind], rows[split], site) for split in SPLITS

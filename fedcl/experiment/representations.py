@@ -6,6 +6,7 @@ import numpy as np
 
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
 from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
 from fedcl.errors import RunError
 from fedcl.evaluation.openbhb_challenge import Split
@@ -30,7 +31,7 @@ def features(
         RunError: there is no checkpoint.
     """
     parts = [
-        (rows, represent(network, cohort, rows, config))
+        (rows, represent(network, cohort, rows, config.compute))
         for rows in encoded_alike(network, config, cohort, folder, number)
     ]
     order = np.argsort(np.concatenate([part for part, _ in parts]))
@@ -68,7 +69,7 @@ def encoded_alike(
         yield cohort.rows(site=site)
 
 
-def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+def split_of(cohort: Cohort, features: np.ndarray, split: str, local: Local) -> Split:
     """Return what the probes see of a split: each participant once, in the cohort's order.
 
     Args:
@@ -78,5 +79,5 @@ def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -
     """
     rows = cohort.rows(split=split)
     if split == TRAIN:
-        rows = training_rows(cohort, config)
+        rows = training_rows(cohort, local)
     return per_participant(cohort, features[rows], rows)

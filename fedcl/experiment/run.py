@@ -59,7 +59,7 @@ def run_experiment(
     _require_meaningful(kind, config)
     folder = RunFolder(config.output.path)
     choose_device(config.compute)
-    require_mlflow(config)
+    require_mlflow(config.output)
     if restart:
         _discard(folder)
     if not resume:
@@ -123,11 +123,11 @@ def _tell_cautions(
     """Tell what the user should know before the training."""
     for caution in cautions(config.harmonise):
         progress.say(caution)
-    skipped = skipped_sites(cohort, config)
+    skipped = skipped_sites(cohort, config.local)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
         progress.say(f"Too few training participants, evaluated only: site {names}.")
-    small = sites_without_own_mean(cohort, config, sites)
+    small = sites_without_own_mean(cohort, config.objective, sites)
     if small:
         progress.say(
             "Too small for a mean of their own (private_moments.min_participants), so FairKL "
@@ -166,7 +166,7 @@ def _train(
             train_rounds(
                 config,
                 cohort,
-                training_rows(cohort, config),
+                training_rows(cohort, config.local),
                 folder,
                 name="pooled",
                 on_round=on_round,

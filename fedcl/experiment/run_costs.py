@@ -7,6 +7,7 @@ import numpy as np
 from fedcl.compute.device import choose_device, choose_workers
 from fedcl.compute.workers import largest_worker_mb
 from fedcl.config.experiment import Config, RunKind
+from fedcl.config.federation import Local
 from fedcl.data.cohort import SPLITS, Cohort
 from fedcl.experiment.training_sites import skipped_sites
 from fedcl.models.network import Network
@@ -14,14 +15,14 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import CohortInfo, TrainingInfo
 
 
-def cohort_info(cohort: Cohort, config: Config) -> CohortInfo:
+def cohort_info(cohort: Cohort, local: Local) -> CohortInfo:
     """Return who took part in a run."""
     return CohortInfo(
         name=cohort.name,
         sites=len(cohort.sites),
-        training_sites=len(cohort.training_sites(min_participants=config.local.min_participants)),
+        training_sites=len(cohort.training_sites(min_participants=local.min_participants)),
         participants={s: cohort.participants(cohort.rows(split=s)) for s in SPLITS},
-        skipped=skipped_sites(cohort, config),
+        skipped=skipped_sites(cohort, local),
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
+from fedcl.config.objective import Objective
 from fedcl.config.secure_sum import SecureSum
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.open import open_experiment
@@ -38,9 +40,9 @@ def open_for_training(config: Config, progress: Progress = SILENT) -> Cohort:
     return cohort
 
 
-def sites_without_own_mean(cohort: Cohort, config: Config, sites: Sequence[str]) -> list[str]:
+def sites_without_own_mean(cohort: Cohort, task: Objective, sites: Sequence[str]) -> list[str]:
     """Return the sites of too few participants for a mean of their own under the noise."""
-    settings = config.objective.private_moments
+    settings = task.private_moments
     if settings is None:
         return []
     least = settings.min_participants
@@ -49,9 +51,9 @@ def sites_without_own_mean(cohort: Cohort, config: Config, sites: Sequence[str])
     ]
 
 
-def skipped_sites(cohort: Cohort, config: Config) -> tuple[SkippedSite, ...]:
+def skipped_sites(cohort: Cohort, local: Local) -> tuple[SkippedSite, ...]:
     """Return the sites that have training participants, but too few."""
-    least = config.local.min_participants
+    least = local.min_participants
     sizes = {s: cohort.participants(cohort.rows(split=TRAIN, site=s)) for s in cohort.sites}
     return tuple(
         SkippedSite(

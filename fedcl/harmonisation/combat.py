@@ -83,7 +83,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def fit(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,
@@ -141,7 +141,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def transform(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,
@@ -181,7 +181,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def fit_transform(
         self,
-        X: Any,  # noqa: N803 - scikit-learn's name
+        X: Any,
         sites: Any,
         covariates: Any = None,
         *,

@@ -32,11 +32,11 @@ def covariate_columns(
     """Return the design without a constant.
 
     Args:
-        ages: Years, shape (scan,).
-        sexes: "female", "male", or anything else where it is not known; shape (scan,).
+        ages: Age at each scan in years, shape (scan,).
+        sexes: Sex at each scan: "female", "male", or any other text where it is unknown.
         age: Whether age is among the covariates.
-        knots: Knots of a natural cubic spline of age, years, ascending, three or more; None: a
-            line.
+        knots: Knots of a natural cubic spline of age in years, ascending, at least three; None for
+            a linear effect of age.
         sex: Whether sex is among the covariates.
 
     Returns:
@@ -73,7 +73,8 @@ def natural_spline(ages: np.ndarray, knots: Sequence[float]) -> list[np.ndarray]
 def spline_bends(ages: np.ndarray, knots: Sequence[float] | np.ndarray) -> list[np.ndarray]:
     """Return one column per knot but the last two, in squared years.
 
-    Each is cubic between knots and linear beyond the outer ones, as in the book's equation 5.5.
+    Each is cubic between knots and linear beyond the outer ones (equations 5.4 and 5.5 of the
+    book).
 
     Args:
         ages: Ages in years, shape (scan,).

@@ -98,9 +98,10 @@ def densenet121(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> 
     """Return DenseNet-121: 11,242,624 parameters and a representation of 1024 at width 64.
 
     Args:
-        width: Channels of the first stage, >= 2; the growth is half of it (32 as published).
-        channels: Channels of a volume, >= 1.
-        norm: "group", or "batch" as published.
+        width: Number of channels of the first stage, >= 2; the growth is half of it (32 as
+            published).
+        channels: Number of channels of a volume.
+        norm: Kind of normalisation layers: "group", or "batch" as published.
 
     Returns:
         A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
@@ -123,9 +124,10 @@ def tiny_densenet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -
     With the 1000-class output of its first publication it has 1,855,480 parameters.
 
     Args:
-        width: Channels of the first stage, >= 2; the growth is a quarter of it (16 as published).
-        channels: Channels of a volume, >= 1.
-        norm: "group", or "batch" as published.
+        width: Number of channels of the first stage, >= 2; the growth is a quarter of it (16 as
+            published).
+        channels: Number of channels of a volume.
+        norm: Kind of normalisation layers: "group", or "batch" as published.
 
     Returns:
         A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedcl.config.experiment import Config
-from fedcl.config.federation import FedBN
+from fedcl.config.federation import FedBN, Federation
 from fedcl.errors import RunError
 from fedcl.models.norm import NORMALISATION_LAYERS
 
@@ -53,9 +52,9 @@ def _select(network: nn.Module, *, keep_norm: bool) -> TensorNames:
     )
 
 
-def travelling_names(network: nn.Module, config: Config) -> TensorNames:
+def travelling_names(network: nn.Module, federation: Federation) -> TensorNames:
     """Return the names of the tensors that travel under the experiment's aggregation rule."""
-    return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
+    return travelling(network, keep_norm=isinstance(federation.rule, FedBN))
 
 
 def read_state(

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from fedcl.compute.device import autocast
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Compute, Config
+from fedcl.config.objective import Objective
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.models.network import Network
@@ -34,11 +35,11 @@ def site_moments(
     """
     settings = config.objective.moments
     assert settings is not None
-    shares = resident_shares(cohort, rows, config)
+    shares = resident_shares(cohort, rows, config.objective)
     sums = NodeSums.zeros(node_count(settings), config.projector.dim)
     embeddings = []
     done = 0
-    for embedding in embedded(network, cohort, rows, config):
+    for embedding in embedded(network, cohort, rows, config.compute):
         sums = sums + sums_of(embedding, shares[done : done + len(embedding)].to(embedding.device))
         embeddings.append(embedding.cpu().numpy())
         done += len(embedding)
@@ -46,7 +47,7 @@ def site_moments(
 
 
 @torch.no_grad()
-def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> Iterator[Embedding]:
+def embedded(network: Network, cohort: Cohort, rows: Rows, compute: Compute) -> Iterator[Embedding]:
     """Yield the embeddings of `rows`, one batch at a time, float32.
 
     The network is left in evaluation mode.
@@ -55,14 +56,14 @@ def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> It
     network.eval()
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     for _, arrays in read_ahead(cohort, batches, device=device):
-        with autocast(config.compute, device):
+        with autocast(compute, device):
             embedding = network.project(network.represent(arrays)).float()
         yield embedding
 
 
-def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
+def resident_shares(cohort: Cohort, rows: Rows, task: Objective) -> NodeShares:
     """Return the weight of each scan at each node, float64; a participant's weights sum to 1."""
-    settings = config.objective.moments
+    settings = task.moments
     assert settings is not None
     names = [axis.covariate for axis in settings.grid]
     known = {name: torch.as_tensor(v) for name, v in cohort.known_of(rows, names).items()}
@@ -71,8 +72,8 @@ def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
 
 
 def residents(
-    cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray
+    cohort: Cohort, rows: Rows, task: Objective, embeddings: np.ndarray
 ) -> OwnParticipants:
     """Return the site's own participants with their embeddings and weights, float32."""
-    shares = resident_shares(cohort, rows, config).float()
+    shares = resident_shares(cohort, rows, task).float()
     return OwnParticipants(torch.from_numpy(embeddings), shares)

@@ -28,9 +28,9 @@ class NoisySums:
     """Describe a mechanism: Gaussian noise on sums over Poisson samples of a site's participants.
 
     Attributes:
-        noise_multiplier: SD of the noise over the most that one participant moves the sum; > 0.
-        sampling_rate: The chance of each participant to be in a sum, in (0, 1].
-        steps: The number of sums.
+        noise_multiplier: SD of the noise in multiples of the sum's L2 sensitivity, > 0.
+        sampling_rate: Probability of each participant to be in a sum, in (0, 1].
+        steps: Number of sums, at least 0.
 
     Example:
         >>> from fedcl.privacy import NoisySums
@@ -87,17 +87,17 @@ def calibrate(
     """Return the least noise multiplier, to 2 %, whose epsilon is at most the target.
 
     Args:
-        target_epsilon: Epsilon of all steps together, and of what is released beside them; > 0.
-        delta: The probability that the promise does not hold, in (0, 1).
-        sampling_rate: The chance of each participant to be in a step, in (0, 1].
-        steps: The number of steps over all rounds, >= 1.
-        beside: What else will be released of the same participants.
+        target_epsilon: Largest epsilon of all releases together, > 0.
+        delta: Probability delta of the guarantee, in (0, 1).
+        sampling_rate: Probability of each participant to be in a step, in (0, 1].
+        steps: Number of steps with this noise, at least 1.
+        beside: Mechanisms that are released in addition.
 
     Returns:
         SD of the noise, in multiples of the clipping norm.
 
     Raises:
-        PrivacyError: An argument is out of its range, or no noise in reach is enough.
+        PrivacyError: an argument is out of its range, or no noise multiplier up to 1e6 is enough.
 
     Example:
         >>> from fedcl.privacy import calibrate

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
+from fedcl.config.objective import Objective
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.privacy.accounting import NoisySums, calibrate
 
@@ -48,20 +50,20 @@ def central_plan(config: Config) -> PrivacyPlan:
     return _planned(config, privacy, config.local.batch_size, everybody)
 
 
-def release_cost(config: Config) -> NoisySums:
+def release_cost(task: Objective) -> NoisySums:
     """Return the mechanism of one release of private moments, from which its cost follows."""
-    settings = config.objective.private_moments
+    settings = task.private_moments
     assert settings is not None
     return NoisySums(settings.noise_multiplier, 1.0, 1)
 
 
-def share_of_noise(config: Config) -> float:
+def share_of_noise(federation: Federation) -> float:
     """Return the SD of the noise that one site adds, as a share of the SD of the planned noise.
 
     The share is that of a round in which only federation.min_sites sites take part, so that the
     noise is sufficient when all the others drop out.
     """
-    return 1 / math.sqrt(config.federation.min_sites)
+    return 1 / math.sqrt(federation.min_sites)
 
 
 def noise_of_share(config: Config) -> float:
@@ -72,7 +74,11 @@ def noise_of_share(config: Config) -> float:
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    return central_plan(config).cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
+    return (
+        central_plan(config).cost.noise_multiplier
+        * privacy.clip_norm
+        * share_of_noise(config.federation)
+    )
 
 
 def longest_share(config: Config, participants: Participants, values: int) -> float:
@@ -121,4 +127,6 @@ def _releases(config: Config) -> tuple[NoisySums, ...]:
     settings = config.objective.private_moments
     if settings is None:
         return ()
-    return (replace(release_cost(config), steps=settings.releases(config.federation.rounds)),)
+    return (
+        replace(release_cost(config.objective), steps=settings.releases(config.federation.rounds)),
+    )

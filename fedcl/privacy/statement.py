@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from fedcl.config.experiment import Config
 from fedcl.config.privacy import (
     CentralPrivacy,
     NoPrivacy,
     ParticipantPrivacy,
+    Privacy,
     SitePrivacy,
 )
+from fedcl.config.secure_sum import SecureSum
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import SITES, Ledger
 
@@ -16,43 +17,41 @@ _SUMMED = "The server saw sums over sites only (secure_sum)"
 _NONE = "none: the weights and this report may tell about the participants behind them"
 
 
-def statement(config: Config, sites: Sequence[str]) -> str:
+def statement(privacy: Privacy, secure_sum: SecureSum | None, sites: Sequence[str]) -> str:
     """Return the guarantee for the participants of these sites, according to their ledgers.
 
     Raises:
         PrivacyError: a ledger is damaged or shortened.
     """
-    privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
-        return _NONE if config.secure_sum is None else f"{_NONE}. {_SUMMED}"
+        return _NONE if secure_sum is None else f"{_NONE}. {_SUMMED}"
     if isinstance(privacy, SitePrivacy):
         words = _for_sites(privacy)
     else:
-        words = _for_participants(privacy, sites, _against(config))
-        if config.secure_sum is not None:
+        words = _for_participants(privacy, sites, _against(privacy, secure_sum))
+        if secure_sum is not None:
             words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
         return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
     return words
 
 
-def promise(config: Config) -> str:
+def promise(privacy: Privacy, secure_sum: SecureSum | None) -> str:
     """Return the guarantee of a run between institutions, whose ledgers lie at the sites.
 
     Raises:
         PrivacyError: the server's own ledger is damaged or shortened.
     """
-    privacy = config.privacy
     if not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
-        return statement(config, ())
+        return statement(privacy, secure_sum, ())
     words = (
         f"participant: epsilon of at most {privacy.budget:g} at delta {privacy.delta:g} at each "
         "site, all runs in its own ledger together (privacy.budget; the ledgers lie at the sites "
         "and say how much less it is), for adding or removing one participant with all their "
-        f"scans. {_against(config)}. Taken as public: site sizes, the configuration. Not covered: "
-        "time"
+        f"scans. {_against(privacy, secure_sum)}. Taken as public: site sizes, the configuration. "
+        "Not covered: time"
     )
-    if config.secure_sum is not None:
+    if secure_sum is not None:
         words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
         return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
@@ -73,11 +72,11 @@ def _for_participants(
     )
 
 
-def _against(config: Config) -> str:
-    if isinstance(config.privacy, ParticipantPrivacy):
+def _against(privacy: Privacy, secure_sum: SecureSum | None) -> str:
+    if isinstance(privacy, ParticipantPrivacy):
         return "Holds against the server, other sites and whoever sees the weights"
     sums = "for sums that federation.min_sites honest sites are in"
-    if config.secure_sum is None:
+    if secure_sum is None:
         return (
             f"Holds against other sites and whoever sees the weights, {sums}; not against the "
             "server, which sees each site's sum with that site's share of the noise"

@@ -24,7 +24,7 @@ def noise_of(config: Config, purpose: str, participants: Participants) -> AddedN
         return None
     central = isinstance(privacy, CentralPrivacy)
     if purpose == PRIVATE_MOMENTS:
-        multiplier, sensitivity = release_cost(config).noise_multiplier, SENSITIVITY
+        multiplier, sensitivity = release_cost(config.objective).noise_multiplier, SENSITIVITY
     elif purpose == UPDATE or purpose.startswith(GRADIENTS):
         todo = central_plan(config) if central else plan(config, participants)
         multiplier, sensitivity = todo.cost.noise_multiplier, privacy.clip_norm
@@ -34,6 +34,6 @@ def noise_of(config: Config, purpose: str, participants: Participants) -> AddedN
         mechanism="gaussian",
         multiplier=multiplier,
         sensitivity=sensitivity,
-        share=share_of_noise(config) if central else 1.0,
+        share=share_of_noise(config.federation) if central else 1.0,
         private=privacy.test_seed is None,
     )

@@ -37,7 +37,7 @@ def steps_together(
     config, record = round_.config, round_.record
     todo = central_plan(config)
     network = build_network(config, round_.roster.common_shape(), seed=config.seed)
-    names = travelling_names(network, config)
+    names = travelling_names(network, config.federation)
     write_state(network, checkpoint.weights)
     optimizer = build_optimizer(network, config.local, round_number=order.round)
     if config.local.keep_optimizer:
@@ -49,7 +49,7 @@ def steps_together(
         record.begin_step()
         add_up = _in_the_clear if config.secure_sum is None else _masked
         total = add_up(round_, instruction, shapes)
-        record.require_quorum(config, step=step)
+        record.require_quorum(config.federation, step=step)
         for name, parameter in network.named_parameters():
             if name in total:
                 mean = torch.from_numpy(total[name]) / todo.expected

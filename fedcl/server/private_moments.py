@@ -36,7 +36,7 @@ def release_moments(round_: Round, order: Instruction) -> NoisyMoments:
     shapes = private_shapes(node_count(settings), config.projector.dim, len(slots))
     add_up = _in_the_clear if config.secure_sum is None else _masked
     answered, total = add_up(round_, question, shapes)
-    record.require_moments(config, len(answered))
+    record.require_moments(config.federation, len(answered))
     # The slot of a site that did not answer holds only noise, so it is dropped.
     filled = tuple(label for label in slots if label in answered)
     rows = [0, *(1 + slots.index(label) for label in filled)]

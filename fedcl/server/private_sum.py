@@ -23,7 +23,7 @@ def pay_for_round(config: Config, round_number: int) -> Entropy:
     """
     privacy = config.privacy
     assert isinstance(privacy, SitePrivacy)
-    cost = NoisySums(noise_multiplier(config), 1.0, 1)
+    cost = NoisySums(noise_multiplier(config.privacy, config.federation), 1.0, 1)
     ledger = Ledger.of(privacy.ledger, SITES)
     charge = Charge("aggregation", config.name, round_number, cost)
     ledger.charge(charge, delta=privacy.delta, budget=privacy.budget)

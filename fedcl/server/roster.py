@@ -7,7 +7,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedcl.arrays.feature_sums import FeatureSums
-from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.errors import RoundError
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
@@ -69,7 +69,9 @@ class Roster:
         """Return the training sites in the order of their labels."""
         return tuple(sorted(self.nodes, key=site_order))
 
-    def refresh(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
+    def refresh(
+        self, grid: Grid, federation: Federation, config_text: str, now: ProgressFile
+    ) -> None:
         """Forget the nodes that went; ask the new ones, and those that may have come round."""
 
         def hear(_: int, reply: Message) -> None:
@@ -90,7 +92,7 @@ class Roster:
             [(node, record) for node in fresh],
             message_type=INTRODUCE,
             round_number=0,
-            timeout_s=config.federation.answer_timeout_s,
+            timeout_s=federation.answer_timeout_s,
             on_reply=hear,
             on_wait=now.write_if_due,
         )
@@ -120,25 +122,26 @@ class Roster:
             self.only_evaluates[said.site] = node
             self.introductions[said.site] = said
 
-    def gather(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
+    def gather(
+        self, grid: Grid, federation: Federation, config_text: str, now: ProgressFile
+    ) -> None:
         """Wait for the first sites, no longer than `federation.answer_timeout_s`.
 
         Raises:
             RoundError: fewer than `federation.min_sites` can train.
         """
-        settings = config.federation
-        deadline = time.monotonic() + settings.answer_timeout_s
-        self.refresh(grid, config, config_text, now)
-        while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
+        deadline = time.monotonic() + federation.answer_timeout_s
+        self.refresh(grid, federation, config_text, now)
+        while len(self.nodes) < federation.min_sites and time.monotonic() < deadline:
             if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
                 now.write_if_due()
                 time.sleep(POLL_S)
-            self.refresh(grid, config, config_text, now)
-        if len(self.nodes) < settings.min_sites:
+            self.refresh(grid, federation, config_text, now)
+        if len(self.nodes) < federation.min_sites:
             why = "; ".join(idle.why for idle in self.idle.values())
             raise RoundError(
                 f"{len(self.nodes)} sites can train, federation.min_sites asks for "
-                f"{settings.min_sites}" + (f" ({why})" if why else "")
+                f"{federation.min_sites}" + (f" ({why})" if why else "")
             )
 
     def common_shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import RecordDict
 
-from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.errors import RoundError
 from fedcl.messages.releases import (
     MomentShare,
@@ -162,7 +162,7 @@ class RoundRecord:
             self._now.judge(site, entry.rejected)
         self._now.write()
 
-    def require_quorum(self, config: Config, *, step: int | None = None) -> None:
+    def require_quorum(self, federation: Federation, *, step: int | None = None) -> None:
         """Stop a round, or one step of it, with too few valid answers.
 
         Raises:
@@ -170,18 +170,18 @@ class RoundRecord:
         """
         valid = sum(entry.rejected is None for entry in self._sites.values())
         where = f"round {self.number}" + (f", step {step}" if step else "")
-        self._require(config, valid, where)
+        self._require(federation, valid, where)
 
-    def require_moments(self, config: Config, valid: int) -> None:
+    def require_moments(self, federation: Federation, valid: int) -> None:
         """Stop a round whose moments too few sites gave.
 
         Raises:
             RoundError: how many there are, and why the others are not.
         """
-        self._require(config, valid, f"round {self.number}, moments")
+        self._require(federation, valid, f"round {self.number}, moments")
 
-    def _require(self, config: Config, valid: int, where: str) -> None:
-        needed = max(config.federation.min_sites, config.federation.quorum * len(self.asked))
+    def _require(self, federation: Federation, valid: int, where: str) -> None:
+        needed = max(federation.min_sites, federation.quorum * len(self.asked))
         if valid < needed:
             raise RoundError(
                 f"{where}: {valid} valid updates from {len(self.asked)} sites, {needed:g} needed "

@@ -53,7 +53,7 @@ def pay_release(
     Raises:
         PrivacyError: the budget does not allow it, or the ledger cannot be trusted.
     """
-    _charge(site, privacy, "moments", round_number, release_cost(site.config))
+    _charge(site, privacy, "moments", round_number, release_cost(site.config.objective))
     return _entropy(site, privacy, round_number, "moments")
 
 

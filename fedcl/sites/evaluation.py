@@ -36,7 +36,7 @@ def say_sums(site: Site, order: Instruction) -> EvaluationSums:
         FedclError: no evaluation is due, or the weights do not fit the encoder.
     """
     started, settings = time.perf_counter(), _settings(site, order)
-    held(site.config).put(order.held, order.weights)
+    held(site.config.output).put(order.held, order.weights)
     sums = {}
     if site.participants >= settings.min_cell:
         network = _network(site, order)
@@ -89,7 +89,7 @@ def _network(site: Site, order: Instruction) -> Network:
     weights = weights_received(site, order)
     template, _ = network_of(site.config, site.cohort.shape)
     after = order.round + 1
-    if staying_names(template, site.config) and not site.memory.tensors.before(after):
+    if staying_names(template, site.config.federation) and not site.memory.tensors.before(after):
         raise RunError("the site has no normalisation layers of its own yet, which stay at sites")
     return received_network(site, weights, after)
 
@@ -97,7 +97,9 @@ def _network(site: Site, order: Instruction) -> Network:
 def _splits(
     site: Site, network: Network, rows: Rows, settings: SumEvaluationSettings
 ) -> dict[str, Split]:
-    both = dict(zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config), strict=True))
+    both = dict(
+        zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config.compute), strict=True)
+    )
     return {k: per_participant(site.cohort, both[k], rows) for k in settings.features}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import decode_state
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Output
 from fedcl.errors import RunError
 from fedcl.files.atomic import read_tensors, write_tensors
 from fedcl.messages.orders import Instruction
@@ -57,9 +57,9 @@ def _read(path: Path) -> State:
     return read_tensors(path)
 
 
-def held(config: Config) -> HeldWeights:
+def held(output: Output) -> HeldWeights:
     """Return the store of weights in the run's folder, in the encoding in which they travelled."""
-    return HeldWeights(config.output.path / "held")
+    return HeldWeights(output.path / "held")
 
 
 def weights_received(site: Site, order: Instruction) -> State:
@@ -69,7 +69,7 @@ def weights_received(site: Site, order: Instruction) -> State:
         RunError: the instruction refers to weights that are not stored here.
         CodecError: the weights are not the encoded tensors of this network.
     """
-    weights = order.weights or held(site.config).take(order.held)
+    weights = order.weights or held(site.config.output).take(order.held)
     if order.codec == "none":
         return weights
     network, _ = network_of(site.config, site.cohort.shape)

@@ -33,7 +33,7 @@ def snapshot(site: Site, order: Instruction) -> Snapshot | None:
         own, embeddings = remembered
         if len(embeddings) != len(site.rows):
             raise RunError("the site's participants changed since it released its moments")
-        own_residents = residents(site.cohort, site.rows, config, embeddings)
+        own_residents = residents(site.cohort, site.rows, config.objective, embeddings)
     others = shared.others(site.label, own, summed=settings.components == "sum")
     candidates = others
     if settings.momentum:

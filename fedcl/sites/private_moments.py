@@ -36,7 +36,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
     assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
     entropy = pay_release(site, privacy, order.round)
     network = received_network(site, weights_received(site, order), order.round)
-    batches = [batch.cpu() for batch in embedded(network, site.cohort, site.rows, config)]
+    batches = [batch.cpu() for batch in embedded(network, site.cohort, site.rows, config.compute)]
     names = [axis.covariate for axis in settings.grid]
     known = site.cohort.known_of(site.rows, names)
     shares = node_shares({name: torch.as_tensor(v) for name, v in known.items()}, settings)
@@ -65,7 +65,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
         sums,
         settings,
         entropy,
-        share=share_of_noise(config) if central else 1.0,
+        share=share_of_noise(config.federation) if central else 1.0,
         slots=tuple(range(1 + len(order.slots))) if central else (slot,),
     )
     seconds = time.perf_counter() - started

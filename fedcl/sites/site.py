@@ -9,6 +9,7 @@ from fedcl.arrays.tensors import State
 from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import TRAIN, Cohort, feature_sums
@@ -115,7 +116,7 @@ def network_of(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
     Every tensor is overwritten in each round, so the training of one site cannot reach another.
     """
     network = build_network(config, shape, seed=config.seed)
-    return network, read_state(network, staying_names(network, config))
+    return network, read_state(network, staying_names(network, config.federation))
 
 
 def received_network(site: Site, weights: State, round_number: int) -> Network:
@@ -129,7 +130,7 @@ def received_network(site: Site, weights: State, round_number: int) -> Network:
     return network
 
 
-def staying_names(network: Network, config: Config) -> TensorNames:
+def staying_names(network: Network, federation: Federation) -> TensorNames:
     """Return the names of the tensors that stay at the site."""
-    travel = set(travelling_names(network, config))
+    travel = set(travelling_names(network, federation))
     return tuple(n for n in travelling(network, keep_norm=False) if n not in travel)

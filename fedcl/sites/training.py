@@ -57,7 +57,7 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
     """
     started = time.perf_counter()
     if order.stretch == 0:
-        held(site.config).put(order.held, order.weights)
+        held(site.config.output).put(order.held, order.weights)
         network = received_network(site, weights_received(site, order), order.round)
     else:
         work, done = _train_stretch(site, order)
@@ -81,7 +81,7 @@ def train(site: Site, order: Instruction) -> Update:
         network = received_network(site, weights_received(site, order), order.round)
         moments = remembered_moments(site, network, order.round)
     work, trained = _train_stretch(site, order)
-    staying = staying_names(work.network, config)
+    staying = staying_names(work.network, config.federation)
     if staying:
         site.memory.tensors.write(order.round, read_state(work.network, staying))
     if config.local.keep_optimizer:
@@ -103,7 +103,9 @@ def _weights_to_send(site: Site, order: Instruction, work: _InTraining) -> State
     """Return the trained weights, or their compressed change with the last rounding error."""
     config = site.config
     # The message is encoded before the network trains on, so no further copy is needed.
-    trained = read_state(work.network, travelling_names(work.network, config), copy=False)
+    trained = read_state(
+        work.network, travelling_names(work.network, config.federation), copy=False
+    )
     compression = config.federation.compression
     if compression is None:
         return trained

@@ -99,7 +99,9 @@ def _together(
     asked: MeasureRequest,
 ) -> FeatureMeasures:
     """Return the measures of all participants' features under one common encoder."""
-    train, internal, external = (split_of(cohort, features, split, config) for split in SPLITS)
+    train, internal, external = (
+        split_of(cohort, features, split, config.local) for split in SPLITS
+    )
     tests: dict[TestSplit, Split] = {"internal": internal, "external": external}
     probe = fit_age(train.features, train.ages)
     without = cv_predictions(train.features, train.ages, seed=config.seed)
@@ -116,11 +118,11 @@ def _together(
             corrected_slope=bias.corrected_slope,
             corrected_mae=bias.corrected_mae,
         )
-        people = people_of(cohort, _TESTS[name], config)
+        people = people_of(cohort, _TESTS[name], config.local)
         rows, measures[name] = _cells(name, test.ages, predicted, people, asked)
         cells += rows
     if len(internal):
-        sexes = people_of(cohort, INTERNAL_TEST, config).sexes
+        sexes = people_of(cohort, INTERNAL_TEST, config.local).sexes
         variance = site_variance(internal.features, internal.ages, sexes, internal.sites)
         measures |= {
             "site_variance": variance.adjusted,
@@ -143,7 +145,7 @@ def _together(
 
 
 def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> float | None:
-    train, test, _ = (split_of(cohort, features, split, config) for split in SPLITS)
+    train, test, _ = (split_of(cohort, features, split, config.local) for split in SPLITS)
     if not len(test) or not can_fit_site(train.sites):
         return None
     return mlp_site_from_age(train.ages, train.sites, test.ages, test.sites, seed=config.seed)
@@ -161,7 +163,7 @@ def _alone(
     for name, (true, predicted) in probes.predictions.items():
         split: TestSplit = "internal" if name == "internal" else "external"
         of = people_by_site if split == "internal" else people_of
-        people = of(cohort, _TESTS[split], config)
+        people = of(cohort, _TESTS[split], config.local)
         rows, measures[split] = _cells(split, true, predicted, people, asked)
         cells += rows
     return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})

@@ -37,7 +37,7 @@ DrawnFigure = tuple[study_figures.Size, Draw, str, str]
 """A figure: its size in inches, the function that draws it, its title, and its description for
 readers who cannot see it."""
 
-_SCRIPT = (Path(figures.__file__).parent / "sorted.js").read_text(encoding="utf-8")
+_SCRIPT = (Path(__file__).parent / "sorted.js").read_text(encoding="utf-8")
 _AXIS_METRICS = ("mae_external", "site_accuracy", "challenge_score")
 
 

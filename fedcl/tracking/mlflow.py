@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fedcl
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.loading import config_digest
 from fedcl.errors import ConfigError, RunError
 from fedcl.files.atomic import write_json
@@ -29,13 +29,13 @@ _BATCH = 100
 """Parameters that a tracking server takes at once."""
 
 
-def require_mlflow(config: Config) -> None:
+def require_mlflow(output: Output) -> None:
     """Check that MLflow is installed where the configuration asks for it.
 
     Raises:
         ConfigError: it is not.
     """
-    if config.output.mlflow is not None and importlib.util.find_spec("mlflow") is None:
+    if output.mlflow is not None and importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
             "output.mlflow: MLflow is not installed; add the extra (pip install 'fedcl[mlflow]'), "
             "or set output.mlflow: null"
@@ -56,7 +56,7 @@ class MlflowRun:
     """
 
     def __init__(self, config: Config, kind: str, folder: RunFolder) -> None:
-        require_mlflow(config)
+        require_mlflow(config.output)
         uri = config.output.mlflow
         assert uri is not None
         self._uri, self._file = uri, folder.path / "mlflow.json"

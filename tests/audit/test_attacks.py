@@ -173,6 +173,7 @@ def test_an_update_of_nothing_cannot_be_inverted(experiment):
         invert(network, received, received)
 
 
+@pytest.mark.slow
 def test_participants_learnt_by_heart_score_higher(experiment):
     """Slow (about 2 s): five of twenty, a hundred rounds."""
     config, cohort = experiment

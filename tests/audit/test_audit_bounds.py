@@ -31,6 +31,7 @@ def randomized_response(rng, epsilon, size):
     return coins, np.where(honest, coins, ~coins)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0])
 def test_two_worlds_of_the_gaussian_mechanism_are_hardly_ever_told_too_well(epsilon, rng):
     far, above = gaussian(epsilon), 0

@@ -24,6 +24,7 @@ from tests.builders import (
     write_table,
 )
 
+pytestmark = pytest.mark.slow
 SIZES = {"a": 9, "b": 12, "c": 15}
 RUNS = 2000
 

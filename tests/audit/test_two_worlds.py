@@ -84,6 +84,7 @@ def sum_of(name, everybody, clip_norm=1.0):
     )
 
 
+@pytest.mark.slow
 def test_the_ascent_finds_what_the_shipped_sum_shows(found):
     """Written apart from the hooks and in float64, it agrees with them."""
     for name, (everybody, moved) in found.items():
@@ -112,6 +113,7 @@ def test_one_run_rejects_the_contrast_within_the_batch_too(found):
         assert (certified > 1.0) == (name == "naive"), (name, certified)
 
 
+@pytest.mark.slow
 def test_sampling_and_several_steps_are_audited_at_what_they_cost(found):
     cost = NoisySums(0.8, 0.4, 4)
     claim = epsilon([cost], delta=DELTA)
@@ -136,7 +138,9 @@ def test_a_site_that_sends_anything_is_hidden_as_claimed(tmp_path):
 
     def total(positions):
         updates = [(sent[i], 1.0) for i in positions]
-        mean = noisy_mean(updates, current, config, {"weight"}, Silence())
+        mean = noisy_mean(
+            updates, current, config.privacy, config.federation, {"weight"}, Silence()
+        )
         return 8 * torch.from_numpy(mean["weight"] - current["weight"]).flatten()
 
     game = always(total, 7, noise_sd=noise * 0.5)

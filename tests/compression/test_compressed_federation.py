@@ -82,7 +82,7 @@ def by_hand(config):
     cohort, compression = open_experiment(config), config.federation.compression
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     matrices = [name for name in names if weights[name].ndim > 1]
@@ -148,6 +148,7 @@ def test_the_weights_are_near_those_of_a_federation_that_rounds_nothing(tree, co
         assert np.abs(ours[name] - theirs[name]).max() < 0.05 * np.abs(theirs[name]).max()
 
 
+@pytest.mark.process
 def test_one_and_two_workers_give_the_same_weights(tree):
     one = config_of(tree)
     two = config_of(another_folder(with_values(tree, compute__workers=2), "-two"))
@@ -181,6 +182,7 @@ def test_a_round_that_is_repeated_starts_from_the_same_residual(tree):
     assert_identical(final_weights(whole), expected)
 
 
+@pytest.mark.process
 def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tree, tmp_path):
     """Slow (about 10 s): a real process is killed without warning."""
     tree = with_values(tree, federation__rounds=12, evaluation__every_rounds=None)
@@ -194,7 +196,8 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     process = subprocess.Popen([sys.executable, str(program), str(file)])
     deadline = time.monotonic() + 60
     while max(folder.checkpoints(), default=0) < 3 and time.monotonic() < deadline:
-        time.sleep(0.002)
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 3 <= folder.load().round < 12
@@ -340,6 +343,7 @@ def test_an_evaluation_is_of_the_weights_that_are_kept(tree):
 # --- privacy ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [private_tree, site_private_tree])
 def test_rounding_changes_no_epsilon(tmp_path, build):
     write_table(tmp_path / "data")

@@ -112,6 +112,7 @@ def test_the_settings_are_kept(phantom):
     assert json.loads((phantom / "phantom.json").read_text()) == SETTINGS
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(phantom, tmp_path):
     again = write(tmp_path / "again")
     assert hashes(again) == hashes(phantom)
@@ -153,6 +154,7 @@ def data_of(folder: Path, sites: tuple[str, ...] | None) -> PhantomData:
     )
 
 
+@pytest.mark.slow
 def test_an_experiment_reads_the_sites_it_names_in_any_order_and_refuses_others(tmp_path):
     some = write(tmp_path / "some", sites=("5", "13"))
     for sites in (("5", "13"), ("13", "5")):

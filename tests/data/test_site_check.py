@@ -287,6 +287,7 @@ def test_ages_that_are_none_are_counted_as_missing(tmp_path):
     assert any("no scan with an age to describe" in problem for problem in found.problems)
 
 
+@pytest.mark.slow
 def test_a_site_of_openbhb_is_described_from_its_own_scans(tmp_path):
     """Slow (about 4 s): nilearn's template."""
     options = {"scale": 0.1, "grid": (6, 7, 5), "scanner_strength": 1.0, "seed": 4}

@@ -108,6 +108,7 @@ def minimised(pairs, loss, steps):
     return gaps(current)
 
 
+@pytest.mark.slow
 def test_minimising_fairkl_closes_both_gaps_and_matching_means_alone_leaves_the_spread(generator):
     pairs = planted(gaussian_similarities(generator, 0.2, 2.5))
     mean_gap, ratio = gaps(pairs)

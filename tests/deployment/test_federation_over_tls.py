@@ -23,10 +23,13 @@ from tests.deployment.capture import Captured
 from tests.deployment.lab import Lab, own_rows
 from tests.deployment.tapped import run_tapped
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="serve and join keep their processes together by means of Linux",
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="serve and join keep their processes together by means of Linux",
+    ),
+]
 SITES = ("north", "12")
 PEOPLE, FEATURES = "ward-7-people.tsv", "ward-7-regions.tsv"
 

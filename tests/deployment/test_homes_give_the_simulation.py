@@ -32,6 +32,7 @@ from tests.builders import (
 )
 from tests.deployment.lab import own_rows
 
+pytestmark = pytest.mark.slow
 RELEASES = [
     "feature_sums",
     "moments",

@@ -22,9 +22,10 @@ from fedcl.deployment.supervisor import (
 )
 from fedcl.errors import RunError
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="the supervisor reads /proc"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the supervisor reads /proc"),
+]
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 30
 WITH_CHILD = "echo $$ >> {0}; sleep 600 & echo $! >> {0}.children; exec sleep 600"

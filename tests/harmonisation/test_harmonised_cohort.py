@@ -284,6 +284,7 @@ def test_an_experiment_is_opened_harmonised(tmp_path):
     assert (before != after).any(axis=0).all()
 
 
+@pytest.mark.slow
 def test_volumes_of_an_experiment_are_opened_harmonised_from_the_cache(tmp_path):
     tree = {**volume_tree(tmp_path), "harmonise": {**SECTION, "covariates": ["age"]}}
     tree["harmonise"]["age"] = {"kind": "natural_spline", "knots": [20, 40, 60]}
@@ -297,6 +298,7 @@ def test_volumes_of_an_experiment_are_opened_harmonised_from_the_cache(tmp_path)
     assert (first.load(train) != plain.load(train)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_says_that_ages_enter_and_trains(tmp_path):
     """Slow (about 5 s): a whole run with its report."""
     write_table(tmp_path / "data")

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import torch
 from fedcl.losses.pairs import pairs_of_views
@@ -31,6 +33,7 @@ for name, loss in PER_ANCHOR.items():
 """
 
 
+@pytest.mark.process
 def test_every_loss_compiles_into_one_graph():
     root = Path(__file__).parents[2]
     done = subprocess.run(

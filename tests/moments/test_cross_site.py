@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from fedcl.config.kernels import DiscreteKernel, ProductKernel
@@ -82,6 +83,7 @@ def federated(leaf, some, kernel, moments, form, side, *, float32=False):
 @pytest.mark.parametrize("components", ["sum", "sites"])
 @pytest.mark.parametrize("form", DISTANCES)
 @pytest.mark.parametrize("side", ["positive", "negative"])
+@examples(max_examples=12)  # of each of the eight; the loops take a fiftieth of a second
 @given(seed=st.integers(0, 2**31), sigma=st.sampled_from([5.0, 15.0]))
 def test_federated_fairkl_is_the_pooled_one(components, form, side, seed, sigma):
     generator = torch.Generator().manual_seed(seed)

@@ -132,6 +132,7 @@ def test_sites_add_up(generator):
         np.testing.assert_allclose(parts.arrays()[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_noise_is_as_large_as_the_ledger_says(generator):
     settings = settings_of(noise_multiplier=3.0)
     nobody = sums_of(torch.zeros(0, DIM), torch.zeros(0), means_of(generator), slots=2)

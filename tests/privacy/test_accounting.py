@@ -31,6 +31,7 @@ def test_everybody_in_every_sum_is_the_gaussian_mechanism(noise, steps):
     assert exact - 1e-6 <= found <= exact * 1.01 + 1e-3
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
     noise=st.floats(0.7, 5),
@@ -52,6 +53,7 @@ def test_a_ledger_split_over_restarts_costs_what_one_run_costs():
     assert epsilon(reversed(parts), delta=DELTA) == whole
 
 
+@pytest.mark.slow
 def test_more_rounds_cost_more_and_nothing_costs_nothing():
     assert epsilon([], delta=DELTA) == 0
     found = [epsilon([NoisySums(1.0, 0.2, t)], delta=DELTA) for t in (1, 10, 50)]
@@ -60,6 +62,7 @@ def test_more_rounds_cost_more_and_nothing_costs_nothing():
     assert epsilon(mixed, delta=DELTA) > found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.5, 2.0, 8.0])
 def test_calibration_meets_its_target_and_wastes_little(target):
     noise = calibrate(target_epsilon=target, delta=DELTA, sampling_rate=0.1, steps=100)

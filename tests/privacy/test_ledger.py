@@ -134,6 +134,7 @@ for kill in range(1, 21):
 """
 
 
+@pytest.mark.process
 def test_a_site_killed_at_any_point_has_paid_for_all_it_released(ledger, tmp_path):
     """Slow (about 4 s): twenty processes are killed between charge and release, or within."""
     command = [sys.executable, "-c", KILLS, str(ledger.path), str(tmp_path / "released")]

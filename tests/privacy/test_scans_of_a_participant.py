@@ -49,6 +49,7 @@ def sum_of(config, batch, gradients):
         return torch.cat([g.flatten() for g in total(batch.losses, batch.owners)])
 
 
+@pytest.mark.slow
 @given(
     counts=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     seed=st.integers(0, 1000),
@@ -106,6 +107,7 @@ def test_a_scan_that_is_no_number_takes_the_participant_out_and_nobody_else(conf
         torch.testing.assert_close(found, less, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_step_draws_participants_with_all_their_scans(config, monkeypatch):
     cohort = cohort_of((1, 4, 2, 1, 3, 2, 1, 5))
     seen = []

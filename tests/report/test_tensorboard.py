@@ -59,6 +59,7 @@ def times_of_losses(path):
     return {number: those[0][1] for (name, number), those in found if name == "loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["simulate", "pooled"])
 def test_the_event_files_hold_the_log_and_the_results(tree, kind):
     found, path = train(tree, kind)
@@ -80,6 +81,7 @@ def test_the_event_files_hold_the_log_and_the_results(tree, kind):
     assert {number for _, number in written} == {1, 2}
 
 
+@pytest.mark.slow
 def test_sites_that_train_alone_are_drawn_together(tree):
     _, path = train(tree, "local")
     written = values(path)
@@ -96,6 +98,7 @@ def test_sites_that_train_alone_are_drawn_together(tree):
     assert ("final/representation/mae_internal", 2) in written
 
 
+@pytest.mark.slow
 def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
     """At every reply the files hold the rounds before the one that is under way."""
     seen = []
@@ -117,6 +120,7 @@ def test_rounds_are_written_while_the_run_goes_on(tree, monkeypatch):
     assert [rounds for number, rounds in seen if number == 2] == [{1}] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["simulate", "pooled", "local"])
 def test_a_resumed_run_has_every_round_once(tree, kind):
     train(tree, kind)
@@ -125,6 +129,7 @@ def test_a_resumed_run_has_every_round_once(tree, kind):
     assert ("final/representation/mae_internal", 2) not in values(path)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_twice(tree):
     """A torn event file, and one of a round that the log does not hold."""
     _, path = train(tree)
@@ -141,6 +146,7 @@ def test_a_killed_process_leaves_nothing_twice(tree):
     assert ("final/embedding/mae_external", 2) in written
 
 
+@pytest.mark.slow
 def test_evaluating_again_writes_the_same_points_once(tree):
     _, path = train(tree)
     before = values(path)
@@ -148,6 +154,7 @@ def test_evaluating_again_writes_the_same_points_once(tree):
     assert values(path) == before
 
 
+@pytest.mark.slow
 def test_the_time_of_a_round_is_when_it_ended(tree):
     _, path = train(tree)
     _, second = RunFolder(path).read_log()
@@ -163,6 +170,7 @@ def test_the_time_of_a_round_is_when_it_ended(tree):
     assert ended[1] <= ended[2] <= again[2] + 1e-3
 
 
+@pytest.mark.slow
 def test_no_participant_and_no_site_is_named(tree):
     _, path = train(tree)
     held = b"".join(file.read_bytes() for file in (path / "tensorboard").iterdir()).decode("latin1")
@@ -172,12 +180,14 @@ def test_no_participant_and_no_site_is_named(tree):
         assert all(f"{site}{index:02d}" not in held for index in range(size))
 
 
+@pytest.mark.slow
 def test_it_can_be_switched_off(tree):
     _, path = train(with_values(tree, output={**tree["output"], "tensorboard": False}))
     assert not (path / "tensorboard").exists()
     assert read_results(path / "results.json").run.name == "tiny"
 
 
+@pytest.mark.process
 def test_writing_says_nothing_and_warns_of_nothing(tmp_path):
     program = (
         "import sys, warnings; warnings.simplefilter('error')\n"
@@ -192,6 +202,7 @@ def test_writing_says_nothing_and_warns_of_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.process
 def test_neither_the_command_line_nor_a_site_imports_it():
     """TensorBoard takes time to import, and a hospital has no use for it."""
     program = (

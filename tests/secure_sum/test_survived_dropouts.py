@@ -26,6 +26,7 @@ def test_up_to_three_of_ten_may_drop_out_at_any_exchange(missing, step, word_bit
     assert_sum(game, inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [0, 10, 19])
 def test_sixty_four_sites_of_which_up_to_thirty_percent_drop_out(missing, rng):
     """Slow (about 2 s each): every two sites agree on keys."""
@@ -78,6 +79,7 @@ def test_below_the_threshold_the_round_ends_with_what_was_missing(step, did, rng
         game.play()
 
 
+@pytest.mark.slow
 def test_sixty_four_sites_of_which_three_in_ten_drop_out(rng):
     """Slow (2 to 4 s): 64 x 63 key agreements, three times over."""
     sites = tuple(f"site {number:02d}" for number in range(64))

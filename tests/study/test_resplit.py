@@ -51,6 +51,7 @@ BOTH = pytest.mark.parametrize("kind", ["openbhb", "phantom"])
 SPLIT = Splits(external_sites=("10", "59"), internal_fraction=0.25)
 
 
+@pytest.mark.slow
 @BOTH
 def test_named_sites_are_unseen_and_a_share_of_every_other_is_tested(folder, tmp_path, kind):
     cohort = opened(folder, tmp_path, SPLIT, kind)

@@ -149,6 +149,7 @@ def test_the_plan_lists_what_is_missing_and_runs_nothing(asked, planned):
     assert "Page:" not in planned.stdout
 
 
+@pytest.mark.process
 def test_an_arm_that_cannot_be_done_is_told_and_stops_no_other(asked, uninterrupted):
     folder, told = asked.parent, uninterrupted
     assert told.returncode == INCOMPLETE == 3, told.stderr
@@ -175,6 +176,7 @@ def test_an_arm_that_cannot_be_done_is_told_and_stops_no_other(asked, uninterrup
     assert f"Page: {folder / 'out' / 'study.html'}" in told.stdout
 
 
+@pytest.mark.process
 def test_the_table_in_the_terminal_is_that_of_the_results(asked, uninterrupted):
     results = results_in(asked.parent)
     for arm in results.arms[:2]:
@@ -182,6 +184,7 @@ def test_the_table_in_the_terminal_is_that_of_the_results(asked, uninterrupted):
         assert f"{one.mean:.2f} ± {one.half:.2f}" in uninterrupted.stdout
 
 
+@pytest.mark.process
 def test_a_second_time_nothing_is_done(asked, uninterrupted, tmp_path):
     """The same runs, asked for by a study without the arm that cannot be."""
     assert uninterrupted.returncode == 3
@@ -203,6 +206,7 @@ def test_a_second_time_nothing_is_done(asked, uninterrupted, tmp_path):
         assert arm.on == first[arm.name]
 
 
+@pytest.mark.process
 def test_a_killed_worker_is_a_failed_run_and_the_rest_goes_on(interrupted):
     _, told, (page, halfway), _ = interrupted
     (line,) = [x for x in told.stdout.splitlines() if "together, seed 4: " in x]
@@ -214,6 +218,7 @@ def test_a_killed_worker_is_a_failed_run_and_the_rest_goes_on(interrupted):
     assert "Seed 4: its process was killed" in page
 
 
+@pytest.mark.process
 def test_an_interrupted_study_says_how_to_go_on(interrupted, asked):
     _, told, (page, halfway), _ = interrupted
     assert told.returncode == 130, told.stderr
@@ -224,6 +229,7 @@ def test_an_interrupted_study_says_how_to_go_on(interrupted, asked):
     assert "Not complete: " in page
 
 
+@pytest.mark.process
 def test_the_same_command_ends_as_if_nothing_had_happened(interrupted, uninterrupted, asked):
     folder, _, _, after = interrupted
     assert after.returncode == uninterrupted.returncode == 3

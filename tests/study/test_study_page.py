@@ -16,6 +16,7 @@ from fedcl.study.page import write_study
 from fedcl.study.run_trial import TrialFailure, keep_failure
 from tests.study.small import found_of, measured, small_study, trial
 
+pytestmark = pytest.mark.slow
 EVIL = "<img src=x onerror=alert(1)> \"'`&amp; $x_1$ ${y} {{ 7 }}"
 VOID = {"meta", "img", "br", "path", "use", "rect", "circle", "hr", "link", "input"}
 

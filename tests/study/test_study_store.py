@@ -273,6 +273,7 @@ with StoredRun(Path(sys.argv[1]), "abc").alone():
 """
 
 
+@pytest.mark.process
 def test_two_processes_cannot_be_at_one_run(tmp_path, tree):
     """Slow (about 3 s): another interpreter holds the run."""
     other = subprocess.Popen(

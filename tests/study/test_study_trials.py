@@ -192,6 +192,7 @@ def test_data_that_is_not_there_is_told_before_anything_is_run(tmp_path):
         runs_of(tmp_path, changes={"data.path": str(tmp_path / "nowhere")})
 
 
+@pytest.mark.slow
 def test_a_phantom_is_written_once_for_what_it_is_of(tmp_path):
     """Slow (about 6 s): three tiny phantoms are written."""
     phantom = {

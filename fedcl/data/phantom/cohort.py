@@ -58,17 +58,18 @@ def write_phantom(
     The same settings give the same bytes. An earlier phantom in this folder is replaced.
 
     Args:
-        folder: The place of `participants.tsv`, `train`, `val` and `phantom.json`.
+        folder: Folder to write `participants.tsv`, `train`, `val` and `phantom.json` into.
         scale: Site sizes as a share of OpenBHB's 3984 participants, in (0, 1].
-        grid: Voxels along x, y, z over OpenBHB's field of view (181.5 x 217.5 x 181.5 mm).
-        scanner_strength: Multiplies every scanner effect, >= 0; 0 is none, 1 the usual spread.
-        seed: Names every draw, >= 0.
-        sites: Labels of the sites to write, which are as in the whole cohort; None: all 64.
+        grid: Number of voxels along x, y, z of OpenBHB's field of view, 181.5 x 217.5 x 181.5 mm.
+        scanner_strength: Factor of every scanner effect, at least 0; 1 is the usual spread.
+        seed: Seed from which every draw is derived.
+        sites: Labels of the sites to write, with the same participants as in the whole cohort; None
+            writes all sites.
         progress: Object that is told how many participants are written.
 
     Raises:
-        DataError: The place holds something that is not a phantom, or cannot be written; or there
-            is no such site.
+        DataError: the folder holds something that is not a phantom, cannot be written, or there is
+            no such site.
 
     Example:
         >>> from pathlib import Path
