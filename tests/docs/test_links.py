@@ -25,6 +25,7 @@ _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 _NAMED = re.compile(
     r"(?<![\w/.-])((?:docs|configs|benchmarks)/[\w/-]+\.(?:md|yaml|py|svg|ipynb))\b"
 )
+_CODE_NAMED = re.compile(r"(?<![\w/.-])((?:fedcl|tests)/(?!\w+/my_)[\w/-]+\.py)\b")
 _SOURCES = [
     path
     for pattern in ("fedcl/**/*.py", "tests/**/*.py", "benchmarks/**/*.py", "configs/**/*.yaml")
@@ -63,3 +64,10 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page):
 def test_every_page_and_configuration_that_is_named_exists(path):
     for name in _NAMED.findall(path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_of_code_that_a_page_names_exists(page):
+    """In a recipe, a file that begins with my_ is the reader's own."""
+    for name in _CODE_NAMED.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists(), f"{page.relative_to(ROOT)} names {name}"
