@@ -62,6 +62,7 @@ def test_a_site_needs_participants_and_not_scans(tmp_path):
     assert set(RunFolder(config.output.path).read_log()[0]["sites"]) == {"south", "12"}
 
 
+@pytest.mark.slow
 def test_a_private_federation_pays_for_participants(tmp_path):
     weights = []
     for gradients in ("hooks", "loop"):
