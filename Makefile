@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: demo test quick format lint contracts types tests bench clean
+.PHONY: demo test quick format lint contracts types tests bench docs clean
 
 demo: $(VENV)/installed              ## Set up, train 64 sites on the embedded cohort, print the result
 	$(BIN)/fedcl simulate configs/demo.yaml --restart
@@ -39,8 +39,13 @@ types: $(VENV)/installed-dev
 tests: $(VENV)/installed-dev
 	$(PYTEST)
 
-bench: $(VENV)/installed-dev         ## Measure, and write docs/benchmarks.md; BENCH holds options
+bench: $(VENV)/installed-dev         ## Measure, and write docs/measurements/benchmarks.md; BENCH holds options
 	$(BIN)/python benchmarks $(BENCH)
+
+docs: $(VENV)/installed-docs         ## Write the generated reference pages, and build the site into site/
+	$(BIN)/python docs/tables.py
+	$(BIN)/python docs/reference/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,5 +62,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install -e '.[dev,flower-engine]' -c constraints.txt
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(PIP) install -e '.[docs]' -c constraints.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs data .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site runs data .mypy_cache .ruff_cache .pytest_cache

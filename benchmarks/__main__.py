@@ -1,4 +1,4 @@
-"""Run the benchmarks and write their tables into docs/benchmarks.md, between the words around them.
+"""Run the benchmarks and write their tables into docs/measurements/benchmarks.md.
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`; the words stay as they are, so read them
 again after a run. Ratios are of one run of one script; seconds of two runs are not to be compared.
@@ -18,12 +18,12 @@ from pathlib import Path
 from fedcl.files.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+PAGE = HERE.parent / "docs" / "measurements" / "benchmarks.md"
 TABLES = ("simulate", "scale", "data", "step", "gpu", "wire", "deployed", "losses", "peers")
 
 
 def main() -> None:
-    """Fill the page, table by table: what is done is kept if the rest is interrupted."""
+    """Fill the page table by table, so that finished tables stay if the rest is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES))
     parser.add_argument("--before", help="a checkout of a former version, to compare")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def fill(name: str, text: str) -> None:
-    """Replace one table of the page."""
+    """Replace the table called `name` on the page by `text`."""
     page = PAGE.read_text(encoding="utf-8")
     block = re.compile(rf"(<!-- {name} -->\n)(?:.*?\n)??(<!-- end -->)", flags=re.DOTALL)
     if not block.search(page):
@@ -55,7 +55,7 @@ def fill(name: str, text: str) -> None:
 
 
 def machine() -> str:
-    """Return where this was measured."""
+    """Return a description of the machine that measures."""
     import torch
 
     processor = platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Is a claimed epsilon true: audits of what ships and of a contrast within the batch, and attacks.
+"""Audits claimed epsilons, of fedcl's mechanisms and of a contrast within the batch, and attacks.
 
 Two worlds: 7 invented participants and a canary found by gradient ascent; the sums of both worlds
 go through the shipped clipping once, the noise is drawn `--runs` times. One run: 1000 batches, each
@@ -31,6 +31,7 @@ from fedcl.audit.membership import Membership, likelihood_ratios, membership
 from fedcl.audit.scores import trained_on
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.moments import PrivateMoments
 from fedcl.config.objective import Objective
 from fedcl.data.cohort import Cohort
@@ -60,7 +61,7 @@ PROTOTYPES = {"first": 20, "last": 80, "spacing": 10, "bandwidth": 15, "multipli
 
 
 def experiment(features: int, hidden: list[int], privacy: dict, **objective_) -> Config:
-    """The configuration of a table of so many features; what is not opened has no file."""
+    """Return the configuration of an experiment on a table, whose paths need not exist."""
     tree = {
         "name": "audit",
         "seed": 1,
@@ -137,12 +138,13 @@ def promise(mode: str, **settings: object) -> dict:
 
 @dataclass(frozen=True)
 class Mechanism:
-    """What a game needs; a new mechanism is one more function that returns this.
+    """The parts of a game; a new mechanism is one more function that returns this.
 
     Attributes:
-        sum_of: Its sum over participants at these positions, without noise; the canary is last.
-        others: How many come before.
-        clip_norm: What its noise is a multiple of.
+        sum_of: Returns the sum over the participants at given positions before noise; the canary is
+            the last position.
+        others: Number of participants before the canary.
+        clip_norm: Norm that the standard deviation of its noise is a multiple of.
     """
 
     sum_of: SumOf
@@ -151,7 +153,7 @@ class Mechanism:
 
 
 def of_participants(losses: BatchLosses, network: Network) -> Mechanism:
-    """The clipped sum of a private step, against the canary that gradient ascent finds."""
+    """Return the clipped sum of a private step, with the canary that gradient ascent finds."""
     generator = torch.Generator().manual_seed(0)
     crowd = alike(OTHERS, (FEATURES,), generator)
     canary = find_canary(
@@ -167,7 +169,7 @@ def of_participants(losses: BatchLosses, network: Network) -> Mechanism:
 
 
 def naive() -> Mechanism:
-    """L_exp within the batch, each participant's gradient clipped: what fedcl refuses."""
+    """Return L_exp within the batch with clipped gradients per participant, which fedcl refuses."""
     task = experiment(FEATURES, [8], OPEN, prototypes=None).objective
 
     def losses(network: Network, batch: Batch) -> Tensor:
@@ -178,13 +180,13 @@ def naive() -> Mechanism:
 
 
 def prototypes() -> Mechanism:
-    """`privacy.mode: participant` as it ships."""
+    """Return fedcl's mechanism of `privacy.mode: participant`."""
     config = experiment(FEATURES, [8], promise("participant", gradients="hooks"))
     return of_participants(losses_of(config.objective), tiny_network())
 
 
 def site() -> Mechanism:
-    """`privacy.mode: site` as it ships; a site sends enormous weights."""
+    """Return fedcl's mechanism of `privacy.mode: site`, with a site that sends enormous weights."""
     config = experiment(FEATURES, [8], promise("site", sites=OTHERS + 1))
     received = {"weight": np.zeros(50, np.float32)}
     sent = [{"weight": np.full(50, 0.01, np.float32)} for _ in range(OTHERS)]
@@ -192,7 +194,9 @@ def site() -> Mechanism:
 
     def sum_of(positions: Sequence[int]) -> Tensor:
         updates = [(sent[position], 1.0) for position in positions]
-        mean = noisy_mean(updates, received, config, {"weight"}, Silence(bytes(32)))
+        mean = noisy_mean(
+            updates, received, config.privacy, config.federation, {"weight"}, Silence(bytes(32))
+        )
         return (OTHERS + 1) * torch.from_numpy(mean["weight"])
 
     return Mechanism(sum_of, OTHERS, 1.0)
@@ -219,7 +223,7 @@ FAIRKL = {
 
 
 def invented_moments(task: Objective, people: int = 200, dim: int = 8) -> FrozenMoments:
-    """A release of two sites that stand apart, as the losses of the first see it."""
+    """Return a release of two sites that differ, as the losses of the first site use it."""
     settings = task.private_moments
     assert settings is not None
     generator = torch.Generator().manual_seed(5)
@@ -239,7 +243,7 @@ def invented_moments(task: Objective, people: int = 200, dim: int = 8) -> Frozen
 
 
 def fairkl() -> Mechanism:
-    """L_exp and FairKL against released moments, clipped as they ship."""
+    """Return fedcl's clipped sum of L_exp and FairKL against released moments."""
     objective_ = {"prototypes": None, "private_moments": MOMENTS, "debias": [FAIRKL]}
     privacy = promise("participant", gradients="hooks", target_epsilon=None, noise_multiplier=1.0)
     task = experiment(FEATURES, [8], privacy, **objective_).objective
@@ -247,8 +251,10 @@ def fairkl() -> Mechanism:
 
 
 def moments(dim: int = 8) -> Mechanism:
-    """A release of moments, in units of which its noise has one size: nobody adds more than
-    SENSITIVITY, and the canary, the largest of many tried, adds as much."""
+    """Return a release of moments, scaled so that its noise has the same size everywhere.
+
+    Nobody adds more than SENSITIVITY; the canary, the largest of many tried, adds as much.
+    """
     settings = PrivateMoments.model_validate(MOMENTS)
     rho = settings.residual_norm
     units = {"count": 1.0, "total": 1.0, "residuals": rho, "squares": rho**2}
@@ -279,7 +285,7 @@ def moments(dim: int = 8) -> Mechanism:
 
 
 def central() -> Mechanism:
-    """`participant_central`: clipped sums of two sites on the grid of a secure sum, opened."""
+    """Return fedcl's `participant_central`: two sites' clipped sums, opened by a secure sum."""
     grid = FixedPoint(word_bits=64, fraction_bits=24, largest=1e4)
     alone = prototypes()
 
@@ -304,7 +310,7 @@ SAMPLED = ("naive (refused)", "prototypes", "FairKL with DP moments", "participa
 
 
 class Silence(Entropy):
-    """No noise, to see the sum that it hides."""
+    """A source of zeros in place of noise, to see the sum that noise would hide."""
 
     def normal(self, count: int) -> Tensor:
         return torch.zeros(count, dtype=torch.float64)
@@ -315,7 +321,7 @@ def tiny_network() -> Network:
 
 
 def audits(runs: int) -> list[str]:
-    """The table of the audits."""
+    """Return the lines of the table of the audits."""
     lines = [
         "| mechanism | sums | claim | canary moves the sum by | two worlds: epsilon >= "
         "| one run: epsilon >= | verdict |",
@@ -366,7 +372,7 @@ def verdict(certified: float, claim: float) -> str:
 
 
 def made_cohort(people: int, features: int) -> Cohort:
-    """A table of which half follows age and the site, and all is the participant's own too."""
+    """Return a synthetic cohort; half of its features follow age and site, all vary by person."""
     random = numpy_generator(3, "cohort")
     ages, sites = random.uniform(18, 80, people), np.arange(people) % SITES
     towards = random.normal(size=(1 + SITES, features)) * (np.arange(features) < features // 2)
@@ -389,21 +395,29 @@ def made_cohort(people: int, features: int) -> Cohort:
 def train(
     config: Config, cohort: Cohort, network: Network, rows: np.ndarray, number: int, who: str
 ) -> None:
-    """One round in place, private or not."""
+    """Train one round in place, private or not."""
     optimizer = build_optimizer(network, config.local, round_number=number)
     if config.privacy.mode == "participant":
         source = Entropy.not_private(3, who, number)
         private_round(network, optimizer, cohort, rows, config, source, round_number=number)
     else:
-        local_round(network, optimizer, cohort, rows, config, round_number=number, site=who)
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site=who,
+        )
 
 
 def shadow_scores(config: Config, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
-    """Everybody's score under models of a random half each, and who that was."""
+    """Return everybody's scores under models trained on random halves, and these halves."""
     included = np.zeros((MODELS, len(cohort)), dtype=bool)
     scores = np.zeros(included.shape)
     for number in range(MODELS):
-        # Two and two hold complementary halves: everybody is in and out of as many models.
+        # Pairs of models take complementary halves, so everybody is in and out of equally many.
         order = numpy_generator(4, "half", number // 2).permutation(len(cohort))
         included[number, np.array_split(order, 2)[number % 2]] = True
         network = build_network(config, cohort.shape, seed=number)
@@ -415,7 +429,7 @@ def shadow_scores(config: Config, cohort: Cohort) -> tuple[np.ndarray, np.ndarra
 
 
 def memberships(config: Config, cohort: Cohort) -> tuple[Membership, Membership]:
-    """One threshold, and LiRA; every model is the target once, the others its shadows."""
+    """Return the attack by one threshold and by LiRA, with every model as the target once."""
     scores, included = shadow_scores(config, cohort)
     ratios = np.zeros_like(scores)
     for target in range(MODELS):
@@ -428,7 +442,7 @@ def memberships(config: Config, cohort: Cohort) -> tuple[Membership, Membership]
 
 
 def traced(config: Config, cohort: Cohort, rounds: int = 12) -> str:
-    """How well updates of later rounds are traced to their sites."""
+    """Return how well updates of later rounds are traced to their sites."""
     network = build_network(config, cohort.shape, seed=0)
     names = travelling(network, keep_norm=False)
     held = read_state(network, names)
@@ -452,7 +466,7 @@ def traced(config: Config, cohort: Cohort, rounds: int = 12) -> str:
 
 
 def guessed(config: Config, cohort: Cohort, border: float = 50.0) -> str:
-    """How well the update of a one-participant site tells whether they are over so many years."""
+    """Return how well a one-participant site's update tells if they are older than `border`."""
     network = build_network(config, cohort.shape, seed=0)
     names = travelling(network, keep_norm=False)
     held = read_state(network, names)
@@ -469,7 +483,7 @@ def guessed(config: Config, cohort: Cohort, border: float = 50.0) -> str:
 
 
 def inverted(config: Config, cohort: Cohort, people: int = 20) -> str:
-    """Median correlation of a scan with what its one-participant site's first update shows."""
+    """Return the median correlation of a scan with its reconstruction from the site's update."""
     sgd = {"kind": "sgd", "learning_rate": 0.01, "weight_decay": 0, "momentum": 0}
     tree = config.model_dump(mode="json")
     tree["views"], tree["local"]["optimizer"] = {"kind": "none"}, sgd
@@ -486,7 +500,7 @@ def inverted(config: Config, cohort: Cohort, people: int = 20) -> str:
 
 
 def attacks() -> list[str]:
-    """The table of the attacks."""
+    """Return the lines of the table of the attacks."""
     features = 40
     cohort = made_cohort(PEOPLE, features)
     columns = {}

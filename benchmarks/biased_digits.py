@@ -1,4 +1,4 @@
-"""Debiasing on images whose background colour gives the class away, as in Biased-MNIST.
+"""Measures debiasing on images whose background colour predicts the class, as in Biased-MNIST.
 
 scikit-learn's handwritten digits (8x8) on a coloured background. In training the colour is the
 class's own with probability `correlation`, else one of the nine others; in the test every colour is
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.end import end
-from fedcl.debiasing.fairkl import fairkl, fairkl_released
+from fedcl.debiasing.fairkl import fairkl, fairkl_authors_variant
 from fedcl.losses.eps_sup_con import eps_sup_info_nce
 from fedcl.losses.pairs import pairs_of_views
 from fedcl.losses.sup_con import sup_con
@@ -51,7 +51,7 @@ COLOURS = torch.tensor(
 
 @dataclass(frozen=True)
 class Images:
-    """Coloured digits: images (n, 3, 8, 8), and each one's class and colour, 0-9."""
+    """Coloured digits: images of shape (n, 3, 8, 8), and the class and colour of each, 0 to 9."""
 
     images: Tensor
     classes: Tensor
@@ -59,7 +59,7 @@ class Images:
 
 
 def coloured(digits: Tensor, classes: Tensor, colours: Tensor, noise: torch.Generator) -> Images:
-    """White digits on a background of the given colours, noise of SD COLOUR_SD."""
+    """Return white digits on backgrounds of the given colours, with noise of SD COLOUR_SD."""
     background = COLOURS[colours] + COLOUR_SD * torch.randn(len(digits), 3, generator=noise)
     background = background.clamp(0, 1)[:, :, None, None]
     ink = digits[:, None]
@@ -92,7 +92,7 @@ def data(correlation: float, seed: int) -> tuple[Images, Images]:
 
 
 class Encoder(nn.Sequential):
-    """A multilayer perceptron to a representation of 128; 8x8 pixels need no convolution."""
+    """A multilayer perceptron with 128 outputs; images of 8 x 8 pixels need no convolution."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -106,7 +106,7 @@ def debias(name: str, representation: Tensor, classes: Tensor, colours: Tensor) 
     colour = colours.float()
     if name == "FairKL, released":
         unit = F.normalize(representation, dim=1)
-        return sum(term.value for term in fairkl_released(unit, same == 1, colour).values())
+        return sum(term.value for term in fairkl_authors_variant(unit, same == 1, colour).values())
     pairs = bias_pairs(representation[:, None], same, colour)
     if name == "EnD":
         return sum(term.value for term in end(pairs, side="both").values())
@@ -139,7 +139,7 @@ def accuracy(loss: str, debiasing: str, correlation: float, seed: int) -> float:
                 if loss == "SupCon":
                     value = sup_con(pairs).value.mean()
                 else:
-                    # The sum over positives, over their number: the learning rate is shared.
+                    # A mean over positives, so that one learning rate fits all losses.
                     found = eps_sup_info_nce(pairs, epsilon=EPSILON / TEMPERATURE).value
                     value = (found / pairs.positives().sum(dim=1).clamp(min=1)).mean()
             if debiasing != "none":
@@ -166,7 +166,7 @@ def run(job: tuple[str, str, float, int]) -> float:
 
 
 def table(results: dict[tuple[str, str, float], Sequence[float]]) -> str:
-    """Return the markdown table: mean and standard deviation over seeds, per cent."""
+    """Return the Markdown table of accuracies in per cent, mean and SD over seeds."""
     lines = [
         "| loss | debiasing | " + " | ".join(map(str, CORRELATIONS)) + " |",
         "|---|---|" + "---|" * len(CORRELATIONS),

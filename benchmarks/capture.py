@@ -1,8 +1,8 @@
-"""What leaves a hospital, to the byte: three sites of configs/three_hospitals.yaml behind taps.
+"""Accounts for every byte that leaves a hospital, at the sites of configs/three_hospitals.yaml.
 
-Server and sites run as processes of their own on this machine, with TLS and node keys; each site
-has its own participants alone. Every call is read: each header and field must be known, each object
-must be in a receipt, the guard's own record must agree, and no byte may be left over.
+Server and sites run as processes of their own on this machine, with TLS and node keys, and each
+site has only its own participants. Taps read every call: each header and field must be known, each
+object must be in a receipt, the guard's own log must agree, and no byte may be left over.
 Run: python benchmarks/capture.py [--sites 3], a few minutes
 """
 
@@ -35,10 +35,10 @@ PARTS = {
 
 
 class Hospitals(Lab):
-    """Sites of the phantom, each written alone as at the site."""
+    """A lab whose sites each hold only their own participants of the phantom."""
 
     def write_data(self) -> None:
-        """Nobody holds the whole cohort."""
+        """Write nothing, since nobody holds the whole cohort."""
 
     def write_own(self, site: str) -> None:
         """Write a site's own participants, the same as in the whole cohort."""
@@ -50,17 +50,17 @@ class Hospitals(Lab):
 
 
 def experiment(sites: int) -> dict:
-    """The rehearsal of three hospitals, or of the first few of them."""
+    """Return the experiment of the three hospitals, or of the first few of them."""
     tree = yaml.safe_load((ROOT / "configs" / "three_hospitals.yaml").read_text())
     tree["data"]["sites"] = tree["data"]["sites"][:sites]
     tree["federation"]["min_sites"] = sites
-    # The table counts the bytes of rounds; what an evaluation sends is in docs/evaluation.md.
+    # The table counts the bytes of rounds; docs/explanation/evaluation.md has an evaluation's.
     tree["evaluation"]["from_sums"] = None
     return tree
 
 
 def check(captured: dict[str, Captured]) -> dict[str, tuple[Account, Counter[str]]]:
-    """Check everything that was sent; return each site's account and the kinds of its fields."""
+    """Check everything that was sent and return each site's account and the kinds of its fields."""
     found = {}
     for site, one in captured.items():
         others = [other.pushed for other in captured.values() if other is not one]
@@ -79,7 +79,7 @@ def check(captured: dict[str, Captured]) -> dict[str, tuple[Account, Counter[str
 
 
 def secrets(site: Captured) -> list[bytes]:
-    """Names of participants and of their files, the site's folder, and ages as eight bytes."""
+    """Return texts that must not leave: names of participants and files, the folder, the ages."""
     data = site.files.path / "data"
     people = pd.read_csv(data / "participants.tsv", sep="\t", dtype={"participant_id": str})
     files = [file.name for file in data.rglob("*") if file.is_file()]
@@ -89,7 +89,7 @@ def secrets(site: Captured) -> list[bytes]:
 
 
 def table(found: dict[str, tuple[Account, Counter[str]]], rounds: int) -> str:
-    """Return the table in Markdown."""
+    """Return the table of bytes in Markdown."""
     lines = [
         f"| bytes in {rounds} rounds | {' | '.join(f'site {site}' for site in found)} |",
         f"|---|{'---|' * len(found)}",
@@ -104,7 +104,7 @@ def table(found: dict[str, tuple[Account, Counter[str]]], rounds: int) -> str:
 
 
 def main() -> None:
-    """Run, check, print."""
+    """Run the federation, check what left its sites and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=3, choices=(2, 3))
     sites = parser.parse_args().sites

@@ -1,4 +1,4 @@
-"""From scans to batches: preparing them once, reading an epoch, and who waits for whom.
+"""Times the way from scans to batches: preparing them once, reading an epoch, training on it.
 
 Prepared: compressed NIfTI of 1.5 mm, decoded, resampled to 3 mm and written to the cache. Read: an
 epoch of cache entries, as fedcl reads them and memory-mapped, both into float32. Trained: an epoch
@@ -26,6 +26,7 @@ from scipy.ndimage import gaussian_filter
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.data import Columns, NiftiData, Splits
 from fedcl.config.loading import load
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data import sampling
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import Cohort
@@ -36,10 +37,10 @@ from fedcl.optimizer import build_optimizer
 
 DEMO = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 OPENBHB = (121, 145, 121)
-"""Voxels of 1.5 mm."""
+"""Grid of OpenBHB's volumes, in voxels of 1.5 mm per axis."""
 READ = ((24, 29, 24), (48, 58, 48), OPENBHB)
 TRAINED = {"cpu": ((48, 58, 48), 8, 8), "cuda": (OPENBHB, 64, 16)}
-"""For each kind of device the grid, the width, and the participants of a batch."""
+"""Grid, width of the network and participants of a batch, for each kind of device."""
 
 
 def main() -> None:
@@ -63,8 +64,8 @@ def prepared(folder: Path, scans: int) -> None:
     seconds = {}
     for name, threads in (("one thread", 1), ("fedcl's threads", None)):
         cohort = opened(folder, folder.with_name(f"cache-{threads}"))
-        seconds[name] = timed(lambda: prepare(cohort, lambda *_: None, threads=threads))  # noqa: B023
-    seconds["there already"] = timed(lambda: prepare(cohort, lambda *_: None))
+        seconds[name] = timed(lambda: prepare(cohort, threads=threads))  # noqa: B023
+    seconds["there already"] = timed(lambda: prepare(cohort))
     first = seconds["one thread"]
     print(f"| {scans} scans of {told(OPENBHB)} | s | scans/s | ratio |\n|---|---|---|---|")
     for name, spent in seconds.items():
@@ -118,7 +119,15 @@ def trained(folder: Path, device_name: str, repetitions: int) -> None:
 
             def epoch(cohort: Cohort = cohort) -> None:
                 rows = np.arange(scans)
-                local_round(network, optimizer, cohort, rows, config, round_number=1, site="one")
+                local_round(
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=1,
+                    site="one",
+                )
                 if device.type == "cuda":
                     torch.cuda.synchronize()
 
@@ -179,12 +188,12 @@ def filled(folder: Path, grid: tuple[int, ...], scans: int) -> tuple[VolumeCache
 
 
 def never(path: Path) -> np.ndarray:
-    """What makes an entry, where all are there."""
+    """Fail, since every entry of the cache exists already."""
     raise AssertionError(path)
 
 
 def in_memory(grid: tuple[int, ...], scans: int, one: Callable[[int], np.ndarray]) -> Cohort:
-    """Return a cohort of one site."""
+    """Return a cohort of one site whose scans are in memory."""
     ids = [f"{number:03d}" for number in range(scans)]
     table = pd.DataFrame({"participant_id": ids, "scan": ids})
     known = {"age": np.linspace(20, 80, scans).astype(np.float32)}
@@ -193,7 +202,7 @@ def in_memory(grid: tuple[int, ...], scans: int, one: Callable[[int], np.ndarray
 
 @contextmanager
 def reading_ahead(ahead: bool) -> Iterator[None]:
-    """Read the next batch while one is used, or only when it is."""
+    """Read the next batch while one is used, or only when it is needed."""
     before = sampling._SMALL
     sampling._SMALL = 0 if ahead else 2**62
     try:
@@ -203,7 +212,7 @@ def reading_ahead(ahead: bool) -> Iterator[None]:
 
 
 def forget(paths: list[Path]) -> None:
-    """Let the system forget what it holds of files."""
+    """Make the system drop its cached pages of the files."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The least that a round between institutions takes: waiting, and a process for every message.
+"""Times the shortest round between institutions: its waiting, and a process for every message.
 
 A server and three sites as processes on this machine, with TLS and node keys, and next to no
 training. Beside it what a process needs before it can read its message, and until its optimiser has
@@ -74,7 +74,7 @@ def rounds_of(folder: Path, code: Path, rounds: int) -> list[float]:
         log = RunFolder(folder / "runs" / "tiny").read_log()
     finally:
         lab.stop()
-    return [record["seconds"] for record in log][1:]
+    return [record.seconds for record in log][1:]
 
 
 def start_ups(code: Path) -> dict[str, float]:
@@ -89,7 +89,7 @@ def start_ups(code: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table of rounds and the table of start-ups."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--before", type=Path, help="a checkout of a former version, to compare")

@@ -1,4 +1,4 @@
-"""What privacy costs: score against epsilon, by where the noise is added.
+"""Measures what privacy costs: scores against epsilon, by where the noise is added.
 
 L_exp against prototypes, every epsilon over all rounds together; one site is taken as public and
 gives the features' scale, and trains nobody. Mean over seeds with a 95 % t-interval. Membership:
@@ -74,7 +74,7 @@ ARMS["participant_central + FairKL"] = {
 
 
 def experiment(arm: str, epsilon: float | None, data: Path, seed: int, place: Path):
-    """Return the experiment of an arm at an epsilon; None: the same without noise."""
+    """Return the experiment of an arm at an epsilon, or without noise if that is None."""
     from fedcl.config.loading import parse
 
     tree = yaml.safe_load((CONFIGS / "freesurfer_table.yaml").read_text())
@@ -129,7 +129,7 @@ def experiment(arm: str, epsilon: float | None, data: Path, seed: int, place: Pa
 
 
 def interval(values: list[float | None], digits: int = 2) -> str:
-    """Return mean and half width of the 95 % t-interval over seeds; a dash where one is absent."""
+    """Return mean and half width of the 95 % t-interval over seeds, or a dash without values."""
     from fedcl.study.statistics import estimate
 
     found = {seed: value for seed, value in enumerate(values) if value is not None}
@@ -141,7 +141,7 @@ def interval(values: list[float | None], digits: int = 2) -> str:
 
 
 def without_the_public_site(data: Path, place: Path) -> Path:
-    """Write the cohort without one site, and that site's means and SDs; return the folder."""
+    """Write the cohort without one site, with that site's means and SDs, and return the folder."""
     if not place.exists():
         fresh = place.with_name("making")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -162,7 +162,7 @@ def without_the_public_site(data: Path, place: Path) -> Path:
 
 
 def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -> dict[str, float]:
-    """Train, probe and attack one arm; a result that is there already is read."""
+    """Train, probe and attack one arm, unless its result exists already, and return the result."""
     from fedcl.audit.membership import membership
     from fedcl.audit.scores import trained_on
     from fedcl.data.cohort import INTERNAL_TEST, training_rows
@@ -183,7 +183,7 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
     seconds = time.perf_counter() - started
     network = build_network(config, cohort.shape, seed=seed)
     _, values = features(network, config, cohort, folder, None)
-    members, others = training_rows(cohort, config), cohort.rows(split=INTERNAL_TEST)
+    members, others = training_rows(cohort, config.local), cohort.rows(split=INTERNAL_TEST)
     attack = membership(  # more than 100 others: a rate of 1 % can be told
         *(trained_on(network, cohort, rows, config) for rows in (members, others))
     )
@@ -198,7 +198,7 @@ def run_arm(arm: str, epsilon: float | None, data: Path, out: Path, seed: int) -
 
 
 def untrained(data: Path, place: Path, seed: int) -> dict[str, float]:
-    """Probe the initial encoder: what no training at all gives."""
+    """Return the probes of the initial encoder, without any training."""
     from fedcl.data.open import open_experiment
     from fedcl.evaluation.represent import represent
     from fedcl.models.network import build_network
@@ -209,14 +209,14 @@ def untrained(data: Path, place: Path, seed: int) -> dict[str, float]:
     network = build_network(config, cohort.shape, seed=seed)
     scale = read_public_scale(data / "scale.tsv", cohort.shape[0])
     network.set_feature_scale(*scale)
-    _, values = represent(network, cohort, np.arange(len(cohort)), config)
+    _, values = represent(network, cohort, np.arange(len(cohort)), config.compute)
     return probed(cohort, values, seed)
 
 
 def probed(cohort: "Cohort", values: np.ndarray, seed: int) -> dict[str, float]:
-    """Age errors in years and the site's balanced accuracy in percent, on embeddings."""
+    """Return age errors in years and the site's balanced accuracy in per cent, on embeddings."""
     from fedcl.data.cohort import SPLITS
-    from fedcl.evaluation.challenge import Split, challenge
+    from fedcl.evaluation.openbhb_challenge import Split, challenge
 
     splits = []
     for split in SPLITS:
@@ -234,7 +234,7 @@ def probed(cohort: "Cohort", values: np.ndarray, seed: int) -> dict[str, float]:
 
 
 def table(results: dict[tuple[str, float | None], list[dict[str, float]]]) -> str:
-    """Return the table, an arm's epsilons one below the other."""
+    """Return the table, with an arm's epsilons one below the other."""
     lines = [
         "| noise added | epsilon | MAE internal | MAE unseen sites | site accuracy % | "
         "membership AUC % | found at 1 % accused, % |",
@@ -257,7 +257,7 @@ def table(results: dict[tuple[str, float | None], list[dict[str, float]]]) -> st
 
 
 def figure(results: dict[tuple[str, float | None], list[dict[str, float]]], path: Path) -> None:
-    """Draw age error and site accuracy against epsilon; the last place is without noise."""
+    """Draw age error and site accuracy against epsilon, with those without noise at the end."""
     mpl.use("Agg")
     panels = {"internal": "age error, sites that trained (years)", "site": "site accuracy (%)"}
     drawn, axes = plt.subplots(1, len(panels), figsize=(9, 3.4), layout="constrained")

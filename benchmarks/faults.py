@@ -1,4 +1,4 @@
-"""What happens when a part of a federation fails, is cut off, or lies: each fault for real.
+"""Makes each part of a federation fail, cuts it off or lets it lie, and shows what happens.
 
 Three sites and a server run as processes of their own on this machine, with TLS and node keys. Each
 cell of the table comes from a check that can fail; a fault that does not end as it should prints
@@ -23,7 +23,7 @@ from faulty.told import Told
 
 
 def nothing(scene: Scene) -> Told:
-    """The run that the others are measured by."""
+    """Return the undisturbed run, with which the others are compared."""
     run = scene.begin()
     run.finish()
     return Told("two rounds undisturbed", run)
@@ -55,11 +55,11 @@ CASES: dict[str, tuple[str, Callable[[Scene], Told]]] = {
     "large": ("update x1000", hostile.large),
     "disk": ("full disk", at_server.disk),
 }
-"""By the name that --only takes: (fault, what brings it about). The first is always run."""
+"""Each fault in words with its function, by the name for --only. The first is always run."""
 
 
 def row(scene: Scene, name: str) -> tuple[str, bool]:
-    """Bring a fault about; return its line of the table, and whether it ended as it should."""
+    """Bring a fault about and return its line of the table and whether it ended as it should."""
     fault, case = CASES[name]
     cells = [fault]
     try:

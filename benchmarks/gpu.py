@@ -1,4 +1,4 @@
-"""64 sites on one device: how many processes at once, and how busy they keep it.
+"""Measures how busy several processes keep one device in a federation of 64 sites.
 
 On a GPU the demonstration's small sites, and the 33-million-parameter ResNet-18 on volumes of
 OpenBHB's size; on a CPU the former alone. A round's seconds are the median without the first, in
@@ -32,7 +32,7 @@ INTERVAL_S = 0.5
 
 
 class Busy:
-    """How busy the device is, sampled until it is asked."""
+    """Samples how busy the device is until the result is asked for."""
 
     def __init__(self, device: str) -> None:
         self._device, self._ended = device, threading.Event()
@@ -43,7 +43,7 @@ class Busy:
             self._sampler.start()
 
     def percent(self) -> float:
-        """Stop, and return the mean."""
+        """Stop sampling and return the mean in per cent."""
         if self._device != "cuda":
             (used, whole), (used_before, whole_before) = cores_time(), self._before
             return 100 * (used - used_before) / (whole - whole_before)
@@ -59,13 +59,13 @@ class Busy:
 
 
 def cores_time() -> tuple[float, float]:
-    """Return (used, all) of the cores' time since the machine began (Linux)."""
+    """Return the used and the total time of all cores since the machine started (Linux)."""
     times = [float(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return sum(times) - times[3] - times[4], sum(times)
 
 
 def row(task: Task, device: str, processes: int, rounds: int, folder: Path) -> str:
-    """Run the federation in fresh processes and describe it."""
+    """Run the federation in fresh processes and return its line of the table."""
     tree = yaml.safe_load(experiment(task, folder, rounds, processes, None))
     tree["compute"]["device"] = device
     path = folder / f"{processes}.yaml"
@@ -80,7 +80,7 @@ def row(task: Task, device: str, processes: int, rounds: int, folder: Path) -> s
     if status != 0:
         sys.exit(watch.stopped or log.read_text(errors="replace"))
     run = RunFolder(Path(tree["output"]["path"]))
-    seconds = [record["seconds"] for record in run.read_log()][1:]
+    seconds = [record.seconds for record in run.read_log()][1:]
     shutil.rmtree(run.path)
     return f"{statistics.median(seconds):.2f} | {percent:.0f} % | {watch.peak_gb:.2f}"
 

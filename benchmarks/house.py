@@ -24,7 +24,7 @@ def main(root: Path) -> None:
     """Print the figures of a checkout, one per line."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in _sources(root)}
     names = Counter(name for tree in trees.values() for name in _public_names(tree))
-    entries = [entry for tree in trees.values() for entry in _entries(tree)]
+    entries = [entry for tree in trees.values() for entry in docstring_entries(tree)]
     functions = [
         node.end_lineno - node.lineno + 1
         for tree in trees.values()
@@ -83,8 +83,11 @@ def _public_names(tree: ast.Module) -> Iterator[str]:
             yield found
 
 
-def _entries(tree: ast.Module) -> Iterator[str]:
-    """Yield what each entry of an "Args:" or "Attributes:" section says, whole."""
+def docstring_entries(tree: ast.Module) -> Iterator[str]:
+    """Yield the text of each entry of an "Args:" or "Attributes:" section, without its name.
+
+    `tests/test_house_rules.py` holds the sources against the same entries.
+    """
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for node in ast.walk(tree):
         text = ast.get_docstring(node) if isinstance(node, documented) else None

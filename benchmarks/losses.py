@@ -1,4 +1,4 @@
-"""Time and peak memory of each loss, forward and backward, against a plain two-matrix InfoNCE.
+"""Measures time and peak memory of each loss, forward and backward, against a plain InfoNCE.
 
 n anchors (two views of n / 2 participants), embeddings of 128 dimensions, float32. The plain
 InfoNCE is what one writes by hand: cross_entropy(first @ second.T / T). The naive L_thr compares
@@ -38,7 +38,7 @@ NAIVE_UP_TO = 512
 DIM, T = 128, 0.1
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Of embeddings (n / 2, 2, dim), positiveness (n / 2, n / 2) and sites (n / 2)."""
+"""A function of embeddings (n / 2, 2, dim), positiveness (n / 2, n / 2) and sites (n / 2)."""
 
 
 def plain_info_nce(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def plain_info_nce(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
 
 
 def naive_l_thr(z: Tensor, w: Tensor, site: Tensor) -> Tensor:
-    """The formula with an n x n x n comparison."""
+    """Return L_thr by its formula, with a comparison of all n x n x n triplets."""
     pairs = pairs_of_views(z, w, temperature=T)
     w = pairs.positiveness
     further = (w[:, None, :] < w[:, :, None]) & pairs.allowed[:, None, :]
@@ -111,7 +111,7 @@ def names(n: int) -> list[str]:
 
 
 def times(n: int, device: str) -> dict[str, float]:
-    """Return median seconds by loss, all losses taking turns."""
+    """Return the median seconds of each loss, with all losses taking turns."""
     inputs = batch(n, device)
     repetitions = 40 if n <= 512 else 9
     seconds: dict[str, list[float]] = {name: [] for name in names(n)}
@@ -126,7 +126,7 @@ def times(n: int, device: str) -> dict[str, float]:
 
 
 def memory(name: str, n: int, device: str) -> float:
-    """Return how many MB this process grows by at its peak; on a GPU, what torch allocates."""
+    """Return the peak growth of this process in MB, or on a GPU that of torch's allocations."""
     once(LOSSES[name], batch(16, device))
     inputs = batch(n, device)
     if device == "cuda":
@@ -140,7 +140,7 @@ def memory(name: str, n: int, device: str) -> float:
 
 
 def peak_mb() -> float:
-    """Return the peak of this process (Linux); getrusage's would include the parent's."""
+    """Return this process's peak memory in MB (Linux); getrusage would include the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 

@@ -1,4 +1,4 @@
-"""How far honest updates lie apart: what federation.outlier_factor must let through.
+"""Measures how far honest updates lie apart, which federation.outlier_factor must let through.
 
 A federation per recipe, nobody left out. Of each: the largest change of the weights in the first
 round as a multiple of their norm; later the largest as a multiple of the median of the round
@@ -63,7 +63,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def experiment(name: str, out: Path, data: dict[str, Path | None]):
-    """Return a recipe's experiment; None where its data are not given."""
+    """Return a recipe's experiment, or None if its data are not given."""
     from fedcl.config.loading import parse
 
     file, changes = RECIPES[name]
@@ -89,7 +89,7 @@ def experiment(name: str, out: Path, data: dict[str, Path | None]):
 
 
 def changes_of(config) -> tuple[float, list[list[float]]]:
-    """Run a recipe; return the norm of the first weights, and each round's changes."""
+    """Run a recipe and return the norm of the first weights and each round's changes."""
     from fedcl.data.open import open_experiment
     from fedcl.experiment.simulation import simulate_federation
     from fedcl.models.network import build_network
@@ -100,7 +100,7 @@ def changes_of(config) -> tuple[float, list[list[float]]]:
     network = build_network(config, cohort.shape, seed=config.seed)
     norm = np.sqrt(sum(float(p.detach().double().square().sum()) for p in network.parameters()))
     log = RunFolder(config.output.path).read_log()
-    return norm, [[e["change"] for e in line["sites"].values()] for line in log]
+    return norm, [[e.change for e in line.sites.values()] for line in log]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Does any process of a federation try to reach the outside? Watched from below, call by call.
+"""Checks system call by system call that no process of a federation tries to reach the outside.
 
 A server and its sites are set up, run for two rounds and ended, every command as people type it, in
 a network of their own that holds the loopback alone. strace notes each address that any of their
@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 WATCHED = "connect,sendto,sendmsg,sendmmsg,execve,clone,clone3,fork,vfork"
 SKIPPED = 77
-"""Exit code where the check cannot be made."""
+"""Exit code if the check cannot be made."""
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000  # clone(2)
 _SET_FLAGS, _UP = 0x8914, 0x1  # netdevice(7)
 _LISTENS = "0A"  # state of a socket in /proc/net/tcp
@@ -43,7 +43,7 @@ _LINE = re.compile(r"(?P<process>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<rest>.*)")
 
 
 def main() -> None:
-    """Watch, or, inside, do what is watched."""
+    """Watch the federation or, in the inner process, play it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=2, choices=(2, 3))
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
@@ -71,7 +71,7 @@ def main() -> None:
         outside = [f"{who}: {where}" for who, where in reached if not local(where)]
         if outside:
             sys.exit("tried to reach the outside: " + "; ".join(outside))
-        # Without these, nothing was watched.
+        # Without these entries, nothing was watched.
         names = {who for who, _ in reached}
         assert {
             "fedcl.sites.guard",
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def alone() -> None:
-    """Go into a network that has nothing but a loopback."""
+    """Enter a network that has nothing but a loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     kind = _NEW_NETWORK if os.geteuid() == 0 else _NEW_NETWORK | _NEW_USER
     if libc.unshare(kind):
@@ -93,7 +93,7 @@ def alone() -> None:
 
 
 def play(folder: Path, sites: int) -> None:
-    """Set a federation up, run it, look at it and end it, by its commands."""
+    """Set up, run, inspect and end a federation by its commands."""
     from tests.deployment.lab import Lab
 
     lab = Lab(folder / "machines", ("north", "12", "south")[:sites], longest_s=1800)
@@ -140,7 +140,7 @@ def addresses(lines: list[str]) -> Counter[tuple[str, str]]:
 
 
 def called(words: list[str]) -> str:
-    """Name a process by its command line: the module or program, and a command of ours."""
+    """Return a process's name from its command line: module or program, and fedcl's command."""
     while words and (Path(words[0]).name.startswith("python") or words[0].startswith("-")):
         if words[0] == "-m":
             return " ".join(words[1:3]) if words[1] == "fedcl" else words[1]
@@ -151,7 +151,7 @@ def called(words: list[str]) -> str:
 
 
 def place(address: re.Match[str]) -> str:
-    """Name an address; ports of the loopback are others in each run."""
+    """Return an address as text, without ports of the loopback, which change in each run."""
     match address["family"]:
         case "AF_INET" | "AF_INET6":
             host = address["v4"] or address["v6"] or "?"
@@ -165,7 +165,7 @@ def place(address: re.Match[str]) -> str:
 
 
 def local(where: str) -> bool:
-    """Whether an address is of this machine."""
+    """Return whether an address belongs to this machine."""
     if where.startswith("unix ") or where in ("AF_NETLINK", "AF_UNSPEC"):
         return True
     try:
@@ -175,7 +175,7 @@ def local(where: str) -> bool:
 
 
 def listening(superlink: int, gateway: int) -> list[tuple[str, str, str]]:
-    """Return (process, address, port) of what accepts connections in this network now."""
+    """Return process, address and port of everything that accepts connections in this network."""
     owners = {}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
@@ -198,19 +198,19 @@ def listening(superlink: int, gateway: int) -> list[tuple[str, str, str]]:
 
 
 def hosted(text: str) -> str:
-    """Read an address of /proc/net: hexadecimal words in this machine's order."""
+    """Return an address of /proc/net, given as hexadecimal words in this machine's byte order."""
     words = [int(text[i : i + 8], 16) for i in range(0, len(text), 8)]
     return str(ipaddress.ip_address(struct.pack(f"={len(words)}I", *words)))
 
 
 def reached_table(reached: Counter[tuple[str, str]]) -> str:
-    """Return which process tried to reach what, in Markdown."""
+    """Return the table of which process tried to reach what, in Markdown."""
     rows = [f"| `{who}` | {where} | {count} |" for (who, where), count in sorted(reached.items())]
     return "\n".join(["| process | tried to reach | times |", "|---|---|---|", *rows])
 
 
 def listening_table(found: list[list[str]]) -> str:
-    """Return what listened where, in Markdown."""
+    """Return the table of what listened where, in Markdown."""
     rows = [f"| `{who}` | {where} | {port} |" for who, where, port in found]
     return "\n".join(["| process | listens on | port |", "|---|---|---|", *rows])
 

@@ -1,4 +1,4 @@
-"""fedcl's simulation beside its peers: the same network, sites, batches, optimiser and weights.
+"""Compares fedcl's simulation with its peers on the same network, sites, batches and weights.
 
 Each engine runs in a fresh process, and each peer in an environment of its own. Every row says by
 how much the weights differ from the plain loop's, as a share of how far those moved. Run:
@@ -25,7 +25,7 @@ from engines.watch import Watch
 
 PROCESSES = 2
 LOG = 4000
-"""Characters of an engine's own words that are shown where it fails."""
+"""Number of characters of an engine's output that are shown if it fails."""
 SAME = 1e-3
 """Two engines did the same where their weights differ by less, as a share of how far they moved:
 fedcl and pfl alike are up to 4e-4 from the loop, which sums in float32."""
@@ -33,13 +33,13 @@ fedcl and pfl alike are up to 4e-4 from the loop, which sums in float32."""
 
 @dataclass(frozen=True)
 class Engine:
-    """One row.
+    """One engine, a row of each table.
 
     Attributes:
-        name: What the table calls it; each {} is the version of a package.
-        packages: What must be installed.
-        peer: Whose environment; None: fedcl's own.
-        arguments: Of its interpreter.
+        name: Name in the table, in which each {} becomes the version of a package.
+        packages: Packages whose versions the name tells, which must be installed.
+        peer: Name of the peer's environment; None takes fedcl's own.
+        arguments: Arguments of the environment's interpreter.
         crowded: Whether every site has a process of its own at once, so that few fit.
     """
 
@@ -85,7 +85,7 @@ class Table:
         self.wrong = False
 
     def fill(self, names: list[str]) -> None:
-        """Print the table."""
+        """Print the table of all engines, row by row."""
         print(f"\n{KINDS[self._kind].title}\n")
         columns = [
             "engine",
@@ -141,7 +141,7 @@ class Table:
         print(f"| {name} | {row} | {first:.1f} | {watch.peak_gb:.2f} | {same} |", flush=True)
 
     def _python(self, engine: Engine) -> Path | None:
-        """Return the interpreter that has an engine; None where none is given."""
+        """Return the interpreter that has an engine, or None if none is given."""
         return Path(sys.executable) if engine.peer is None else vars(self._options)[engine.peer]
 
     def _task(self, sites: int) -> Task:
@@ -158,7 +158,7 @@ class Table:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        # One thread a process, also where a library is loaded before `one_thread`.
+        # One thread per process, even if a library is loaded before `one_thread`.
         alike = {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
         return Watch(
             [str(python), *engine.arguments, "--task", str(task.folder), "--out", str(out)],
@@ -171,7 +171,7 @@ class Table:
 
 
 def _difference(weights: Weights, expected: Weights, start: Weights) -> float:
-    """Return |w - w'| / |w' - start| over all tensors together; infinite for other tensors."""
+    """Return |w - w'| / |w' - start| over all tensors together; infinite if they do not match."""
     if weights.keys() != expected.keys():
         return float("inf")
 
@@ -183,7 +183,7 @@ def _difference(weights: Weights, expected: Weights, start: Weights) -> float:
 
 
 def main() -> None:
-    """Print one table per kind; end with 1 where an engine failed or did something else."""
+    """Print one table per kind; the exit code is 1 if an engine failed or gave other weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=[*KINDS, "both"], default="both")
     parser.add_argument("--sites", type=int, default=64, help="64: the phantom, 58 of which train")
@@ -201,13 +201,13 @@ def main() -> None:
     for peer in environments.NEEDED:
         if vars(options)[peer] is None and options.make_environments:
             setattr(options, peer, environments.make(options.make_environments, peer))
-    # Not resolved: the interpreter of an environment is a link, and the link is what names it.
+    # The path is not resolved, since the interpreter of an environment is a link.
     options.pfl, options.nvflare = (p and p.absolute() for p in (options.pfl, options.nvflare))
     wrong = False
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS if options.kind == "both" else [options.kind]:
             table = Table(kind, Path(folder), options)
-            # The loop again at the end: as much as it differs, the machine's speed did.
+            # The loop runs again at the end, to show how much the machine's speed has changed.
             table.fill(options.only or [*ENGINES, "plain"])
             wrong |= table.wrong
     sys.exit(wrong)

@@ -1,4 +1,4 @@
-"""Time and peak memory of a private step, against a plain one, of every encoder for volumes.
+"""Measures time and peak memory of a private step against a plain one, for each volume encoder.
 
 plain: local_round with Adam against prototypes. hooks and loop: private_round on the same
 participants, all of them in every step, with noise of the shipped stream. Identical views, float32,
@@ -28,6 +28,7 @@ import yaml
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Cohort
 from fedcl.local_round import local_round
 from fedcl.models.network import Network, build_network
@@ -46,7 +47,7 @@ PROTOTYPES = {"first": 5, "last": 90, "spacing": 5, "bandwidth": 15, "multiplici
 
 
 def experiment(encoder: str, batch: int, gradients: str, device: str) -> Config:
-    """configs/openbhb.yaml against prototypes, one step a round."""
+    """Return configs/openbhb.yaml with prototypes and one step per round."""
     tree = yaml.safe_load((Path(__file__).parents[1] / "configs" / "openbhb.yaml").read_text())
     tree["encoder"]["kind"] = encoder
     tree["objective"]["prototypes"] = PROTOTYPES
@@ -67,7 +68,7 @@ def experiment(encoder: str, batch: int, gradients: str, device: str) -> Config:
 
 
 def made_cohort(grid: tuple[int, ...], participants: int) -> Cohort:
-    """Random volumes, in memory."""
+    """Return a cohort of random volumes in memory."""
     rng = np.random.default_rng(0)
     volumes = rng.random((participants, 1, *grid), dtype=np.float32)
     ages = np.linspace(20, 80, participants)
@@ -78,7 +79,7 @@ def made_cohort(grid: tuple[int, ...], participants: int) -> Cohort:
 
 
 class Case:
-    """One encoder on one batch, with an optimiser, ready to step."""
+    """One encoder on one batch, with an optimiser that is ready to step."""
 
     def __init__(self, encoder: str, grid: tuple[int, ...], batch: int, device: str) -> None:
         self.encoder, self.batch, self.name = encoder, batch, device
@@ -92,12 +93,12 @@ class Case:
         self.entropy = Entropy.from_system()
 
     def step(self, way: str) -> None:
-        """Take one step of a way."""
+        """Take one step in one of the ways: plain, hooks or loop."""
         rows = np.arange(self.batch)
         common = (self.network, self.optimizer, self.cohort, rows)
         if way == "plain":
             config = experiment(self.encoder, self.batch, "loop", self.name)
-            local_round(*common, config, round_number=1, site="one")
+            local_round(*common, LocalSettings.of(config), round_number=1, site="one")
         else:
             config = experiment(self.encoder, self.batch, way, self.name)
             private_round(*common, config, self.entropy, round_number=1)
@@ -108,7 +109,7 @@ class Case:
             self.entropy.normal(parameter.numel()).to(parameter)
 
     def seconds(self, action: Callable[[], None]) -> float:
-        """Return how long an action takes, on the device too."""
+        """Return the seconds that an action takes, until the device has finished."""
         if self.device.type == "cpu":
             started = time.process_time()
             action()
@@ -121,7 +122,7 @@ class Case:
 
 
 def times(case: Case, repetitions: int) -> dict[str, float]:
-    """Return median seconds of each way, and of the noise alone, all taking turns."""
+    """Return the median seconds of each way and of the noise alone, all taking turns."""
     measured: dict[str, list[float]] = {name: [] for name in (*WAYS, "noise")}
     for repetition in range(repetitions + 1):
         for name, seconds in measured.items():
@@ -133,7 +134,7 @@ def times(case: Case, repetitions: int) -> dict[str, float]:
 
 
 def memory(number: int, way: str, device: str) -> float:
-    """Return how many MB one step adds to this process; on a GPU, what torch allocates."""
+    """Return the MB that one step adds to this process, or on a GPU to torch's allocations."""
     Case("alexnet", (16, 16, 16), 2, device).step(way)  # loads the code
     encoder, grid, batch = CASES[number]
     case = Case(encoder, grid, batch, device)
@@ -148,7 +149,7 @@ def memory(number: int, way: str, device: str) -> float:
 
 
 def process_mb(field: str) -> float:
-    """Return a size of this process (Linux): VmRSS now, VmHWM at its peak."""
+    """Return a size of this process in MB (Linux): VmRSS now, VmHWM at its peak."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024 / 1e6
 
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--memory", nargs=2, metavar=("CASE", "WAY"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    # On a first step torch remarks that Opacus' hooks see scans without a gradient.
+    # torch warns in the first step that Opacus' hooks see scans without a gradient.
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     if options.memory:
         print(memory(int(options.memory[0]), options.memory[1], options.device))

@@ -1,4 +1,4 @@
-"""Simulated sites by the thousand: seconds per site and memory of 64, 1,000 and 10,000 of them.
+"""Measures seconds per site and memory of simulations with 64, 1,000 and 10,000 sites.
 
 A table of 16 features, four participants a site, an encoder of one small layer, one step a round:
 what is left is the federation's own work. Each number of sites runs in a fresh process.
@@ -46,7 +46,7 @@ def write_cohort(folder: Path, sites: int) -> None:
 
 
 def experiment(folder: Path, rounds: int) -> str:
-    """One step a site and round."""
+    """Return the experiment as YAML, with one step per site and round."""
     tree = yaml.safe_load((HERE / "configs" / "demo.yaml").read_text())
     columns = {"participant": "participant_id"} | {n: n for n in ("site", "age", "sex", "split")}
     files = {"participants": "participants.tsv", "features": "features.tsv"}
@@ -65,7 +65,7 @@ def experiment(folder: Path, rounds: int) -> str:
 
 
 def measure(folder: Path, sites: int, rounds: int) -> dict[str, float]:
-    """Run the federation here; return seconds a site and round, and megabytes."""
+    """Run the federation in this process; return seconds per site and round, and megabytes."""
     from fedcl.config.loading import parse
     from fedcl.experiment.simulation import simulate_federation
     from fedcl.run_folder.folder import RunFolder
@@ -74,7 +74,7 @@ def measure(folder: Path, sites: int, rounds: int) -> dict[str, float]:
     started = time.perf_counter()
     simulate_federation(config, sites=sites, resume=False)
     whole = time.perf_counter() - started
-    seconds = [record["seconds"] for record in RunFolder(config.output.path).read_log()]
+    seconds = [record.seconds for record in RunFolder(config.output.path).read_log()]
     train = sorted(seconds)[len(seconds) // 2]
     return {
         "begin": (whole - sum(seconds)) / sites,

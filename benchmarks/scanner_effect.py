@@ -1,4 +1,4 @@
-"""FairKL where the truth is known: the same people scanned everywhere, so that any site is scanner.
+"""Measures FairKL where the truth is known: all sites scan the same people and differ in scanner.
 
 Eight sites hold the same anatomies, each under its own simulated scanner; two more are never seen.
 Everybody is read as 284 regional volumes. Whatever a probe recognises of the site is the scanner.
@@ -67,7 +67,7 @@ def write_cohort(folder: Path, seed: int) -> None:
             half = "train" if split == "train" else "val"
             place = folder / half / "derivatives" / f"sub-{name}" / "ses-1"
             place.mkdir(parents=True)
-            # As the phantom: what the segmentation gives to grey matter it takes from the fluid.
+            # As in the phantom, the segmentation takes from the fluid what it gives to grey matter.
             opposite = replace(scanner, segmentation_bias=-scanner.segmentation_bias)
             tissues = (
                 scan(anatomy.grey, scanner, seed=derive(seed, "noise", name)),
@@ -88,7 +88,7 @@ def write_cohort(folder: Path, seed: int) -> None:
 
 
 def arms() -> dict[str, tuple[str, str | None, float]]:
-    """Return (who trains together, debiasing, weight) by name."""
+    """Return who trains together, the debiasing and its weight for each arm by name."""
     found = {"federated, local pairs": ("local", None, 0.0)}
     for who, title in (("moments", "federated, moments"), ("pooled", "pooled")):
         found[title] = (who, None, 0.0)
@@ -98,7 +98,7 @@ def arms() -> dict[str, tuple[str, str | None, float]]:
 
 
 def debiasing(name: str | None, weight: float) -> list[dict]:
-    """Return `objective.debias`."""
+    """Return the experiment's `objective.debias` for a debiasing and its weight."""
     if name is None:
         return []
     common = {"weight": weight, "against": "site", "vectors": "embedding", "warmup_rounds": 10}
@@ -109,7 +109,7 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
 
 
 def run_arm(out: Path, arm: str, seed: int) -> dict:
-    """Train and probe one arm; a result that is there already is read."""
+    """Train and probe one arm, unless its result exists already, and return the result."""
     from fedcl.config.loading import parse
     from fedcl.data.open import open_experiment
     from fedcl.experiment import pooled
@@ -165,7 +165,7 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
 
 
 def row(name: str, results: list[dict]) -> str:
-    """Return a line of the table: mean and SD over seeds."""
+    """Return a line of the table, with mean and SD over seeds."""
     cells = []
     for kind in ("embedding", "representation"):
         for key, scale, digits in (("site", 100, 0), ("external", 1, 1)):

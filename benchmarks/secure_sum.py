@@ -1,4 +1,4 @@
-"""What a secure sum costs over a plain one: bytes of a site, seconds of a site and of the server.
+"""Measures what a secure sum costs over a plain one, in bytes and seconds of site and server.
 
 All sites take turns in one process. A plain sum is of float32; a secure one is of 32-bit words
 (--word-bits 64 for the other), plus what the five exchanges carry besides. With dropouts, sites
@@ -28,21 +28,21 @@ from fedcl.secure_sum.site import SiteRound
 SITES = (8, 64)
 LENGTHS = (100_000, 1_000_000)
 LEAVING = (0.0, 0.15, 0.3)
-"""Shares of the sites."""
+"""Shares of the sites that leave during a sum, in [0, 1]."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Cost:
-    """Of a whole round.
+    """The costs of a whole round.
 
     Attributes:
-        staying: The sites that the bytes and seconds are of.
-        sent: Bytes.
-        received: Bytes.
-        site: Seconds.
-        server: Seconds.
+        staying: Labels of the sites that stay, whose bytes and seconds are counted.
+        sent: Bytes sent by the staying sites together.
+        received: Bytes received by the staying sites together.
+        site: Seconds of work of the staying sites together.
+        server: Seconds of work of the server.
     """
 
     staying: tuple[str, ...]
@@ -53,7 +53,7 @@ class Cost:
     _all_sites: float = 0.0
 
     def at_site(self, site: str, work: Callable[..., T], *received: Any) -> T:
-        """Let a site answer; an array is its own, all else came from the server."""
+        """Time a site's answer and count bytes; arrays are its own, all else is received."""
         started = time.perf_counter()
         answer = work(*received)
         seconds = time.perf_counter() - started
@@ -65,7 +65,7 @@ class Cost:
         return answer
 
     def at_server(self, work: Callable[..., T], *given: Any) -> T:
-        """Let the server work; what sites do meanwhile is not its time."""
+        """Time the server's work, without the work of sites in between."""
         started, before = time.perf_counter(), self._all_sites
         answer = work(*given)
         self.server += time.perf_counter() - started - (self._all_sites - before)
@@ -122,7 +122,7 @@ def masked_input(site: SiteRound, relayed: RelayedShares, value: np.ndarray) -> 
 
 
 def secure(plan: SumPlan, base: np.ndarray, leaving: int) -> tuple[Cost, float]:
-    """Return what a round costs and the largest error of its sum."""
+    """Return the costs of a round and the largest error of its sum."""
     identities = {site: Ed25519PrivateKey.generate() for site in plan.sites}
     pinned = {site: key.public_key().public_bytes_raw() for site, key in identities.items()}
     rounds = {site: SiteRound(site, plan, identities[site], pinned) for site in plan.sites}

@@ -1,4 +1,4 @@
-"""What `fedcl simulate` adds to a plain PyTorch loop over the same sites and batches.
+"""Measures what `fedcl simulate` adds to a plain PyTorch loop over the same sites and batches.
 
 Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
 volumes), the same network really trained at five sites, and the demonstration's small network
@@ -31,14 +31,14 @@ HERE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """The network and the data that are trained.
 
     Attributes:
-        width: Of the ResNet-18's first stage; 64 has 33.16 million parameters.
-        grid: Of the volumes, voxels.
-        scale: Of the cohort's sites, as a share of OpenBHB's.
-        least: Participants that a site needs to train: with more, fewer sites do.
-        epochs: Passes of a round.
+        width: Number of channels of the ResNet-18's first stage; 64 gives 33.16 million parameters.
+        grid: Size of the volumes in voxels per axis.
+        scale: Size of the cohort's sites as a share of OpenBHB's, in (0, 1].
+        least: Fewest participants with which a site trains; a larger number leaves fewer sites.
+        epochs: Number of passes over a site's data per round.
     """
 
     width: int
@@ -64,7 +64,7 @@ VARIANTS = {
 
 
 def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str | None) -> str:
-    """Return the configuration; plain SGD, so that the optimiser's memory hides nothing."""
+    """Return the configuration, with plain SGD so that the optimiser's state hides nothing."""
     tree = yaml.safe_load((HERE / "configs" / "demo.yaml").read_text())
     tree["federation"].pop("compression", None)  # a former version may not know it
     tree["data"] |= {
@@ -100,7 +100,7 @@ def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str
 
 
 def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
-    """What any researcher would write: no messages, no checks, no checkpoints."""
+    """Run a loop as one would write it by hand, and return the seconds of each round."""
     from fedcl.compute.device import use_threads
     from fedcl.data.cohort import TRAIN
     from fedcl.data.open import open_experiment
@@ -129,7 +129,13 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
                 write_state(network, weights)
                 optimizer = build_optimizer(network, config.local, round_number=number)
                 local_round(
-                    network, optimizer, cohort, rows, config, round_number=number, site=site
+                    network,
+                    optimizer,
+                    cohort,
+                    rows,
+                    LocalSettings.of(config),
+                    round_number=number,
+                    site=site,
                 )
                 yield read_state(network, names), float(len(rows))
 
@@ -139,7 +145,7 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
 
 
 def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, Any]]]:
-    """Run it, each round in its turn; return the rounds' seconds and their log."""
+    """Run the federation, each round in its turn; return the rounds' seconds and their log."""
     from fedcl.experiment.simulation import simulate_federation
     from fedcl.run_folder.folder import RunFolder
     from fedcl.server import round_loop as rounds
@@ -155,20 +161,22 @@ def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, A
 
     rounds.play = in_turn
     simulate_federation(config, sites=64, resume=False)
-    return seconds, RunFolder(config.output.path).read_log()
+    # As text, since a former version reads its lines otherwise.
+    last = RunFolder(config.output.path).log.read_text(encoding="utf-8").splitlines()[-1]
+    return seconds, json.loads(last)
 
 
 def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
-    """Run a variant in this process."""
+    """Run a variant in this process and return its measures."""
     from fedcl.config.loading import parse
 
     workers, moments = VARIANTS[variant]
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
     traffic = None
     if workers:
-        seconds, log = federation(config, turns)
+        seconds, last = federation(config, turns)
         # The first round of stale moments has none to send.
-        traffic = {key: log[-1][key] for key in ("bytes", "sent_bytes", "moments_bytes")}
+        traffic = {key: last[key] for key in ("bytes", "sent_bytes", "moments_bytes")}
     else:
         seconds = plain_loop(config, rounds, turns)
     turns.leave()
@@ -217,7 +225,7 @@ def in_turn(
     watches, logs = [], []
     for place, (variant, name, code) in enumerate(rows):
         command = [sys.executable, __file__, "--task", task, "--variant", variant]
-        # Each its own cohort: a former version does not wait while another writes it.
+        # Each has its own cohort, since an older version does not wait while another writes it.
         command += ["--folder", f"{folder}/{place}{name}", "--rounds", str(rounds)]
         command += ["--turns", str(turns), str(place), str(len(rows))]
         environment = os.environ | {"PYTHONPATH": str(code)}

@@ -1,4 +1,4 @@
-"""One training step of the encoder: seconds, arithmetic against what the machine can do, memory.
+"""Measures a training step of the encoder: seconds, share of the machine's speed, and memory.
 
 The published ResNet-18 with group normalisation, two views of each participant, L_exp, Adam. The
 arithmetic of a step is counted; the machine's best is a large matrix product in the same
@@ -36,13 +36,13 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """A row.
+    """One row of the table.
 
     Attributes:
-        grid: Voxels.
-        participants: Of a batch, two views each.
-        precision: Of the convolutions.
-        activations: One of ACTIVATIONS.
+        grid: Size of the volumes in voxels per axis.
+        participants: Number of participants in a batch, with two views each.
+        precision: Precision of the convolutions, as in `compute.precision`.
+        activations: How activations are stored, one of `ACTIVATIONS`.
         compiled: Whether the encoder goes through `torch.compile`.
     """
 
@@ -61,7 +61,7 @@ ACTIVATIONS = {
 
 
 def main() -> None:
-    """Print the table."""
+    """Print one row for each case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=20, help="for each row, at least one step")
@@ -106,7 +106,7 @@ def row(case: Case, device: torch.device, seconds: float, best: float, threads: 
         peak = torch.cuda.max_memory_allocated() / 1e9
     else:
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
-    # What counts takes memory itself, and does not look into a compiled network.
+    # The counter takes memory itself and cannot see into a compiled network.
     network, step = prepared(replace(case, compiled=False), device)
     kept = kept_bytes(network, step)
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""What compressed weights save and what they cost: bytes a round, age error, challenge score.
+"""Measures what compressed weights save and cost: bytes per round, age error, challenge score.
 
 A federation over seeds per codec (both ways), on the embedded cohort's regional volumes, or with
 --freesurfer on a table as configs/freesurfer_table.yaml reads it; then the published 33-million
@@ -53,7 +53,7 @@ def experiment(options: argparse.Namespace, codec: str, seed: int) -> Any:
 
 
 def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, float]:
-    """Run or go on with one federation; return its measures and its bytes a round."""
+    """Run or resume one federation and return its measures and its bytes per round."""
     from fedcl.experiment.run import run_experiment
     from fedcl.run_folder.folder import RunFolder
 
@@ -63,21 +63,19 @@ def federation(options: argparse.Namespace, codec: str, seed: int) -> dict[str, 
         config,
         resume=True,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
     log = RunFolder(path).read_log()
     found = {name: getattr(results.evaluation.embedding, key) for name, key in MEASURES.items()}
     measures = {name: measured.value for name, measured in found.items()}
-    down = sum(line["sent_bytes"] for line in log) / len(log)
-    up = sum(line["bytes"] for line in log) / len(log)
-    seconds = sum(line["seconds"] for line in log) / len(log)
+    down = sum(line.sent_bytes for line in log) / len(log)
+    up = sum(line.bytes for line in log) / len(log)
+    seconds = sum(line.seconds for line in log) / len(log)
     return measures | {"down": down, "up": up, "seconds": seconds}
 
 
 def table(options: argparse.Namespace) -> None:
-    """Print a row per codec."""
+    """Print the table of federations with a row per codec."""
     from fedcl.study.statistics import difference, estimate
 
     def plus_minus(found: Any, sign: str = "") -> str:
@@ -112,7 +110,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 def encoder(options: argparse.Namespace) -> None:
-    """Print what the 33-million ResNet-18 takes after some training at one site."""
+    """Print the table of the 33-million ResNet-18's bytes after some training at one site."""
     from fedcl.compression.state import decode_state, encode_change, encode_state
     from fedcl.config.loading import parse
     from fedcl.data.cohort import TRAIN
@@ -134,7 +132,15 @@ def encoder(options: argparse.Namespace) -> None:
     rows = cohort.rows(split=TRAIN, site="17")
     for number in range(1, 3):
         optimizer = build_optimizer(network, config.local, round_number=number)
-        local_round(network, optimizer, cohort, rows, config, round_number=number, site="17")
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site="17",
+        )
         states.append(read_state(network, names))
     shapes = {name: array.shape for name, array in states[0].items()}
     plain = sum(array.nbytes for array in states[0].values())
@@ -180,7 +186,7 @@ def encoder(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the table of federations and the table of the encoder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument(
         "--out", type=Path, required=True, help="Runs lie here; done ones are kept."

@@ -1,6 +1,6 @@
-"""The method on one screen: participants -> views -> encoder -> objective -> step.
+"""Train a network for one round: participants -> views -> encoder -> objective -> step.
 
-The same function runs at a site of the federation, on all sites pooled, and at one site alone.
+The same function trains at a site of the federation, on all sites pooled, and at one site alone.
 """
 
 import time
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from fedcl.compute.device import autocast
-from fedcl.config.experiment import Config
+from fedcl.config.counts import Participants
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
@@ -26,18 +27,16 @@ from fedcl.seeds import derive, numpy_generator
 
 @dataclass(frozen=True)
 class TrainingSums:
-    """What a local round says of itself; every quantity is a sum that adds across sites.
-
-    Two parts of one round add up too.
+    """Hold the sums that describe a local round; adding two parts of one round gives the whole.
 
     Attributes:
-        participants: Training participants seen in each epoch.
-        steps: Optimiser steps taken.
-        terms: Of every term of the objective, summed over batches and epochs.
-        seconds: Wall-clock time.
+        participants: Number of training participants seen in each epoch.
+        steps: Number of optimiser steps taken.
+        terms: Sum of every term of the objective over batches and epochs, by the term's name.
+        seconds: Wall-clock time of the round in seconds.
     """
 
-    participants: int
+    participants: Participants
     steps: int
     terms: dict[str, TermSum]
     seconds: float
@@ -55,7 +54,7 @@ def local_round(
     optimizer: torch.optim.Optimizer,
     cohort: Cohort,
     rows: Rows,
-    config: Config,
+    settings: LocalSettings,
     *,
     round_number: int,
     site: str,
@@ -64,30 +63,30 @@ def local_round(
     epochs: range | None = None,
     received: Sequence[torch.Tensor] | None = None,
 ) -> TrainingSums:
-    """Train `network` in place on the participants in `rows`.
+    """Train `network` in place on the scans in `rows`, and return sums that describe the round.
 
-    Every draw is named by (seed, purpose, site or scan, round, epoch), so the result does not
-    depend on what ran before in this process. Two scans of one participant are two rows.
+    Every random draw is seeded by (seed, purpose, site or scan, round, epoch), so the result does
+    not depend on what ran before in this process. Two scans of one participant are two rows.
 
     Args:
-        network: Holds the weights received; trained in place, on its device.
-        optimizer: Over the network's parameters.
-        cohort: The participants.
-        rows: The scans to train on, ascending.
-        config: The experiment.
-        round_number: Counts from 1.
-        site: Names the draws: a label, or what stands for several sites.
-        proximal: mu of FedProx, >= 0; 0 leaves the term out.
-        snapshot: What batches see of the other sites; None: nothing.
-        epochs: Which of the round's epochs, from 0; None: all.
-        received: The parameters that the round began from; None: as they are now.
+        network: Network with the weights received, which is trained in place on its device.
+        optimizer: Optimiser over the network's parameters.
+        cohort: Cohort that the scans belong to.
+        rows: Rows of the scans to train on, ascending.
+        settings: Objective, views, optimiser settings and seed of the experiment.
+        round_number: Number of the round, counted from 1.
+        site: Label that seeds the draws: the site's, or one that stands for several sites.
+        proximal: Weight mu of the proximal term of FedProx, >= 0; 0 leaves the term out.
+        snapshot: Participants of other sites as batches are compared with them; None for none.
+        epochs: Epochs of the round to train now, counted from 0; None trains all.
+        received: Parameters at the start of the round; None takes those of `network` now.
     """
     started = time.perf_counter()
     device = next(network.parameters()).device
     if received is None:
         received = [p.detach().clone() for p in network.parameters()] if proximal else []
-    epochs = epochs or range(config.local.epochs)
-    seed = config.seed
+    epochs = epochs or range(settings.local.epochs)
+    seed = settings.seed
     scans = cohort.table["scan"].to_numpy()
     steps = 0
     sums: dict[str, torch.Tensor] = {}
@@ -95,29 +94,36 @@ def local_round(
     network.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         later = (epochs.start,) if epochs.start else ()
-        # torch.manual_seed would write down who called, for a GPU that may come: a millisecond.
-        begin = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
-        begin(derive(seed, "network", site, round_number, *later))
+        # On a CPU torch.manual_seed would also record the call stack for a GPU that may be used
+        # later, which takes a millisecond.
+        set_seed = (
+            torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
+        )
+        set_seed(derive(seed, "network", site, round_number, *later))
         for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
-            batches = shuffled_batches(rows, batch_size=config.local.batch_size, generator=shuffle)
+            batches = shuffled_batches(
+                rows, batch_size=settings.local.batch_size, generator=shuffle
+            )
             for batch, arrays in read_ahead(cohort, batches, device=device):
                 draws = [derive(seed, "view", scans[i], round_number, epoch) for i in batch]
-                views = two_views(arrays, config.views, seeds=draws, scale=network.feature_scale())
+                views = two_views(
+                    arrays, settings.views, seeds=draws, scale=network.feature_scale()
+                )
                 known = {
                     name: torch.as_tensor(values, device=device)
-                    for name, values in cohort.known_of(batch, config.objective.names).items()
+                    for name, values in cohort.known_of(batch, settings.objective.names).items()
                 }
                 cross_site = None
                 if snapshot is not None:
                     positions = torch.as_tensor(np.searchsorted(rows, batch), device=device)
                     cross_site = CrossSite(snapshot, positions)
-                with autocast(config.compute, device):
+                with autocast(settings.compute, device):
                     loss = objective(
                         network,
                         views,
                         known,
-                        config.objective,
+                        settings.objective,
                         cross_site,
                         round_number=round_number,
                     )
@@ -130,7 +136,7 @@ def local_round(
                 steps += 1
                 for name, term in loss.terms.items():
                     sums[name] = sums[name] + term if name in sums else term
-    optimizer.zero_grad(set_to_none=True)  # as much memory as the weights, of no more use
+    optimizer.zero_grad(set_to_none=True)  # gradients take as much memory as the weights
 
     return TrainingSums(
         participants=cohort.participants(rows),
@@ -141,6 +147,10 @@ def local_round(
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:
-    """||w - w_global||^2: the proximal term of Li et al. 2020, https://arxiv.org/abs/1812.06127."""
+    """Return ||w - w_global||^2, the proximal term of FedProx.
+
+    Li et al., "Federated optimization in heterogeneous networks", MLSys 2020,
+    https://arxiv.org/abs/1812.06127
+    """
     parameters = zip(network.parameters(), received, strict=True)
     return torch.stack([(p - start).square().sum() for p, start in parameters]).sum()

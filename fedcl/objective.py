@@ -1,15 +1,13 @@
-"""What is minimised at a site: named terms, reduced here to one value."""
+"""The objective of a batch: named terms, reduced here to one value."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fedcl.config.objective import (
-    Objective,
-)
-from fedcl.losses.kernels import Known
-from fedcl.losses.terms import AnchorLoss, BatchTerm
+from fedcl.config.objective import Objective
+from fedcl.kernels.positiveness import Known
+from fedcl.losses.terms import AnchorLoss, BatchTerm, mean_over_counted
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.frozen import FrozenMoments
@@ -46,7 +44,7 @@ def objective(
     Args:
         network: Encoder with the heads that the terms need.
         views: Two views of each participant; the same object twice is encoded once.
-        known: What is known of the participants, at least `task.names`; age in years.
+        known: Covariates of the participants, at least `task.names`; age in years.
         task: Which terms, with which weights and parameters.
         cross_site: What the batch sees of other sites; None where it holds them itself.
         round_number: Counts from 1; debiasing terms may grow with it.
@@ -66,7 +64,7 @@ def objective(
         total = encoded.representation.sum() * 0.0
         sums: dict[str, Tensor] = {}
         for weight, name, one in found:
-            value, counted, skipped = _reduce(one)
+            value, counted, skipped = mean_over_counted(one)
             total = total + weight * value
             held = torch.stack([value.detach() * counted, counted, skipped]).double()
             sums[_unused(name, sums)] = held
@@ -88,11 +86,11 @@ def participant_losses(
 
     Args:
         network: Encoder with the heads that the terms need, without batch normalisation.
-        views: As of `objective`.
-        known: As of `objective`.
-        task: One that decomposes.
+        views: Two views of each participant; the same object twice is encoded once.
+        known: Covariates of the participants, at least `task.names`; age in years.
+        task: An objective whose loss is a sum over participants.
         frozen: Released moments, where it compares with them.
-        round_number: As of `objective`.
+        round_number: Counts from 1; debiasing terms may grow with it.
     """
     assert task.decomposes
     assert (frozen is None) == (task.private_moments is None)
@@ -114,14 +112,6 @@ def participant_losses(
             counted = one.counted.view(participants, -1).sum(dim=1).clamp(min=1)
             total = total + weight * one.value.view(participants, -1).sum(dim=1) / counted
     return total
-
-
-def _reduce(one: AnchorLoss | BatchTerm) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean over what is counted, how many that are, and how many are skipped."""
-    if isinstance(one, BatchTerm):
-        return one.value, one.counted, 1 - one.counted
-    counted = one.counted.sum().to(one.value.dtype)
-    return one.value.sum() / counted.clamp(min=1), counted, len(one.value) - counted
 
 
 def _unused(name: str, taken: dict[str, Tensor]) -> str:

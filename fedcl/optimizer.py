@@ -1,4 +1,4 @@
-"""The optimiser of a local round, and its state as plain arrays that can live on a site's disk."""
+"""Build the optimiser of a local round, and turn its state into arrays that a site can store."""
 
 import inspect
 from typing import Any
@@ -11,32 +11,53 @@ from fedcl.arrays.tensors import State
 from fedcl.config.federation import Local
 from fedcl.errors import RunError
 
-# Torch's optimisers ask its compiler to leave them alone, and import it for that: two seconds of
-# each process that steps, and between institutions each round is a process. Nothing here compiles.
-for _method in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-    _alone = inspect.unwrap(getattr(torch.optim.Optimizer, _method))
-    _alone.__dict__.setdefault("__dynamo_disable", _alone)
+
+class _Uncompiled(torch.optim.Optimizer):
+    """Provide torch's methods without the wrapper that imports torch's compiler at the first call.
+
+    Torch wraps them to exclude them from compilation, and imports the compiler to do so. The import
+    takes two seconds of each process that trains, and in a deployment each round is a process of
+    its own. Nothing is compiled here. Torch's own classes are not changed, so that other code in
+    this process may use them.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
 
 
-class _Adam(torch.optim.Adam):
+class _Adam(_Uncompiled, torch.optim.Adam):
+    """Optimise by torch's Adam without importing the compiler in its step."""
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
+        """Take one step; `closure`, if given, computes the loss again."""
         return inspect.unwrap(torch.optim.Adam.step)(self, closure)
 
 
-class _SGD(torch.optim.SGD):
+class _SGD(_Uncompiled, torch.optim.SGD):
+    """Optimise by torch's SGD without importing the compiler in its step."""
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
+        """Take one step; `closure`, if given, computes the loss again."""
         return inspect.unwrap(torch.optim.SGD.step)(self, closure)
 
 
 def build_optimizer(
     network: nn.Module, local: Local, *, round_number: int
 ) -> torch.optim.Optimizer:
-    """Return the configured optimiser at the learning rate of this round (rounds count from 1)."""
+    """Return the configured optimiser at the learning rate of one round.
+
+    Args:
+        network: Network of which all parameters are optimised.
+        local: Local section: kind of optimiser, its settings, and decay of its learning rate.
+        round_number: Number of the round, from 1, with which the learning rate decays.
+    """
     settings = local.optimizer
-    decayed = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
-    rate = settings.learning_rate * decayed
+    decay = local.decay.factor ** ((round_number - 1) // local.decay.every_rounds)
+    rate = settings.learning_rate * decay
     if settings.kind == "adam":
         return _Adam(network.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True)
     return _SGD(
@@ -48,7 +69,10 @@ def build_optimizer(
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
-    """Return the optimiser's memory (moments, step counts) keyed `parameter.quantity`."""
+    """Return the optimiser's memory (moments, step counts).
+
+    The arrays are named `parameter.quantity`, where `parameter` is a number that counts from 0.
+    """
     return {
         f"{parameter}.{quantity}": np.asarray(value.detach().cpu().numpy())
         for parameter, memory in optimizer.state_dict()["state"].items()
@@ -58,10 +82,14 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Give the optimiser back its memory; its learning rate stays this round's.
+    """Restore the optimiser's state from arrays; its learning rate stays that of this round.
+
+    Args:
+        optimizer: An optimiser of the same network, as `build_optimizer` returns it.
+        state: The memory, as `optimizer_state` returned it; empty at the first round.
 
     Raises:
-        RunError: the memory belongs to another network.
+        RunError: The memory belongs to another network.
     """
     memory: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in state.items():

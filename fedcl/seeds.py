@@ -1,8 +1,8 @@
-"""One experiment seed, and every random draw named by what it is for.
+"""Derive the seed of every random draw from the experiment's seed and the name of the draw.
 
 A draw depends on its name alone (seed, purpose, round, site, participant, ...), never on how many
-draws were made before it. So the result is the same for any number of workers and after a resume.
-Privacy noise never comes from here.
+draws were made before it, so that results are the same for any number of workers and after a
+resume. The noise that protects privacy never comes from these generators.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ def derive(seed: int, *names: DrawName) -> int:
 
 
 def numpy_generator(seed: int, *names: DrawName) -> np.random.Generator:
-    """Return numpy's generator for the draw called `names`."""
+    """Return a NumPy generator for the draw called `names`."""
     return np.random.default_rng(derive(seed, *names))
 
 
 def torch_generator(seed: int, *names: DrawName) -> "torch.Generator":
     """Return a torch generator on the CPU for the draw called `names`."""
-    import torch  # takes two seconds, which a report or a refused command need not wait
+    import torch  # the import takes two seconds, and many commands do not need it
 
     return torch.Generator().manual_seed(derive(seed, *names))

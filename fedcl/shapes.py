@@ -1,4 +1,4 @@
-"""Shapes are names: the same word means the same size everywhere; checked under pytest only."""
+"""Name the shapes of arrays: one name means the same size everywhere; checked under pytest only."""
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,10 +12,10 @@ FeatureRows = Float[Tensor, "batch feature"]
 Inputs = Volumes | FeatureRows
 
 Representation = Float[Tensor, "batch width"]
-"""Encoder output: what is kept and evaluated."""
+"""Output of the encoder, which is stored and evaluated."""
 
 Embedding = Float[Tensor, "batch dim"]
-"""Projector output on the unit sphere: what the contrastive losses see."""
+"""Output of the projector on the unit sphere, which the contrastive losses compare."""
 
 ViewEmbeddings = Float[Tensor, "participant view dim"]
 """Embeddings of every view of every participant in a batch."""
@@ -36,19 +36,19 @@ BetweenParticipants = Float[Tensor, "participant participant"]
 """One number per pair of participants of a batch."""
 
 PairMask = Bool[Tensor, "anchor candidate"]
-"""Which candidates an anchor may see."""
+"""True where an anchor is compared with a candidate."""
 
 PerAnchor = Float[Tensor, " anchor"]
 """One loss per anchor; the caller reduces."""
 
 Numbers = Int[Tensor, " row"]
-"""A whole number per row, such as which participant it belongs to."""
+"""An integer per row, such as the number of the participant it belongs to."""
 
 OfAnchors = Int[Tensor, " anchor"]
-"""A whole number per anchor, such as whose view it is."""
+"""An integer per anchor, such as the number of its participant."""
 
 OfCandidates = Int[Tensor, " candidate"]
-"""A whole number per candidate."""
+"""An integer per candidate, such as the number of its participant."""
 
 PerCandidate = Float[Tensor, " candidate"]
 """One number per candidate."""
@@ -72,13 +72,13 @@ PerNode = Float[Tensor, " node"]
 """One number per node."""
 
 NodeShares = Float[Tensor, "participant node"]
-"""How much of each participant is at each node, in [0, 1]."""
+"""Interpolation weight of each participant at each node, in [0, 1]."""
 
 AnchorMask = Bool[Tensor, " anchor"]
-"""One yes or no per anchor."""
+"""True for the selected anchors."""
 
 Values = Float[Tensor, "..."]
-"""What is known of participants besides the scan, one number or array for each (first axis)."""
+"""A variable of participants besides the scan, one number or array for each (first axis)."""
 
 Scalar = Float[Tensor, ""]
 """A statistic of the whole batch."""

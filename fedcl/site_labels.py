@@ -1,4 +1,4 @@
-"""Site labels: their order, and the file names they give."""
+"""Sort site labels, turn them into file names, and suggest the nearest one for an unknown label."""
 
 import difflib
 import hashlib
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def site_order(label: str) -> tuple[int, int, str]:
-    """Return the sort key of a site label: numbers first, by value, then the others by name."""
+    """Return the sort key of a site label: numeric labels first, by value, then others by name."""
     return (0, int(label), label) if label.isdecimal() else (1, 0, label)
 
 
 def file_stem(label: str) -> str:
-    """Return a file name for a label, whatever characters it holds; two labels never share one."""
+    """Return a valid file name without extension for any label, different for every label."""
     name = "".join(c if c.isalnum() or c in "-_" else "_" for c in label)
     if name == label:
         return name
@@ -19,7 +19,7 @@ def file_stem(label: str) -> str:
 
 
 def nearest_label(label: str, known: Sequence[str]) -> str:
-    """Return what a message about an unknown label adds: the nearest known one, or all of them."""
+    """Return the end of a message about an unknown label: the nearest known one, or all of them."""
     close = difflib.get_close_matches(label, known, n=1, cutoff=0.4)
     if close:
         return f"; did you mean {close[0]!r}?"

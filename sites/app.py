@@ -3,6 +3,6 @@
 Each of its handlers is one call into `fedcl.sites`, where the code of this side is.
 """
 
-from fedcl.sites.app import app
+from fedcl.sites.app_process import app
 
 __all__ = ["app"]

@@ -21,7 +21,14 @@ settings.load_profile("fedcl")
 
 # Shape annotations are enforced under pytest only. The hook must be in place before the import.
 install_import_hook(
-    ["fedcl.losses", "fedcl.objective", "fedcl.terms", "fedcl.models.network", "fedcl.data.views"],
+    [
+        "fedcl.kernels",
+        "fedcl.losses",
+        "fedcl.objective",
+        "fedcl.terms",
+        "fedcl.models.network",
+        "fedcl.data.views",
+    ],
     "beartype.beartype",
 )
 

@@ -29,7 +29,7 @@ def y_aware(s: Tensor, w: Tensor) -> Tensor:
     return stack(losses)
 
 
-def y_aware_released(s: Tensor, w: Tensor) -> Tensor:
+def y_aware_authors_variant(s: Tensor, w: Tensor) -> Tensor:
     """Weights normalised over columns, twice the loss."""
     n = len(s)
     losses = []
@@ -101,7 +101,7 @@ def eps_sup_con(s: Tensor, w: Tensor, epsilon: float) -> Tensor:
     return stack(losses)
 
 
-def eps_released(
+def eps_authors_variant(
     s: Tensor, w: Tensor, epsilon: float, temperature: float, *, together: bool
 ) -> Tensor:
     """Mean over positives, shifted by the row's largest, 1e-6 in the log, times T / 0.07.
@@ -138,7 +138,7 @@ def l_exp(s: Tensor, w: Tensor) -> Tensor:
     return stack(losses)
 
 
-def l_exp_released(s: Tensor, w: Tensor, temperature: float) -> Tensor:
+def l_exp_authors_variant(s: Tensor, w: Tensor, temperature: float) -> Tensor:
     """The row's largest is subtracted before the factor (1 - w); t = k is kept; times T / 0.07."""
     n = len(s)
     losses = []
@@ -166,7 +166,7 @@ def l_thr(s: Tensor, w: Tensor) -> Tensor:
     return stack(losses)
 
 
-def l_thr_released(s: Tensor, w: Tensor, temperature: float) -> Tensor:
+def l_thr_authors_variant(s: Tensor, w: Tensor, temperature: float) -> Tensor:
     """One denominator, sum_{j!=i} #{k: w_jk < w_ij} e^{s_ij}; times T / 0.07."""
     n = len(s)
     losses = []
@@ -282,7 +282,7 @@ def fairkl_regression(z, w, bias, owner, distance, *, positive: bool) -> Tensor:
     return stack(losses)
 
 
-def fairkl_released(z: Tensor, classes: list[int], bias: list[int]) -> Tensor:
+def fairkl_authors_variant(z: Tensor, classes: list[int], bias: list[int]) -> Tensor:
     """Squared differences of means and of SDs of the zero-padded matrix, plus two linear terms."""
     n = len(z)
     mean, spread = {}, {}

@@ -13,6 +13,7 @@ from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, PrivacyError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, Refusal
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -29,7 +30,7 @@ from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.site import open_site
-from fedcl.wire.orders import Instruction, decode_instruction
+from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import central_private_tree, config_of, with_values, write_table
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
@@ -111,8 +112,8 @@ def test_every_site_pays_for_a_round_what_everybody_pays(tree):
         charges = ledger_of(config, site).charges()
         assert [c.cost for c in charges] == [NoisySums(2.0, 0.2, STEPS)] * 2
     log = RunFolder(config.output.path).read_log()
-    assert all(entry["steps"] == STEPS for record in log for entry in record["sites"].values())
-    assert all(entry["terms"] == {} for record in log for entry in record["sites"].values())
+    assert all(entry.steps == STEPS for record in log for entry in record.sites.values())
+    assert all(entry.terms == {} for record in log for entry in record.sites.values())
 
 
 def test_min_sites_shares_make_the_whole_noise(tree):
@@ -172,8 +173,8 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
     config = config_of(tree)
     run_rounds(_grid(config, silent={"12": range(3, 6)}), config, _folder(config))
     log = RunFolder(config.output.path).read_log()
-    assert [record["sites"]["12"]["steps"] for record in log] == [STEPS - 3] * 2
-    assert all(record["sites"]["south"]["steps"] == STEPS for record in log)
+    assert [record.sites["12"].steps for record in log] == [STEPS - 3] * 2
+    assert all(record.sites["south"].steps == STEPS for record in log)
 
     config = config_of(another_folder(tree, "-few"))
     with pytest.raises(RoundError, match="round 1, step 4: 1 valid updates from 3 sites, 2 needed"):
@@ -193,9 +194,9 @@ def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
 def test_a_share_that_cannot_be_added_is_left_out_by_name(tree, alter, words):
     config = config_of(with_values(tree, federation__rounds=1))
     run_rounds(_grid(config, alter={"12": alter}), config, _folder(config))
-    entry = RunFolder(config.output.path).read_log()[0]["sites"]["12"]
-    assert words in entry["rejected"]
-    assert entry["participants"] == 0
+    entry = RunFolder(config.output.path).read_log()[0].sites["12"]
+    assert words in entry.rejected
+    assert entry.participants == 0
 
 
 @pytest.mark.parametrize("noise", [0.01, 2.0, 50.0])

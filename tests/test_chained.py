@@ -52,9 +52,9 @@ def put(chain, lines, mark):
 def assert_found(chain):
     """Neither reading nor verifying takes the chain for whole, and to verify changes nothing."""
     before = chain.path.read_bytes(), chain.mark.read_bytes()
-    assert chain.look().problem is not None
+    assert chain.read().problem is not None
     assert (chain.path.read_bytes(), chain.mark.read_bytes()) == before
-    with pytest.raises(PrivacyError), chain.opened() as opened:
+    with pytest.raises(PrivacyError), chain.lock() as opened:
         opened.entries()
     assert (chain.path.read_bytes(), chain.mark.read_bytes()) == before
 
@@ -66,14 +66,14 @@ def flipped(data, at, bit):
 
 
 def test_lines_come_back_in_order(chain):
-    found = chain.look()
+    found = chain.read()
     assert [entry["number"] for entry in found.entries] == list(range(LINES))
     assert (found.problem, found.torn, found.unmarked) == (None, 0, False)
     assert len(found.last) == 64
 
 
 def test_no_line_is_no_problem(tmp_path):
-    found = chain_at(tmp_path / "none.jsonl").look()
+    found = chain_at(tmp_path / "none.jsonl").read()
     assert (found.entries, found.problem) == ((), None)
     assert list(tmp_path.iterdir()) == []
 
@@ -95,7 +95,7 @@ def test_lines_removed_are_found(whole, place, which):
     lines, mark = whole
     kept = [line for number, line in enumerate(lines.splitlines(True)) if number not in which]
     assert_found(put(place, b"".join(kept), mark))
-    found = place.look()
+    found = place.read()
     assert f"line {min(which) + 1} is the first that is gone" in found.problem
     # Unless only the end is gone, the line before the gap could be the one that was altered.
     cut_at_the_end = which == set(range(min(which), LINES))
@@ -108,11 +108,11 @@ def test_lines_reordered_are_found(whole, place, order):
     cut = lines.splitlines(True)
     put(place, b"".join(cut[number] for number in order), mark)
     if order == sorted(order):
-        assert place.look().problem is None
+        assert place.read().problem is None
         return
     assert_found(place)
     first = next(at for at, number in enumerate(order) if at != number)
-    assert f"line {first + 1}: does not follow" in place.look().problem
+    assert f"line {first + 1}: does not follow" in place.read().problem
 
 
 @given(which=st.integers(0, LINES - 1), to=st.integers(0, LINES))
@@ -139,11 +139,11 @@ def test_a_line_that_follows_but_was_never_marked_is_told(whole, place):
     """What a kill leaves and what a careful hand adds look the same: `look` says so."""
     lines, mark = whole
     put(place, lines, mark)
-    added = json.dumps({"before": place.look().last, "number": 9}).encode() + b"\n"
+    added = json.dumps({"before": place.read().last, "number": 9}).encode() + b"\n"
     put(place, lines + added, mark)
-    assert (place.look().problem, place.look().unmarked) == (None, True)
+    assert (place.read().problem, place.read().unmarked) == (None, True)
     put(place, lines + added + added, mark)
-    assert "line 7: does not follow" in place.look().problem
+    assert "line 7: does not follow" in place.read().problem
 
 
 @pytest.mark.parametrize("lines", [2, 5])
@@ -152,14 +152,14 @@ def test_a_mark_removed_is_found(tmp_path, lines):
     for number in range(lines):
         chain.append({"number": number})
     chain.mark.unlink()
-    assert "altered" in chain.look().problem
+    assert "altered" in chain.read().problem
     with pytest.raises(PrivacyError, match="altered"):
         chain.append({})
 
 
 def test_a_file_removed_is_found(chain):
     chain.path.unlink()
-    assert "5 receipts were made and 0 are there, line 1 is the first" in chain.look().problem
+    assert "5 receipts were made and 0 are there, line 1 is the first" in chain.read().problem
     with pytest.raises(PrivacyError, match="5 receipts were made and 0 are there"):
         chain.append({})
     assert not chain.path.exists()
@@ -199,12 +199,12 @@ def test_a_kill_while_a_line_is_written_leaves_the_chain_whole(whole, place, siz
     cut = longer[: len(lines) + size % (len(longer) - len(lines))]
     chain = chain_at(place.path, durable=durable)
     put(chain, cut, mark)
-    assert chain.look().problem is None
-    assert chain.look().torn == len(cut) - len(lines)
+    assert chain.read().problem is None
+    assert chain.read().torn == len(cut) - len(lines)
     chain.append({"number": 6})
-    numbers = [entry["number"] for entry in chain.look().entries]
+    numbers = [entry["number"] for entry in chain.read().entries]
     assert numbers == [0, 1, 2, 3, 4, 6]
-    assert chain.look().torn == 0
+    assert chain.read().torn == 0
 
 
 def test_a_kill_between_a_line_and_its_mark_leaves_the_line(whole, place):
@@ -213,7 +213,7 @@ def test_a_kill_between_a_line_and_its_mark_leaves_the_line(whole, place):
     place.append({"number": 5})
     place.mark.write_bytes(mark)
     place.append({"number": 6})
-    found = place.look()
+    found = place.read()
     assert [entry["number"] for entry in found.entries] == list(range(7))
     assert (found.problem, found.unmarked) == (None, False)
 
@@ -224,7 +224,7 @@ def test_a_kill_at_the_very_first_line_leaves_nothing_or_the_line(tmp_path):
     chain.append({"number": 0})
     chain.mark.unlink()
     chain.append({"number": 1})
-    assert [entry["number"] for entry in chain.look().entries] == [0, 1]
+    assert [entry["number"] for entry in chain.read().entries] == [0, 1]
 
 
 KILLS = """
@@ -249,7 +249,7 @@ for kill in range(1, 31):
     time.sleep(random.uniform(0, 0.005))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    found = chain.look()
+    found = chain.read()
     assert found.problem is None, found.problem
     said = done.stat().st_size // 2
     assert said <= len(found.entries) <= said + kill + 1, (said, len(found.entries), kill)
@@ -279,7 +279,7 @@ def test_two_processes_at_once_lose_no_line(tmp_path):
         process.start()
     for process in both:
         process.join()
-    found = chain_at(path).look()
+    found = chain_at(path).read()
     assert found.problem is None
     for who in ("a", "b"):
         assert [e["number"] for e in found.entries if e["who"] == who] == list(range(60))
@@ -320,7 +320,7 @@ def test_a_copy_on_a_disk_that_cannot_be_written_is_read(chain, tmp_path):
         (copy / path.name).write_bytes(path.read_bytes())
     copy.chmod(0o500)
     try:
-        assert chain_at(copy / chain.path.name).look().problem is None
+        assert chain_at(copy / chain.path.name).read().problem is None
         assert len(list(copy.iterdir())) == 2
     finally:
         copy.chmod(0o700)

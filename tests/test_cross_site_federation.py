@@ -106,13 +106,13 @@ def test_fairkl_counts_anchors_where_no_site_has_two_scanners(tree, moments):
     log = RunFolder(config.output.path).read_log()
     for record in log[0 if moments["fresh"] else 1 :]:
         for site in ("12", "south"):  # north's three participants are no distribution
-            entry = record["sites"][site]
-            assert entry["counts"]["fairkl_regression.negative"] > 0
-            assert np.isfinite(entry["terms"]["fairkl_regression.negative"])
+            entry = record.sites[site]
+            assert entry.counts["fairkl_regression.negative"] > 0
+            assert np.isfinite(entry.terms["fairkl_regression.negative"])
     if not moments["fresh"]:
-        for entry in log[0]["sites"].values():
-            assert entry["counts"]["fairkl_regression.negative"] == 0
-            assert entry["skipped"]["fairkl_regression.negative"] > 0
+        for entry in log[0].sites.values():
+            assert entry.counts["fairkl_regression.negative"] == 0
+            assert entry.skipped["fairkl_regression.negative"] > 0
 
 
 @pytest.mark.parametrize("components", ["sum", "sites"])
@@ -157,11 +157,11 @@ def test_a_round_in_stretches_is_the_same_round(tree, rule):
     assert_identical(final_weights(whole), final_weights(parts))
     logs = [RunFolder(config.output.path).read_log() for config in (whole, parts)]
     for one, other in zip(*logs, strict=True):
-        assert other["moments_bytes"] > 2.5 * one["moments_bytes"]
-        for site, entry in one["sites"].items():
-            assert other["sites"][site]["steps"] == entry["steps"]
-            assert other["sites"][site]["counts"] == entry["counts"]
-            assert other["sites"][site]["terms"]["loss"] == pytest.approx(entry["terms"]["loss"])
+        assert other.moments_bytes > 2.5 * one.moments_bytes
+        for site, entry in one.sites.items():
+            assert other.sites[site].steps == entry.steps
+            assert other.sites[site].counts == entry.counts
+            assert other.sites[site].terms["loss"] == pytest.approx(entry.terms["loss"])
 
 
 def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatch):
@@ -208,8 +208,8 @@ def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
     config = config_of(moments_tree(tree, REFRESHED, local__epochs=5, federation__rounds=1))
     simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
-    assert record["sites"]["12"]["rejected"] == "the training failed"
-    assert record["sites"]["south"]["rejected"] is None
+    assert record.sites["12"].rejected == "the training failed"
+    assert record.sites["south"].rejected is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_every_loss_with_nodes_trains(tree, changes):
     config = config_of(moments_tree(tree, MOMENTS, **changes, federation__rounds=4))
     simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
-    assert log[-1]["loss"] < log[0]["loss"]
+    assert log[-1].loss < log[0].loss
 
 
 def test_sites_of_classes_share_nodes_of_classes(tree):
@@ -280,8 +280,8 @@ def test_sites_of_classes_share_nodes_of_classes(tree):
     )
     simulate_federation(config, sites=SITES, resume=False)
     record = RunFolder(config.output.path).read_log()[-1]
-    for entry in record["sites"].values():
-        assert entry["counts"]["fairkl.positive"] > 0
+    for entry in record.sites.values():
+        assert entry.counts["fairkl.positive"] > 0
 
 
 # --- what travels -----------------------------------------------------------------------------
@@ -296,8 +296,8 @@ def test_the_weights_travel_once_and_the_moments_are_counted(tree):
     record, without = (RunFolder(c.output.path).read_log()[0] for c in (config, plain))
     nodes, dim, sites = 8, 4, 3
     share = 4 * nodes * (1 + dim + dim * (dim + 1) // 2)
-    assert record["moments_bytes"] == 2 * sites * share
-    assert without["moments_bytes"] == 0
+    assert record.moments_bytes == 2 * sites * share
+    assert without.moments_bytes == 0
     # Two more headers per site, and never the weights again.
     for way in ("bytes", "sent_bytes"):
         more = record[way] - without[way] - sites * share
@@ -375,8 +375,8 @@ def test_a_site_that_fails_before_the_training_is_left_out_of_the_sums(tree, mon
     snapshots = seen(monkeypatch)
     config = config_of(moments_tree(tree, MOMENTS, federation__rounds=1))
     (record,) = federation(config, at_moments=refusing("south"))
-    assert record["sites"]["south"]["rejected"] == "the training failed"
-    assert record["sites"]["north"]["rejected"] is None
+    assert record.sites["south"].rejected == "the training failed"
+    assert record.sites["north"].rejected is None
     assert (1, "south") not in snapshots
     assert snapshots[1, "north"].others.participants <= 11 + 1e-4  # those of site 12 alone
 
@@ -385,8 +385,8 @@ def test_a_site_that_fails_after_its_moments_leaves_them_behind(tree, monkeypatc
     snapshots = seen(monkeypatch)
     config = config_of(moments_tree(tree, MOMENTS, federation__rounds=1))
     (record,) = federation(config, at_training=refusing("south"))
-    assert record["sites"]["south"]["rejected"] == "the training failed"
-    assert record["sites"]["12"]["rejected"] is None
+    assert record.sites["south"].rejected == "the training failed"
+    assert record.sites["12"].rejected is None
     assert snapshots[1, "north"].others.participants > 11 + 1
 
 
@@ -407,8 +407,8 @@ def test_moments_that_cannot_be_are_named_and_left_out(tree, moments, alter, rea
     config = config_of(moments_tree(tree, moments, federation__rounds=1))
     spoil = altering("south", alter)
     (record,) = federation(config, at_moments=spoil, at_training=spoil)
-    assert reason in record["sites"]["south"]["rejected"]
-    assert record["sites"]["north"]["rejected"] is None
+    assert reason in record.sites["south"].rejected
+    assert record.sites["north"].rejected is None
 
 
 def test_a_site_that_joins_sees_the_others_before_it_has_a_share_of_its_own(tree, monkeypatch):
@@ -425,7 +425,7 @@ def test_a_site_that_joins_sees_the_others_before_it_has_a_share_of_its_own(tree
     log = folder.read_log()
     assert snapshots[2, "12"].residents is None
     assert snapshots[2, "12"].others.participants > 5
-    assert log[1]["sites"]["12"]["counts"]["fairkl_regression.negative"] == 0
+    assert log[1].sites["12"].counts["fairkl_regression.negative"] == 0
     assert snapshots[3, "12"].residents is not None
     # South's moments of round 2 are still in round 3's sums, and gone from round 4's.
     assert snapshots[3, "north"].others.participants > snapshots[4, "north"].others.participants

@@ -20,6 +20,7 @@ from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.experiment.representations import features
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Refusal
 from fedcl.models.network import build_network
 from fedcl.report.table import evaluation_table
@@ -27,7 +28,7 @@ from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import EVALUATION_SUMS, Instruction, encode_instruction
+from fedcl.wire.orders import EVALUATION_SUMS, encode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
     add_scans,
@@ -73,7 +74,7 @@ def pooled(config, number=None, **options):
     network = build_network(config, cohort.shape, seed=config.seed)
     both = features(network, config, cohort, RunFolder(config.output.path), number)
     rows = (
-        training_rows(cohort, config),
+        training_rows(cohort, config.local),
         cohort.rows(split=INTERNAL_TEST),
         cohort.rows(split=EXTERNAL_TEST),
     )

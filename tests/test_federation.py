@@ -13,6 +13,7 @@ import yaml
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
@@ -68,7 +69,7 @@ def by_hand(config):
     cohort = open_experiment(config)
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     for number in range(1, config.federation.rounds + 1):
@@ -77,7 +78,15 @@ def by_hand(config):
             rows = cohort.rows(split=TRAIN, site=site)
             write_state(network, weights)
             optimizer = build_optimizer(network, config.local, round_number=number)
-            local_round(network, optimizer, cohort, rows, config, round_number=number, site=site)
+            local_round(
+                network,
+                optimizer,
+                cohort,
+                rows,
+                LocalSettings.of(config),
+                round_number=number,
+                site=site,
+            )
             state = read_state(network, names)
             total = {n: total[n] + len(rows) * state[n].astype(np.float64) for n in names}
             count += len(rows)
@@ -96,9 +105,9 @@ def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     config = config_of(with_values(tree, federation__rule=rule, federation__rounds=6))
     simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
-    assert [record["round"] for record in log] == [1, 2, 3, 4, 5, 6]
-    assert log[-1]["loss"] < log[0]["loss"]
-    assert all(site["rejected"] is None for record in log for site in record["sites"].values())
+    assert [record.round for record in log] == [1, 2, 3, 4, 5, 6]
+    assert log[-1].loss < log[0].loss
+    assert all(site.rejected is None for record in log for site in record.sites.values())
 
 
 def test_one_and_two_workers_give_the_same_weights(tree):
@@ -135,7 +144,7 @@ def test_an_optimiser_kept_at_the_sites_changes_the_result(tree):
 def test_few_sites_per_round_are_drawn_anew_each_round(tree):
     config = config_of(with_values(tree, federation__sites_per_round=2, federation__rounds=6))
     simulate_federation(config, sites=SITES, resume=False)
-    drawn = {tuple(record["sites"]) for record in RunFolder(config.output.path).read_log()}
+    drawn = {tuple(record.sites) for record in RunFolder(config.output.path).read_log()}
     assert all(len(sites) == 2 for sites in drawn)
     assert len(drawn) > 1
 
@@ -161,7 +170,7 @@ def test_receipts_tell_what_left_each_site(tree):
     kinds = [json.loads(line)["kind"] for line in lines]
     assert kinds == ["introduction", "update", "update"]
     log = folder.read_log()
-    assert json.loads(lines[1])["bytes"] == log[0]["sites"]["south"]["bytes"]
+    assert json.loads(lines[1])["bytes"] == log[0].sites["south"].bytes
 
 
 # --- sites that misbehave ---------------------------------------------------------------------
@@ -227,8 +236,8 @@ def test_a_bad_update_is_rejected_named_and_left_out(tree, spoil, reason):
     folder.start(config)
     run_rounds(grid, config, folder)
     for record in folder.read_log():
-        assert reason in record["sites"]["south"]["rejected"]
-        assert record["sites"]["north"]["rejected"] is None
+        assert reason in record.sites["south"].rejected
+        assert record.sites["north"].rejected is None
     assert all(np.isfinite(array).all() for array in folder.load().weights.values())
 
 
@@ -281,7 +290,7 @@ def test_a_silent_site_is_given_up_and_late_order_does_not_matter(tree):
     folder.start(config)
     run_rounds(Forgetful(SITES), config, folder)
     record = folder.read_log()[0]
-    assert record["sites"]["north"]["rejected"] == "no answer in time"
+    assert record.sites["north"].rejected == "no answer in time"
     without = config_of(
         another_folder(with_values(tree, federation__answer_timeout_s=5), "-without")
     )
@@ -307,8 +316,6 @@ def test_a_simulation_does_not_wait_for_sites_that_cannot_come(tree):
             config,
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=lambda _: None,
         )
     assert not config.output.path.exists()
 
@@ -323,7 +330,7 @@ def test_a_node_that_appears_later_joins_and_one_that_goes_is_forgotten(tree):
     present = iter([nodes[1:], nodes[1:], nodes, nodes[:3], nodes[:3]])
     grid.get_node_ids = lambda: next(present)
     run_rounds(grid, config, folder)
-    asked = [set(record["sites"]) for record in folder.read_log()]
+    asked = [set(record.sites) for record in folder.read_log()]
     assert asked == [{"north", "south"}, {"12", "north", "south"}, {"12", "north"}]
 
 
@@ -363,7 +370,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
         assert rounds <= folder.load().round < 30
     simulate_federation(config_of(killed), sites=SITES, resume=True)
     assert_identical(final_weights(whole), folder.load().weights)
-    assert [record["round"] for record in folder.read_log()] == list(range(1, 31))
+    assert [record.round for record in folder.read_log()] == list(range(1, 31))
 
 
 def test_fedbn_of_a_table_keeps_batch_statistics_at_the_sites(tree):
@@ -400,8 +407,6 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
         config,
         resume=False,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
     folder = RunFolder(path)
@@ -409,7 +414,7 @@ def test_fedbn_keeps_normalisation_at_the_sites_and_still_evaluates_unseen_ones(
     norm = set(travelling(network, keep_norm=False)) - set(travelling(network, keep_norm=True))
     assert norm
     assert not norm & set(folder.load().weights)
-    drawn = {site for record in folder.read_log() for site in record["sites"]}
+    drawn = {site for record in folder.read_log() for site in record.sites}
     for site in drawn:
         assert set(SiteMemory(folder.site_path(site)).tensors.before(99)) == norm
     assert results.evaluation.representation.mae_external.value > 0

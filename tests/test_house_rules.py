@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# By its path: another package called benchmarks may be installed.
+docstring_entries = runpy.run_path(str(ROOT / "benchmarks" / "house.py"))["docstring_entries"]
 SOURCES = [p for d in ("fedcl", "sites", "server") for p in sorted((ROOT / d).rglob("*.py"))]
+
+# Rooms and files whose docstrings are written in whole sentences.
+PLAIN = (
+    *("arrays", "compression", "compute", "data", "evaluation", "files", "harmonisation"),
+    *("local_round.py", "models", "moments", "optimizer.py", "privacy", "secure_sum", "seeds.py"),
+    *("shapes.py", "site_labels.py"),
+)
+PLAIN_SOURCES = [p for p in SOURCES if p.relative_to(ROOT).parts[1] in PLAIN]
 
 
 def test_importing_fedcl_imports_nothing_else():
@@ -38,6 +49,31 @@ def test_every_module_says_what_it_is_for(path):
         assert ast.get_docstring(ast.parse(text)), f"{path}: no module docstring"
 
 
+@pytest.mark.parametrize("path", PLAIN_SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_entry_of_a_docstring_says_what_it_is(path):
+    entries = list(docstring_entries(ast.parse(path.read_text(encoding="utf-8"))))
+    assert [entry for entry in entries if entry.startswith("Of ")] == []
+    assert [entry for entry in entries if len(entry.split()) <= 3] == []
+
+
+@pytest.mark.parametrize("path", PLAIN_SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_docstring_is_the_end_of_another_sentence(path):
+    """Those under a constant or an attribute count too."""
+    texts = [
+        node.value.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    ]
+    assert [text for text in texts if re.match(r"Of |None ", text)] == []
+    assert [text for text in texts if re.search(r"\b[Aa]s of `", text)] == []
+
+
+def test_entries_of_docstrings_are_found():
+    text = '"""Do.\n\n    Args:\n        a: Of it.\n        b: A\n            b.\n    """'
+    tree = ast.parse(f"def f(a, b):\n    {text}")
+    assert list(docstring_entries(tree)) == ["Of it.", "A b."]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_library_code_neither_prints_nor_pickles(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -51,7 +87,11 @@ def test_library_code_neither_prints_nor_pickles(path):
 
 def test_flowers_private_names_stay_where_a_test_watches_them():
     """tests/deployment/test_flower_contract.py and the simulation's own tests say what changed."""
-    watched = {"fedcl/experiment/simulation.py", "fedcl/sites/guard.py", "fedcl/sites/context.py"}
+    watched = {
+        "fedcl/experiment/in_process_grid.py",
+        "fedcl/sites/guard.py",
+        "fedcl/sites/context.py",
+    }
     for path in SOURCES:
         if path.relative_to(ROOT).as_posix() not in watched:
             assert "flwr.supercore" not in path.read_text(encoding="utf-8"), path

@@ -9,12 +9,13 @@ from flwr.clientapp import ClientApp
 
 from fedcl.errors import PrivacyError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Refusal
 from fedcl.run_folder.folder import RunFolder
 from fedcl.server.exchange import ask
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import TRAIN, Instruction, encode_instruction
+from fedcl.wire.orders import TRAIN, encode_instruction
 from fedcl.wire.releases import encode_release
 from tests.builders import (
     MOMENTS,
@@ -85,9 +86,9 @@ def test_a_round_can_be_followed_site_by_site(tree):
 def test_the_bytes_are_those_of_the_log(tree):
     config = config_of(tree)
     _, last = looked_on(config)
-    entries = RunFolder(config.output.path).read_log()[-1]["sites"]
+    entries = RunFolder(config.output.path).read_log()[-1].sites
     assert {s: e["bytes"] for s, e in last["sites"].items()} == {
-        s: e["bytes"] for s, e in entries.items()
+        s: e.bytes for s, e in entries.items()
     }
 
 

@@ -7,7 +7,7 @@ from fedcl.config.objective import require_comparable
 from fedcl.debiasing.bias_pairs import bias_pairs
 from fedcl.debiasing.fairkl import fairkl_regression
 from fedcl.errors import ConfigError
-from fedcl.losses.kernels import within_batch
+from fedcl.kernels.positiveness import within_batch
 from fedcl.losses.l_exp import l_exp
 from fedcl.losses.pairs import pairs_of_views
 from fedcl.losses.yaware import y_aware
@@ -107,7 +107,7 @@ def test_every_loss_reaches_every_trained_parameter(tmp_path, batch, loss):
 
 
 @pytest.mark.parametrize("loss", ["l_exp", "l_thr", "y_aware", "decoupled_uniformity"])
-def test_the_released_variant_is_another_value(tmp_path, batch, loss):
+def test_the_authors_variant_is_another_value(tmp_path, batch, loss):
     features, known = batch
     values = []
     for variant in ("published", "released"):

@@ -90,9 +90,9 @@ def test_a_tampering_site_leaves_the_weights_of_a_federation_without_it(tree, ki
     without, _ = federation(another_folder(tree, "-without"), away(number))
     assert_identical(final_weights(config), final_weights(without))
     for record in log:
-        why = record["sites"]["south"]["rejected"]
-        assert (why is not None) == (record["round"] == number)
-        assert all(record["sites"][site]["rejected"] is None for site in ("12", "north"))
+        why = record.sites["south"].rejected
+        assert (why is not None) == (record.round == number)
+        assert all(record.sites[site].rejected is None for site in ("12", "north"))
 
 
 @pytest.mark.parametrize(
@@ -101,15 +101,15 @@ def test_a_tampering_site_leaves_the_weights_of_a_federation_without_it(tree, ki
 )
 def test_the_reason_names_the_ratio_and_the_log_keeps_the_change(tree, number, words):
     _, log = federation(tree, too_large(number))
-    entry = log[number - 1]["sites"]["south"]
-    assert f"{words} (federation.outlier_factor: {FACTOR})" in entry["rejected"]
-    ratio = float(entry["rejected"].removeprefix("its change of the weights is ").split()[0])
+    entry = log[number - 1].sites["south"]
+    assert f"{words} (federation.outlier_factor: {FACTOR})" in entry.rejected
+    ratio = float(entry.rejected.removeprefix("its change of the weights is ").split()[0])
     assert ratio > FACTOR
     if number == 2:
-        changes = [site["change"] for site in log[0]["sites"].values()]
-        assert entry["change"] / np.median(changes) == pytest.approx(ratio, rel=1e-3)
-    assert entry["participants"] == 0
-    assert entry["terms"] == {}
+        changes = [site.change for site in log[0].sites.values()]
+        assert entry.change / np.median(changes) == pytest.approx(ratio, rel=1e-3)
+    assert entry.participants == 0
+    assert entry.terms == {}
 
 
 @pytest.mark.slow
@@ -122,9 +122,9 @@ def test_a_run_resumed_in_between_leaves_the_same_site_out(tree, rounds):
         part, log_of_parts = federation(parts, too_large(*rounds))
     assert_identical(final_weights(whole), final_weights(part))
     for line, other in zip(log, log_of_parts, strict=True):
-        for site, entry in line["sites"].items():
-            assert entry["rejected"] == other["sites"][site]["rejected"]
-            assert entry["change"] == other["sites"][site]["change"]
+        for site, entry in line.sites.items():
+            assert entry.rejected == other.sites[site].rejected
+            assert entry.change == other.sites[site].change
 
 
 @pytest.mark.slow
@@ -134,16 +134,14 @@ def test_an_honest_run_is_the_same_bit_for_bit(tree, kind):
     plain = with_values(tree, federation__outlier_factor=None, **KINDS[kind])
     without, other = federation(another_folder(plain, "-none"))
     assert_identical(final_weights(with_rule), final_weights(without))
-    assert [r["sites"]["south"]["change"] for r in log] == [
-        r["sites"]["south"]["change"] for r in other
-    ]
+    assert [r.sites["south"].change for r in log] == [r.sites["south"].change for r in other]
 
 
 def test_without_a_factor_a_tampering_site_spoils_the_mean(tree):
     tree = with_values(tree, federation__rounds=1, federation__outlier_factor=None)
     spoilt, log = federation(tree, too_large(1))
     honest, _ = federation(another_folder(tree, "-honest"))
-    assert log[0]["sites"]["south"]["rejected"] is None
+    assert log[0].sites["south"].rejected is None
     found, expected = final_weights(spoilt), final_weights(honest)
     assert max(np.abs(found[name] - expected[name]).max() for name in found) > 1
 
@@ -156,9 +154,9 @@ def test_the_change_is_that_of_the_weights_as_they_were_sent(tree):
     trained = [name for name in before if "feature_" not in name]
     assert len(trained) == len(before) - 2
     squares = sum(((after[n].astype(float) - before[n]) ** 2).sum() for n in trained)
-    (entry,) = log[1]["sites"].values()
+    (entry,) = log[1].sites.values()
     # One site's mean is its own update, so the checkpoints are what it received and sent.
-    assert entry["change"] == pytest.approx(np.sqrt(squares), rel=1e-9)
+    assert entry.change == pytest.approx(np.sqrt(squares), rel=1e-9)
 
 
 def test_a_federation_that_leaves_too_many_out_says_so_and_goes_on_with_a_larger_factor(tree):
@@ -167,7 +165,7 @@ def test_a_federation_that_leaves_too_many_out_says_so_and_goes_on_with_a_larger
     with pytest.raises(RoundError, match=r"round 2: .*outlier_factor: 1\.05\): site 12"):
         federation(with_values(tree, federation__outlier_factor=1.05))
     config, log = federation(tree)
-    assert [record["round"] for record in log] == [1, 2]
+    assert [record.round for record in log] == [1, 2]
     untouched, _ = federation(another_folder(tree, "-untouched"))
     assert_identical(final_weights(config), final_weights(untouched))
 
@@ -183,9 +181,9 @@ def test_honest_updates_that_are_mostly_noise_pass_from_the_first_round_on(tmp_p
     tree = with_values(tree, federation__outlier_factor=FACTOR, local__optimizer=optimizer)
     _, log = federation(tree)
     for record in log:
-        for entry in record["sites"].values():
-            assert entry["rejected"] is None
-            assert entry["change"] > 0
+        for entry in record.sites.values():
+            assert entry.rejected is None
+            assert entry.change > 0
 
 
 def test_a_sum_in_secret_shows_no_change_of_any_site(tmp_path):
@@ -193,7 +191,7 @@ def test_a_sum_in_secret_shows_no_change_of_any_site(tmp_path):
     config = config_of(with_values(secure_tree(tmp_path), federation__rounds=1))
     simulate_federation(config, sites=SITES, resume=False)
     (record,) = RunFolder(config.output.path).read_log()
-    assert all("change" not in entry for entry in record["sites"].values())
+    assert all(entry.change is None for entry in record.sites.values())
 
 
 @pytest.mark.parametrize(

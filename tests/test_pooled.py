@@ -18,8 +18,6 @@ def test_a_training_that_diverges_says_so_and_keeps_the_rounds_before(tmp_path):
             config,
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=lambda _: None,
         )
     folder = RunFolder(config.output.path)
     assert folder.checkpoints() == [0]

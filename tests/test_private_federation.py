@@ -39,8 +39,6 @@ def evaluated(config):
         config,
         resume=False,
         restart=False,
-        on_step=lambda *_: None,
-        say=lambda _: None,
         page=False,
     )
 
@@ -64,10 +62,10 @@ def test_an_update_says_nothing_but_its_weights(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
     for record in RunFolder(config.output.path).read_log():
-        assert record["loss"] is None
-        for entry in record["sites"].values():
-            assert entry["rejected"] is None
-            assert entry["terms"] == entry["counts"] == entry["skipped"] == {}
+        assert record.loss is None
+        for entry in record.sites.values():
+            assert entry.rejected is None
+            assert entry.terms == entry.counts == entry.skipped == {}
 
 
 @pytest.mark.slow
@@ -213,8 +211,6 @@ def test_privacy_is_about_what_leaves_a_site(tree, kind):
             config_of(tree),
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=lambda _: None,
         )
 
 
@@ -254,7 +250,7 @@ def test_a_federation_private_for_sites_pays_once_a_round_and_says_so(tmp_path):
     spent = ledger.epsilon(delta=1e-5)
     assert results.run.privacy.startswith(f"site: epsilon {spent:.2f}")
     assert not ledger_of(config, "south").path.exists()
-    assert RunFolder(config.output.path).read_log()[0]["loss"] is not None
+    assert RunFolder(config.output.path).read_log()[0].loss is not None
 
 
 @pytest.mark.parametrize("kind", ["fedavgm", "fedadam"])

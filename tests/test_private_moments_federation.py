@@ -10,6 +10,7 @@ from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError, RunError
 from fedcl.experiment.run import run_experiment
 from fedcl.experiment.simulation import simulate_federation
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import PrivateMomentShare
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
@@ -21,7 +22,6 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.sites.private_moments import share_private_moments
 from fedcl.sites.site import open_site
 from fedcl.sites.training import train
-from fedcl.wire.orders import Instruction
 from tests.builders import (
     FAIRKL,
     MOMENTS,
@@ -32,6 +32,7 @@ from tests.builders import (
     with_values,
     write_table,
 )
+from tests.progress import Told
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 from tests.test_private_federation import TRAINING, ledger_of
 
@@ -154,17 +155,17 @@ def test_a_spent_budget_ends_with_a_message(tree):
 
 @pytest.mark.slow
 def test_sites_too_small_for_a_mean_of_their_own_are_named(tree):
-    said = []
+    told = Told()
     run_experiment(
         "simulate",
         config_of(with_values(tree, federation__rounds=1)),
         resume=False,
         restart=False,
-        on_step=lambda *_: None,
-        say=said.append,
+        progress=told,
         page=False,
     )
-    assert any("Too small for a mean of their own" in line and "north" in line for line in said)
+    (line,) = [line for line in told.lines if "Too small for a mean of their own" in line]
+    assert line.endswith("site north.")
 
 
 @pytest.mark.parametrize(

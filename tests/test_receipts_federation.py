@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 from flwr.clientapp import ClientApp
 
-from fedcl.errors import RoundError
+from fedcl.errors import RefusalReason, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.messages.orders import Instruction
+from fedcl.messages.releases import Refusal
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.log import Receipts, receipts_at
@@ -19,7 +21,6 @@ from fedcl.sites.context import DeployedSite
 from fedcl.sites.memory import SiteMemory
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import open_site
-from fedcl.wire.orders import Instruction, SumQuestion
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -46,7 +47,7 @@ def cohort(tmp_path):
 
 def kept_of(config, site):
     (receipts,) = receipts_at(RunFolder(config.output.path).site_path(site))
-    kept = receipts.look()
+    kept = receipts.read()
     assert kept.problem is None
     return kept.receipts
 
@@ -218,7 +219,7 @@ def test_a_site_whose_record_was_altered_lets_nothing_leave(cohort):
     with pytest.raises(RoundError, match=r"record of what left it cannot be kept.*: site south"):
         carried(config, left, before=alter)
     refused = left["south"][-1]
-    assert decode_release(refused).reason in REFUSALS
+    assert decode_release(refused).reason in list(RefusalReason)
     assert not refused.array_records.get("arrays")
     assert len(left["north"][-1].array_records["arrays"]) > 0
     failures = (file.parent / "failures.log").read_text()
@@ -233,8 +234,8 @@ def test_a_simulation_goes_on_after_a_power_cut_damaged_a_record(cohort):
     longer = config_of(with_values(trees(cohort)["plain"], federation__rounds=3))
     simulate_federation(longer, sites=SITES, resume=True)
     old, new = sorted(receipts_at(file.parent), key=lambda one: len(one.path.name), reverse=True)
-    assert "3 receipts were made" in old.look().problem
-    assert [one.round for one in new.look().receipts] == [0, 3]
+    assert "3 receipts were made" in old.read().problem
+    assert [one.round for one in new.read().receipts] == [0, 3]
     assert kept_of(longer, "north")[-1].round == 3
 
 
@@ -245,7 +246,7 @@ def test_a_site_that_never_opened_leaves_the_receipt_of_its_refusal(tmp_path):
     )
     receipts.keep(receipt_of(refusal, None, None))
     receipts.keep(receipt_of(refusal, Instruction(2, "seed: 1\n", {}), None, objects=("0a",)))
-    one, two = receipts.look().receipts
+    one, two = receipts.read().receipts
     assert (one.round, one.run, one.config_sha256) == (0, None, None)
     assert (two.round, two.run, len(two.config_sha256)) == (2, None, 64)
     assert two.objects == ("0a",)
@@ -264,7 +265,7 @@ def test_a_site_between_institutions_keeps_one_record_and_a_simulated_one_a_reco
     home = home_at(tmp_path)
     for _ in ("one run", "another"):
         DeployedSite(home).keep_receipt(refusal, encode_release(refusal), None, None)
-    assert len(Receipts(home.files.receipts, durable=True).look().receipts) == 2
+    assert len(Receipts(home.files.receipts, durable=True).read().receipts) == 2
     SiteMemory(tmp_path / "run").keep_receipt(receipt_of(refusal, None, None))
     assert (tmp_path / "run" / "receipts.jsonl").exists()
 

@@ -14,7 +14,9 @@ from fedcl.config.loading import fingerprint, resolved
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
+from fedcl.messages.orders import Instruction, SumInvitation
 from fedcl.messages.releases import Introduction, Refusal, SumOffer, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import moment_arrays, plan_of, update_arrays
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling_names
@@ -30,13 +32,7 @@ from fedcl.secure_sum.protocol import (
 )
 from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
-from fedcl.wire.orders import (
-    Instruction,
-    SumInvitation,
-    SumQuestion,
-    encode_instruction,
-    encode_question,
-)
+from fedcl.wire.orders import encode_instruction, encode_question
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -114,7 +110,7 @@ def test_a_round_of_sums_gives_the_weights_of_a_round_in_the_clear(tree, changes
     (record,) = RunFolder(secret.output.path).read_log()
     (other,) = RunFolder(clear.output.path).read_log()
     precision = 2.0 ** -tree["secure_sum"]["fraction_bits"]
-    assert record["loss"] == pytest.approx(other["loss"], abs=precision)
+    assert record.loss == pytest.approx(other.loss, abs=precision)
 
 
 @pytest.mark.slow
@@ -128,10 +124,10 @@ def test_moments_are_summed_too_and_training_goes_on_as_in_the_clear(tree, momen
         np.testing.assert_allclose(final_weights(secret)[name], array, rtol=1e-3, atol=1e-4)
     logs = [RunFolder(config.output.path).read_log() for config in (secret, clear)]
     for record, other in zip(*logs, strict=True):
-        assert record["moments_bytes"] > other["moments_bytes"]  # eight bytes instead of four
-        assert record["loss"] == pytest.approx(other["loss"], abs=1e-3)
-        of_sites = [entry["counts"] for entry in other["sites"].values()]
-        for term, count in record["counts"].items():
+        assert record.moments_bytes > other.moments_bytes  # eight bytes instead of four
+        assert record.loss == pytest.approx(other.loss, abs=1e-3)
+        of_sites = [entry.counts for entry in other.sites.values()]
+        for term, count in record.counts.items():
             assert count == sum(counts[term] for counts in of_sites)
 
 
@@ -159,8 +155,8 @@ def test_private_updates_are_summed_without_a_loss(tmp_path):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
     for record in RunFolder(config.output.path).read_log():
-        assert record["loss"] is None
-        assert all(entry["rejected"] is None for entry in record["sites"].values())
+        assert record.loss is None
+        assert all(entry.rejected is None for entry in record.sites.values())
 
 
 # --- what the server is told ------------------------------------------------------------------
@@ -233,7 +229,7 @@ def test_receipts_tell_the_exchanges_and_nothing_is_kept_when_the_sum_is_over(tr
     ]
     assert [line["kind"] for line in lines] == ["introduction", *exchanges, *exchanges]
     words = sum(array.size for array in final_weights(config).values())
-    terms = RunFolder(config.output.path).read_log()[0]["terms"]
+    terms = RunFolder(config.output.path).read_log()[0].terms
     (array,) = lines[8]["arrays"]
     assert array["bytes"] == 8 * (words + 3 * len(terms))
     assert array["norm"] is None
@@ -255,9 +251,9 @@ def test_bytes_of_all_exchanges_are_counted(tree):
         return release
 
     (record,) = federation(config, count)
-    assert record["bytes"] == sum(payload_bytes(encode_release(release)) for release in left)
-    assert record["bytes"] == sum(entry["bytes"] for entry in record["sites"].values())
-    assert record["sent_bytes"] == sum(payload_bytes(message.content) for message in sent)
+    assert record.bytes == sum(payload_bytes(encode_release(release)) for release in left)
+    assert record.bytes == sum(entry.bytes for entry in record.sites.values())
+    assert record.sent_bytes == sum(payload_bytes(message.content) for message in sent)
     assert len(left) == 5 * 3
 
 
@@ -287,15 +283,15 @@ def test_a_site_that_drops_out_at_any_exchange_leaves_the_sum_of_the_others(tree
     tree = with_values(tree, federation__rounds=1)
     config = config_of(tree)
     (record,) = federation(config, failing("south", EXCHANGES[number - 1]))
-    entry = record["sites"]["south"]
+    entry = record.sites["south"]
     inside = number > 3  # its masked input is in
-    assert (entry["rejected"] is None) == inside
-    assert entry.get("left" if inside else "rejected") == "the training failed"
-    assert entry["participants"] == (6 if inside else 0)
+    assert (entry.rejected is None) == inside
+    assert (entry.left if inside else entry.rejected) == "the training failed"
+    assert entry.participants == (6 if inside else 0)
     expected = without(tree, None if inside else "south")
     assert_close(final_weights(config), expected, config)
-    others = [record["sites"][site] for site in ("north", "12")]
-    assert all(other["rejected"] is None and "left" not in other for other in others)
+    others = [record.sites[site] for site in ("north", "12")]
+    assert all(other.rejected is None and other.left is None for other in others)
 
 
 class Deaf(InProcessGrid):
@@ -313,7 +309,7 @@ def test_a_silent_site_is_given_up(tree):
     tree = with_values(tree, federation__rounds=1, federation__answer_timeout_s=0.3)
     config = config_of(tree)
     (record,) = federation(config, lambda release, _: release, grid=Deaf)
-    assert record["sites"]["south"]["rejected"] == "no answer in time"
+    assert record.sites["south"].rejected == "no answer in time"
     assert_close(final_weights(config), without(tree, "south"), config)
 
 
@@ -355,8 +351,8 @@ def test_a_site_that_fails_at_its_moments_is_left_out_of_the_round(tree):
         return release
 
     (record,) = federation(config, change)
-    assert record["sites"]["south"]["rejected"] == "the training failed"
-    assert record["sites"]["north"]["rejected"] is None
+    assert record.sites["south"].rejected == "the training failed"
+    assert record.sites["north"].rejected is None
     assert [type(r) for r in asked if getattr(r, "site", "") == "south"][1:] == [SumOffer]
 
 
@@ -405,7 +401,7 @@ def test_what_a_site_sends_wrong_is_named_and_the_others_go_on(tree, kind, chang
     tree = with_values(tree, federation__rounds=1)
     config = config_of(tree)
     (record,) = federation(config, altering("south", kind, **changes))
-    assert re.search(why, record["sites"]["south"][where])
+    assert re.search(why, getattr(record.sites["south"], where))
     assert_close(
         final_weights(config), without(tree, "south" if where == "rejected" else None), config
     )
@@ -430,7 +426,7 @@ def test_a_share_altered_by_the_server_is_named_in_the_receivers_log(tree):
     config = config_of(tree)
     spoil = altering("12", SealedShares, sealed=lambda s: {**s, "south": altered(s["south"])})
     (record,) = federation(config, spoil)
-    assert record["sites"]["south"]["rejected"].startswith("it does not go on with the secure sum")
+    assert record.sites["south"].rejected.startswith("it does not go on with the secure sum")
     log = RunFolder(config.output.path).site_path("south") / "failures.log"
     assert "12" in log.read_text().splitlines()[-1]
     assert_close(final_weights(config), without(tree, "south"), config)
@@ -448,7 +444,7 @@ def test_a_value_that_does_not_fit_the_grid_keeps_its_site_out(tree, monkeypatch
     monkeypatch.setattr("fedcl.messages.summed_arrays.update_arrays", spoiled)
     config = config_of(tree)
     (record,) = federation(config, lambda release, _: release)
-    assert record["sites"]["south"]["rejected"].startswith("it does not go on")
+    assert record.sites["south"].rejected.startswith("it does not go on")
     log = RunFolder(config.output.path).site_path("south") / "failures.log"
     assert "NaN or infinite" in log.read_text()
     assert_close(final_weights(config), without(tree, "south"), config)
@@ -494,7 +490,7 @@ class Site:
 
 def first_weights(config):
     network = build_network(config, (6,), seed=config.seed)
-    return read_state(network, travelling_names(network, config))
+    return read_state(network, travelling_names(network, config.federation))
 
 
 ALL = ("12", "north", "south")

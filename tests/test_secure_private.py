@@ -58,10 +58,10 @@ def test_the_opened_sums_are_those_in_the_clear(tree):
     logs = [RunFolder(config.output.path).read_log() for config in (masked, clear)]
     for record, other in zip(*logs, strict=True):
         # Released: a word has 8 bytes, a float 4; told to the sites before every step: floats.
-        more = record["moments_bytes"] - other["moments_bytes"]
-        assert 0 <= more < record["moments_bytes"]
+        more = record.moments_bytes - other.moments_bytes
+        assert 0 <= more < record.moments_bytes
         assert (more > 0) == PrivateMoments.model_validate(PRIVATE_MOMENTS).released_in(
-            record["round"]
+            record.round
         )
     sums = [RunFolder(config.output.path).load().released for config in (masked, clear)]
     assert sums[0].slots == sums[1].slots

@@ -9,11 +9,11 @@ import pytest
 
 from fedcl.compute.threads import in_threads
 from fedcl.data.open import prepare
+from tests.progress import Told
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_results_come_in_the_order_of_the_things_whoever_is_done_first(threads):
-    seen = []
     first_may_end = threading.Event()
 
     def work(number):
@@ -23,9 +23,10 @@ def test_results_come_in_the_order_of_the_things_whoever_is_done_first(threads):
             first_may_end.set()
         return number * number
 
-    found = in_threads(work, range(5), threads=threads, on_progress=lambda *at: seen.append(at))
+    told = Told()
+    found = in_threads(work, range(5), threads=threads, progress=told, what="Squaring")
     assert found == [0, 1, 4, 9, 16]
-    assert seen == [(done, 5) for done in range(1, 6)]
+    assert told.steps == [("Squaring", done, 5) for done in range(1, 6)]
 
 
 def test_nothing_to_do_is_done():
@@ -42,12 +43,13 @@ def test_what_is_raised_ends_the_rest(whose):
             raise ValueError("one")
         done.append(number)
 
-    def at(number, _):
-        if whose == "progress" and number == 2:
-            raise ValueError("one")
+    class Failing(Told):
+        def step(self, what, number, total):
+            if whose == "progress" and number == 2:
+                raise ValueError("one")
 
     with pytest.raises(ValueError, match="one"):
-        in_threads(work, range(100_000), threads=2, on_progress=at)
+        in_threads(work, range(100_000), threads=2, progress=Failing())
     # Those that were waiting are dropped; how many were begun by then is the system's choice.
     assert len(done) < 100_000
     assert threading.active_count() < 10
@@ -65,9 +67,11 @@ def test_a_volume_that_was_prepared_is_let_go():
             volumes.append(weakref.ref(volume))
             return volume
 
+    class Counting(Told):
+        def step(self, what, done, total):
+            alive.append(sum(one() is not None for one in volumes))
+
     alive = []
-    prepare(
-        Volumes(), lambda *_: alive.append(sum(one() is not None for one in volumes)), threads=2
-    )
+    prepare(Volumes(), Counting(), threads=2)
     assert len(alive) == len(volumes) == 50
     assert max(alive) <= 2

@@ -8,11 +8,12 @@ from flwr.app import Array, ConfigRecord, RecordDict
 
 from fedcl.arrays.feature_sums import FeatureSums
 from fedcl.errors import WireError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction, MomentShare, Refusal, TermSum, Update
 from fedcl.moments.shared import SharedMoments
 from fedcl.moments.sums import NodeSums, node_shapes
 from fedcl.receipts.describe import describe
-from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
+from fedcl.wire.orders import decode_instruction, encode_instruction
 from fedcl.wire.records import fresh_copy, moments_bytes, payload_bytes
 from fedcl.wire.releases import decode_release, encode_release
 

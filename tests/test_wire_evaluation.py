@@ -9,9 +9,10 @@ from fedcl.errors import WireError
 from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, fit_probes
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.receipts.describe import describe
-from fedcl.wire.orders import Instruction, decode_instruction, encode_instruction
+from fedcl.wire.orders import decode_instruction, encode_instruction
 from fedcl.wire.records import encoded
 from fedcl.wire.releases import decode_release, encode_release
 
@@ -23,13 +24,13 @@ def sums(rng, participants=13, dim=3):
 
 
 @pytest.fixture
-def said_sums(rng):
+def some_sums(rng):
     both = {"representation": sums(rng, dim=5), "embedding": sums(rng)}
     return EvaluationSums("zürich/3", 4, 13, both, 0.25)
 
 
 @pytest.fixture
-def said_errors():
+def some_errors():
     def errors(years):
         cells = {ALL: ErrorSums(9, years, -years, 9.5), FEMALE: ErrorSums(4, 1.5, 1.0, 2.5)}
         return SiteErrors(cells, RecognisedCount(9, int(years)))
@@ -45,24 +46,24 @@ def probes(rng):
     return fit_probes(own, seed=1)
 
 
-def test_sums_arrive_bit_for_bit(said_sums):
-    received = decode_release(encode_release(said_sums))
+def test_sums_arrive_bit_for_bit(some_sums):
+    received = decode_release(encode_release(some_sums))
     assert (received.site, received.round, received.participants) == ("zürich/3", 4, 13)
-    for kind, sent in said_sums.sums.items():
+    for kind, sent in some_sums.sums.items():
         for name in ("count", "total_x", "total_y", "xx", "xy", "yy"):
             there, here = getattr(received.sums[kind], name), getattr(sent, name)
             np.testing.assert_array_equal(there, here, err_msg=f"{kind} {name}")
 
 
-def test_errors_arrive_bit_for_bit(said_errors):
-    assert decode_release(encode_release(said_errors)) == said_errors
+def test_errors_arrive_bit_for_bit(some_errors):
+    assert decode_release(encode_release(some_errors)) == some_errors
 
 
-def test_nothing_to_say_arrives_too(said_sums, said_errors):
-    silent = replace(said_sums, sums={})
+def test_nothing_to_say_arrives_too(some_sums, some_errors):
+    silent = replace(some_sums, sums={})
     assert decode_release(encode_release(silent)) == silent
-    nobody = {kind: SiteErrors({}, None) for kind in said_errors.errors}
-    silent = replace(said_errors, errors=nobody)
+    nobody = {kind: SiteErrors({}, None) for kind in some_errors.errors}
+    silent = replace(some_errors, errors=nobody)
     assert decode_release(encode_release(silent)) == silent
 
 
@@ -83,8 +84,8 @@ def test_probes_that_do_not_fit_their_sites_are_refused(probes):
         decode_instruction(sent)
 
 
-def test_a_receipt_names_every_array_and_group(said_sums, said_errors):
-    receipt = describe(said_sums, round_number=4)
+def test_a_receipt_names_every_array_and_group(some_sums, some_errors):
+    receipt = describe(some_sums, round_number=4)
     assert receipt.kind == "evaluation sums"
     assert [(one.name, one.shape) for one in receipt.arrays] == [
         ("representation/totals", (6,)),
@@ -92,7 +93,7 @@ def test_a_receipt_names_every_array_and_group(said_sums, said_errors):
         ("embedding/totals", (4,)),
         ("embedding/products", (10,)),
     ]
-    receipt = describe(said_errors, round_number=4)
+    receipt = describe(some_errors, round_number=4)
     assert receipt.header["cells"] == ["internal/all", "internal/sex/female"]
     assert receipt.header["counts"] == [9, 4]
     assert [one.shape for one in receipt.arrays] == [(2, 3), (2, 3)]
@@ -117,8 +118,8 @@ def another(record, name, array):
         (lambda r: r["fedcl"].update(features=["embedding"] * 2), "features: named twice"),
     ],
 )
-def test_malformed_sums_are_refused(said_sums, spoil, reason):
-    record = encode_release(said_sums)
+def test_malformed_sums_are_refused(some_sums, spoil, reason):
+    record = encode_release(some_sums)
     spoil(record)
     with pytest.raises(WireError, match=reason):
         decode_release(record)
@@ -136,8 +137,8 @@ def test_malformed_sums_are_refused(said_sums, spoil, reason):
         (lambda r: another(r, "errors", np.ones(9)), "expected the arrays"),
     ],
 )
-def test_malformed_errors_are_refused(said_errors, spoil, reason):
-    record = encode_release(said_errors)
+def test_malformed_errors_are_refused(some_errors, spoil, reason):
+    record = encode_release(some_errors)
     spoil(record)
     with pytest.raises(WireError, match=reason):
         decode_release(record)

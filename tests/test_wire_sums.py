@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from fedcl.errors import WireError
+from fedcl.messages.orders import Instruction, SumInvitation
 from fedcl.messages.releases import SumOffer
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.receipts.describe import describe
 from fedcl.secure_sum.protocol import (
     AdvertisedKeys,
@@ -18,9 +20,6 @@ from fedcl.secure_sum.protocol import (
     UnmaskRequest,
 )
 from fedcl.wire.orders import (
-    Instruction,
-    SumInvitation,
-    SumQuestion,
     decode_instruction,
     decode_question,
     encode_instruction,

@@ -13,10 +13,10 @@ SPREAD_YEARS = 20.0
 
 
 class AgeNetwork(nn.Module):
-    """Volumes to ages in years.
+    """Predicts ages in years from volumes.
 
     Args:
-        width: Channels of the first stage; 64 makes 33.16 million parameters.
+        width: Number of channels of the first stage; 64 gives 33.16 million parameters.
     """
 
     def __init__(self, width: int) -> None:

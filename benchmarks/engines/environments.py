@@ -1,4 +1,4 @@
-"""Environments of the peers, one each: they pin other versions of what fedcl needs."""
+"""Makes an environment for each peer, since they need other versions of fedcl's libraries."""
 
 import subprocess
 import venv
@@ -8,14 +8,14 @@ import torch
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 NEEDED = {"pfl": ["pfl[pytorch]==0.6.*"], "nvflare": ["nvflare==2.9.*"]}
-"""What pip installs for each peer, beside this environment's torch and what its network imports."""
+"""Packages that pip installs for each peer, besides torch and the libraries of the network."""
 
 
 def make(folder: Path, peer: str) -> Path:
-    """Return the interpreter of a peer's environment, made where it does not exist.
+    """Return the interpreter of a peer's environment, which is made if it does not exist.
 
     Raises:
-        subprocess.CalledProcessError: pip could not install the peer; its own words say why.
+        subprocess.CalledProcessError: pip could not install the peer; its output says why.
     """
     python = folder / peer / "bin" / "python"
     if version(python, peer):
@@ -29,7 +29,7 @@ def make(folder: Path, peer: str) -> Path:
 
 
 def version(python: Path | None, package: str) -> str | None:
-    """Return the version of a package in an environment; None where it is not installed."""
+    """Return the version of a package in an environment, or None if it is not installed."""
     if python is None or not python.exists():
         return None
     ask = f"import importlib.metadata as m; print(m.version({package!r}))"

@@ -1,4 +1,4 @@
-"""fedcl's own federation: the real apps on the in-process Grid, checks and checkpoints included."""
+"""Runs fedcl's own federation, its apps on the in-process Grid with all checks and checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from fedcl.run_folder.folder import RunFolder
 
 
 def main() -> None:
-    """Simulate the experiment that `prepare` kept beside the arrays."""
+    """Simulate the experiment that `prepare` wrote beside the arrays."""
     parser = options(__doc__)
     parser.add_argument("--workers", type=int, required=True)
     chosen = parser.parse_args()
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _stamp_checkpoints(clock: Clock) -> None:
-    """A round has ended when its checkpoint is on disk; the one before the first is no round."""
+    """Stamp the clock when a round's checkpoint is on disk, but not for the initial checkpoint."""
     save = RunFolder.save
 
     def stamped(folder: RunFolder, checkpoint: Any, **how: Any) -> None:

@@ -1,4 +1,4 @@
-"""Flower's simulation engine, Ray, with Flower's own FedAvg: one actor for each core."""
+"""Runs Flower's simulation engine, Ray, with Flower's own FedAvg and one actor per core."""
 
 import os
 
@@ -14,7 +14,7 @@ from engines.outcome import Clock, hand_back, options
 
 
 def main() -> None:
-    """Run the rounds; the strategy's evaluation hook is where a round has ended."""
+    """Run the rounds, each of which ends at the strategy's evaluation hook."""
     parser = options(__doc__)
     parser.add_argument("--processes", type=int, required=True)
     chosen = parser.parse_args()

@@ -12,7 +12,7 @@ from engines.local_steps import one_thread, train
 from engines.task import Site, Task
 
 TASK = "BENCHMARK_TASK"
-"""Environment variable: the task's folder."""
+"""Name of the environment variable that holds the task's folder."""
 
 app = ClientApp()
 
@@ -32,7 +32,7 @@ def on_train(message: Message, context: Context) -> Message:
 
 @functools.cache
 def _kept() -> tuple[Task, AgeNetwork]:
-    """Return what a process makes once: building a network costs more than a step."""
+    """Return task and network, made once per process, since building one costs more than a step."""
     one_thread()
     task = Task(Path(os.environ[TASK]))
     return task, AgeNetwork(task.settings.width)

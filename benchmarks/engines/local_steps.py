@@ -1,4 +1,4 @@
-"""What a site does in a round, in plain PyTorch: one pass per epoch of SGD."""
+"""Trains a site for one round in plain PyTorch, with one pass of SGD per epoch."""
 
 import torch
 
@@ -7,7 +7,7 @@ from engines.task import Site
 
 
 def one_thread() -> None:
-    """Let a process compute with one thread: engines differ in how many processes they use."""
+    """Limit this process to one thread, since engines differ in their numbers of processes."""
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""A site under NVIDIA FLARE: the training script of its Client API, run once in each process."""
+"""A site under NVIDIA FLARE: the script of its Client API, which runs once in each process."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from engines.task import Task
 
 
 def main() -> None:
-    """Train whenever a model arrives."""
+    """Train one round whenever a model arrives."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", type=Path, required=True)
     task = Task(parser.parse_args().task)

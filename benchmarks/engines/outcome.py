@@ -1,4 +1,4 @@
-"""What an engine hands back: when its rounds ended, and the weights it ended with."""
+"""Writes and reads an engine's outcome: the times its rounds ended, and its final weights."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ class Clock:
     ends: list[float] = field(default_factory=list)
 
     def stamp(self) -> None:
-        """Note that a round has ended: its mean is known."""
+        """Record that a round has ended, because its mean is known."""
         self.ends.append(time.time())
 
 
@@ -37,7 +37,7 @@ def hand_back(out: Path, ends: list[float], weights: Weights) -> None:
 
 
 def read(out: Path) -> tuple[list[float], Weights] | None:
-    """Return what an engine handed back; None where it did not."""
+    """Return the outcome that an engine wrote, or None if there is none."""
     if not (out / "ends.json").exists():
         return None
     return json.loads((out / "ends.json").read_text()), read_weights(out / "weights.npz")

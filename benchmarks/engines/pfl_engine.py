@@ -1,4 +1,4 @@
-"""Apple's pfl-research: its FederatedAveraging on its SimulatedBackend.
+"""Runs Apple's pfl-research, its FederatedAveraging on its SimulatedBackend.
 
 Granqvist et al., "pfl-research: simulation framework for accelerating research in private federated
 learning", NeurIPS 2024, https://arxiv.org/abs/2404.06430
@@ -30,7 +30,7 @@ from engines.task import Site
 
 
 class Measured(AgeNetwork):
-    """The network with the one method more that pfl asks for; it computes nothing."""
+    """The network with the one further method that pfl needs, which computes nothing."""
 
     def metrics(self, volumes: torch.Tensor, _: torch.Tensor) -> dict[str, Weighted]:
         """Return a count, so that pfl's evaluation of the first round costs nothing."""
@@ -38,7 +38,7 @@ class Measured(AgeNetwork):
 
 
 class OneRound(Dataset):
-    """A site in one round: all its batches, in the order that the task gives."""
+    """The batches of a site in one round, in the order that the task gives."""
 
     def __init__(self, site: Site, number: int, name: int) -> None:
         super().__init__((site.volumes, site.ages), user_id=str(name))
@@ -50,13 +50,13 @@ class OneRound(Dataset):
 
 
 class RoundEnds(TrainingProcessCallback[PyTorchModel]):
-    """Stamp the clock after each round; it also knows which round is going on."""
+    """Stamps the clock after each round and knows the number of the present round."""
 
     def __init__(self) -> None:
         self.clock = Clock()
 
     def after_central_iteration(self, *_: Any, **__: Any) -> tuple[bool, Metrics]:
-        """Note that the mean of a round has been applied."""
+        """Record that the mean of a round has been applied."""
         self.clock.stamp()
         return False, Metrics()
 
@@ -93,7 +93,7 @@ def main() -> None:
         SimulatedBackend(data, data, postprocessors=[WeightByDatapoints()]),
         model,
         NNTrainHyperParams(
-            # One pass of pfl's is a round of ours: `OneRound` yields all epochs.
+            # One epoch of pfl's is one round here, since `OneRound` yields all epochs.
             local_num_epochs=1,
             local_learning_rate=settings.learning_rate,
             local_batch_size=None,

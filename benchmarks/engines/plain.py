@@ -1,4 +1,4 @@
-"""What a researcher would write by hand: no messages, no checks, no checkpoints."""
+"""Runs a loop as one would write it by hand: without messages, checks and checkpoints."""
 
 import torch
 
@@ -8,7 +8,7 @@ from engines.outcome import Clock, hand_back, options
 
 
 def main() -> None:
-    """Run the loop: sums in place, one copy of the global weights, one of their sum."""
+    """Run the loop with sums in place: one copy of the global weights and one of their sum."""
     chosen = options(__doc__).parse_args()
     task, settings, clock = chosen.task, chosen.task.settings, Clock()
     one_thread()

@@ -1,4 +1,4 @@
-"""Write an experiment of fedcl as plain arrays, with the batches that fedcl's sites will form."""
+"""Writes an experiment of fedcl as plain arrays, with the batches that fedcl's sites form."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,13 @@ from fedcl.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class Kind:
-    """One table.
+    """The kind of task that one table compares.
 
     Attributes:
-        title: What it says above it.
-        width: Channels of the encoder's first stage.
+        title: Heading of the table.
+        width: Number of channels of the encoder's first stage.
         data: Changes of the section `data` of `simulate.experiment`.
-        local: Changes of the section `local`.
+        local: Changes of the section `local` of `simulate.experiment`.
     """
 
     title: str
@@ -60,17 +60,17 @@ def prepare(folder: Path, kind: Kind, *, sites: int, rounds: int) -> Task:
     """Write the experiment and its arrays.
 
     Args:
-        folder: Becomes the task's folder.
-        kind: Which table.
+        folder: Folder to make, which becomes the task's folder.
+        kind: The kind of task, one per table.
         sites: 64 is the whole phantom, some of whose sites only test; fewer are training sites.
-        rounds: How many.
+        rounds: Number of rounds, at least 1.
     """
     config = configured(folder, kind, sites=sites, rounds=rounds)
     cohort = open_experiment(config)
     labels = cohort.training_sites(min_participants=config.local.min_participants)
     rows = [cohort.rows(split=TRAIN, site=label) for label in labels]
     network = build_network(config, cohort.shape, seed=config.seed)
-    start = read_state(network, travelling_names(network, config))
+    start = read_state(network, travelling_names(network, config.federation))
     volumes = torch.from_numpy(cohort.load(rows[0]))
     _require_same(network, AgeNetwork(kind.width), start, volumes)
     settings = Settings(
@@ -117,7 +117,7 @@ def _site(cohort: Cohort, config: Config, label: str, rows: Rows) -> Weights:
 def _require_same(
     ours: torch.nn.Module, theirs: AgeNetwork, start: Weights, volumes: torch.Tensor
 ) -> None:
-    """Check that the engines' network is fedcl's: names, sizes, and what it computes."""
+    """Check that the engines' network equals fedcl's in names, sizes and results."""
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in start.items()})
     assert list(theirs.state_dict()) == list(ours.state_dict())
     with torch.no_grad():

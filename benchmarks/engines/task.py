@@ -1,6 +1,6 @@
-"""What every engine is given: the same arrays, the same batches in the same order, the same start.
+"""Defines the task of every engine: the same arrays, batches in the same order, initial weights.
 
-A folder of .npz files and one JSON, read with numpy alone.
+A task is a folder of .npz files and one JSON file, which numpy alone can read.
 """
 
 import json
@@ -17,14 +17,14 @@ Weights = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Settings:
-    """An experiment without its arrays.
+    """The settings of an experiment, without its arrays.
 
     Attributes:
-        width: Channels of the encoder's first stage.
-        rounds: How many.
-        sites: How many train.
-        nodes: How many the federation has; those that do not train are fedcl's alone.
-        learning_rate: Of plain SGD, the same in every round.
+        width: Number of channels of the encoder's first stage.
+        rounds: Number of rounds, at least 1.
+        sites: Number of sites that train.
+        nodes: Number of sites in the federation; those that do not train exist in fedcl only.
+        learning_rate: Learning rate of plain SGD, the same in every round.
     """
 
     width: int
@@ -39,10 +39,10 @@ class Site:
     """The training participants of one site.
 
     Attributes:
-        volumes: float32, shape (participant, channel, x, y, z).
-        ages: Years, float32.
+        volumes: Volumes in float32, shape (participant, channel, x, y, z).
+        ages: Ages in years in float32, shape (participant,).
         order: Positions in the order of training, shape (round, epoch, participant).
-        bounds: Where the batches of an epoch begin, and where the last one ends.
+        bounds: Positions where the batches of an epoch begin, and where the last one ends.
     """
 
     volumes: Tensor

@@ -1,4 +1,4 @@
-"""Processes that take their rounds in turn: what the machine does meanwhile meets all alike."""
+"""Lets processes do their rounds in turn, so that other load on the machine meets all alike."""
 
 import sys
 import time
@@ -8,12 +8,12 @@ _LOOK_S = 0.05
 
 
 class Turns:
-    """One process's place among `of` processes of which one works at a time.
+    """The turn of one process among several, of which one works at a time.
 
     Args:
-        folder: Empty at first, common to them; should it vanish, whoever waits ends.
-        place: 0 to of - 1.
-        of: How many there are.
+        folder: Common folder, empty at first; if it vanishes, every waiting process ends.
+        place: Number of this process, 0 to `of` - 1.
+        of: Number of processes that take turns.
     """
 
     def __init__(self, folder: Path, place: int, of: int) -> None:
@@ -21,7 +21,7 @@ class Turns:
         self._taken = 0
 
     def take(self) -> None:
-        """Hand on the turn before this one, if there was one, and wait for the next."""
+        """Hand on this process's turn, if it has one, and wait for its next."""
         if self._taken:
             self.leave()
         else:
@@ -34,7 +34,7 @@ class Turns:
         self._taken += 1
 
     def leave(self) -> None:
-        """Hand on the turn."""
+        """Hand on this process's last turn."""
         (self._folder / f"done-{(self._taken - 1) * self._of + self._place}").touch()
 
     def _wait_for(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The memory of a process and all its descendants, while it runs.
+"""Measures the memory of a process and all its descendants while it runs.
 
 Proportional set size: a page that n processes share counts 1/n in each, so that the sum is what the
 machine holds. Pages of files, the libraries above all, count once, as many as one process maps at
@@ -15,24 +15,24 @@ from pathlib import Path
 
 INTERVAL_S = 0.25
 SHARE = 0.05
-"""Most of a core's time that sampling may take."""
+"""Largest share of a core's time that sampling may take."""
 MARK = "BENCHMARK_RUN"
-"""Environment variable by which a process is known whose parent has gone."""
+"""Environment variable that identifies a process whose parent has ended."""
 
 Process = tuple[int, int]
-"""Number, and when it started: numbers are used again."""
+"""Id and start time of a process, since ids are used again."""
 
 
 class Watch:
-    """Run a command to its end; know the most memory that it and its descendants held at once.
+    """Runs a command to its end and records the peak memory of it and its descendants together.
 
     Args:
         command: The program and its arguments.
-        environment: Its environment variables.
-        log: Receives what it prints.
-        folder: Where it works.
-        limit_s: Most seconds it may take.
-        keep_free_gb: It is stopped when the machine has less memory left, before others suffer.
+        environment: All environment variables of the command.
+        log: File that receives the command's output.
+        folder: Working directory of the command.
+        limit_s: Longest duration of the command in seconds.
+        keep_free_gb: Free memory of the machine in GB, below which the command is stopped.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Watch:
         self.peak_gb = 0.0
         self.started = 0.0
         self.stopped = ""
-        """Why it was stopped; empty where it ended by itself."""
+        """Reason why the command was stopped, empty if it ended by itself."""
 
     def run(self) -> int:
         """Return the exit status, with no descendant left."""
@@ -101,7 +101,7 @@ class Watch:
         self._ours &= parents.keys()
         self._strangers &= parents.keys()
         for process in parents.keys() - self._ours - self._strangers:
-            # A program that has set its own title may have lost its environment, not its parent.
+            # A program that set its own title may have lost its environment, but not its parent.
             if process[0] == root or _has(process[0], self._mark):
                 self._ours.add(process)
         numbers = {pid for pid, _ in self._ours}
@@ -128,7 +128,7 @@ def _all_processes() -> dict[Process, int]:
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # The name, second field, may hold anything but ends with the last parenthesis.
+            # The second field, the name, may hold anything but ends with the last parenthesis.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
@@ -144,7 +144,7 @@ def _has(pid: int, mark: str) -> bool:
 
 
 def _parts_gb(process: Process) -> tuple[float, float]:
-    """Return what it holds itself, and what it maps of files."""
+    """Return the process's own memory and its share of mapped files, both in GB."""
     rollup, status = (Path(f"/proc/{process[0]}/{name}") for name in ("smaps_rollup", "status"))
     try:
         own = sum(_entry_gb(rollup, name) for name in ("Pss_Anon:", "Pss_Shmem:"))

@@ -1,4 +1,4 @@
-"""Code or an experiment that the sites did not approve."""
+"""Faults of the server's owner: code or an experiment that the sites did not approve."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from faulty.told import Told
 
 
 def bundle(scene: Scene) -> Told:
-    """The server's fedcl differs from the approved one by one comment."""
+    """Let the server's fedcl differ from the approved one by one comment."""
     tree = scene.folder / "other-tree"
     root = Path(__file__).parents[2]
     for name in ("fedcl", "sites", "server"):
@@ -34,7 +34,7 @@ def bundle(scene: Scene) -> Told:
 
 
 def experiment(scene: Scene) -> Told:
-    """Another number of epochs than the sites approved."""
+    """Ask for another number of epochs than the sites approved."""
     values = ("--set", "local.epochs=3", "--set", "federation.answer_timeout_s=20")
     run = scene.begin(*values)
     message = run.says("The run stopped")
@@ -52,6 +52,6 @@ def experiment(scene: Scene) -> Told:
 
 
 def _interrupt(run: Run) -> None:
-    """Type Ctrl-C."""
+    """Interrupt a run as Ctrl-C does."""
     os.kill(run.process.pid, signal.SIGINT)
     run.process.wait(60)

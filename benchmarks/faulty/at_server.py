@@ -74,7 +74,7 @@ def supervisor(scene: Scene) -> Told:
 
 
 def disk(scene: Scene) -> Told:
-    """The run folder on a small file system of its own, filled up in round 1, freed later."""
+    """Put the run folder on a small file system, fill it in round 1 and free it later."""
     import subprocess
 
     runs = scene.folder / "runs"

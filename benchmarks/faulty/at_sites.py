@@ -6,7 +6,7 @@ import time
 
 from faulty.scene import Scene, command, quote, until
 from faulty.told import Told
-from fedcl.messages.releases import REFUSALS
+from fedcl.errors import RefusalReason
 
 
 def _killed(scene: Scene, name: str) -> Told:
@@ -104,14 +104,14 @@ def hang(scene: Scene) -> Told:
 
 
 def exception(scene: Scene) -> Told:
-    """The site's data cannot be read, and its error would say where they lie."""
+    """Make a site's data unreadable, so that its error would reveal where they lie."""
     table = scene.lab.home("12") / "data" / "participants.tsv"
     away = table.with_suffix(".away")
     table.rename(away)
     before = len(scene.failures("12"))
     try:
         run = scene.begin()
-        message = run.says(f"The run stopped .*{REFUSALS[0]}")
+        message = run.says(f"The run stopped .*{RefusalReason.DATA}")
         site = quote(scene.failures("12")[before:], str(table))
     finally:
         away.rename(table)

@@ -1,4 +1,4 @@
-"""A site whose owner alters its app: updates not finite, of a wrong shape, far too large."""
+"""Faults of a site's owner, who alters its app: updates not finite, misshapen or far too large."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ _LIE = """\
 
 @contextmanager
 def _lying(scene: Scene, value: str) -> Iterator[None]:
-    """Let a site's installed app answer something else, before its receipt is written.
+    """Let a site's installed app answer something else before its receipt is written.
 
     Args:
-        value: An expression of `array` and of what was received, `was[name]`.
+        value: Python expression of the new array, in terms of `array` and the received `was[name]`.
     """
     apps = scene.lab.home(_SITE) / "state" / "flower" / "apps"
     files = [file for file in apps.rglob("app.py") if file.parent.name == "sites"]
@@ -51,14 +51,14 @@ def _told(scene: Scene, value: str, what: str, reason: str) -> Told:
     with _lying(scene, value):
         run = scene.begin(tolerant=True)
         run.finish()
-    entry = run.folder.read_log()[_ROUND - 1]["sites"][_SITE]
-    if entry["rejected"] is None or reason not in entry["rejected"]:
-        raise UnexpectedError(f"12's update of round {_ROUND}: {entry['rejected'] or 'used'}")
+    entry = run.folder.read_log()[_ROUND - 1].sites[_SITE]
+    if entry.rejected is None or reason not in entry.rejected:
+        raise UnexpectedError(f"12's update of round {_ROUND}: {entry.rejected or 'used'}")
     message = run.says(rf"^Round {_ROUND}/.*left out: {_SITE}")
     return Told(
         f"12's app altered on its own disk: in round {_ROUND} {what}; federation.min_sites 2",
         run,
-        server=f"rounds.jsonl: {entry['rejected']}",
+        server=f"rounds.jsonl: {entry.rejected}",
         message=message,
     )
 
@@ -68,7 +68,7 @@ def not_finite(scene: Scene) -> Told:
 
 
 def shape(scene: Scene) -> Told:
-    """Of a shape that numpy would broadcast."""
+    """Send an update of a shape that numpy would broadcast."""
     return _told(scene, "array[None]", "every array has one more axis", "shape")
 
 

@@ -1,4 +1,4 @@
-"""An answer of an earlier round sent again: as it was, signed anew, and in another's name."""
+"""Sends an answer of an earlier round again: unchanged, signed anew, and in another's name."""
 
 import json
 
@@ -14,7 +14,7 @@ from fedcl.deployment.relay import FLEET, PUSH_MESSAGES, PUSH_OBJECT
 
 
 def reply(scene: Scene) -> Told:
-    """Of round 1, in round 2: south's machine sends it again; 12's tries it as its own."""
+    """Send south's reply of round 1 again in round 2, from south and, as its own, from 12."""
     heard = len(scene.tap.calls)
     run = scene.begin()
     run.until(lambda: run.round() >= 1, "round 1")
@@ -53,7 +53,7 @@ def _again(scene: Scene, one: Heard, headers: dict[str, str]) -> httpx.Response:
 
 
 def _takes(one: Heard, answer: httpx.Response) -> bool:
-    """Whether the server took something in that it did not hold."""
+    """Return whether the server accepted something that it did not hold yet."""
     if not answer.is_success:
         return False
     if one.name == PUSH_MESSAGES:
@@ -66,7 +66,7 @@ def _round(one: Heard) -> str:
 
 
 def _as_12(scene: Scene, heard: list[Heard]) -> bytes:
-    """South's last message, in a call that 12's node signs for itself."""
+    """Return south's last message in a call that 12's node signs for itself."""
     nodes = json.loads((scene.lab.server / "state" / "nodes.json").read_text())
     own = public(key_of(scene.lab.home("12") / "node.key")).decode()
     message = [one for one in heard if one.name == PUSH_MESSAGES][-1]

@@ -1,4 +1,4 @@
-"""A federation of three sites on this machine, made to be hurt; and runs of an experiment in it."""
+"""A federation of three sites on this machine for faults, and runs of an experiment in it."""
 
 import json
 import os
@@ -26,24 +26,24 @@ from tests.deployment.lab import Lab, free_ports
 
 ROUNDS = 2
 EPOCHS = 100
-"""A few seconds of training, in which a process can be killed."""
+"""Local epochs of a round, enough for some seconds in which a process can be killed."""
 PATIENCE_S = 90
-"""federation.answer_timeout_s of the experiment."""
+"""The experiment's federation.answer_timeout_s, in seconds."""
 _LONGEST_S = 600.0
 _LOOK_S = 0.05
 _QUOTED = 260
 
 
 class UnexpectedError(Exception):
-    """A fault did not end as it should; the text says what was seen."""
+    """Tells that a fault did not end as it should, and what was seen instead."""
 
 
 @dataclass
 class MarkedLab(Lab):
-    """A lab whose participants can be recognised anywhere: no other text holds their ids or ages.
+    """A lab whose participants have ids and ages that occur in no other text.
 
     Attributes:
-        routes: Sites that reach the server by another way, and by which port.
+        routes: Ports by which some sites reach the server another way, by label.
     """
 
     routes: dict[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class MarkedLab(Lab):
         return f"{LOOPBACK}:{self.routes[site]}" if site in self.routes else None
 
     def needles(self) -> dict[str, bytes]:
-        """Return what must be nowhere but at the sites, by what it is."""
+        """Return the bytes that may exist at the sites only, by a name of each."""
         people = pd.read_csv(self.folder / "data" / "participants.tsv", sep="\t", dtype=str)
         people = people[people["site"].isin(self.sites)]
         found = {f"id {name}": name.encode() for name in people["participant_id"]}
@@ -76,11 +76,11 @@ class MarkedLab(Lab):
 
 @dataclass
 class Scene:
-    """The lab, the ways to it, and what an undisturbed run gave.
+    """The lab with its connections, and the outcome of an undisturbed run.
 
     Attributes:
-        folder: Of everything.
-        say: Shows a line of progress.
+        folder: Folder of everything in the scene.
+        say: A function that shows a line of progress.
     """
 
     folder: Path
@@ -88,7 +88,7 @@ class Scene:
     reference: dict[str, bytes] = field(default_factory=dict)
 
     def set_up(self) -> None:
-        """Set up and start: north behind a cable, south behind a tap, 12 by itself."""
+        """Set up and start the lab: north behind a cable, south behind a tap, and 12 direct."""
         self.cable, self.tap = Cable(), Tap(free_ports(1)[0])
         lab = MarkedLab(self.folder, routes={"north": self.cable.port, "south": self.tap.port})
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class Scene:
         return self.lab.server if where == "server" else self.lab.home(where)
 
     def service(self, where: str, name: str) -> dict:
-        """Return what `fedcl status` says of a process."""
+        """Return the entry of a process in the status of the server or a site."""
         status = read_status(self.place(where) / "state")
         return (status or {"services": {}})["services"].get(name, {"pid": None, "restarts": 0})
 
@@ -136,13 +136,13 @@ class Scene:
         return int(status["pid"])
 
     def kill(self, where: str, name: str) -> int:
-        """Kill a process outright; return its number."""
+        """Kill a process with SIGKILL and return its id."""
         pid = self.supervisor(where) if name == "supervisor" else self.service(where, name)["pid"]
         os.kill(pid, signal.SIGKILL)
         return int(pid)
 
     def app(self, where: str) -> int | None:
-        """Return the process of the app that runs at a site or at the server now."""
+        """Return the id of the app's process at a site or at the server, or None without one."""
         name = b"flwr-serverapp" if where == "server" else b"flwr-clientapp"
         executor = self.service(where, "executor")["pid"]
         for pid in children(executor) if executor else ():
@@ -151,7 +151,7 @@ class Scene:
         return None
 
     def wait_healthy(self) -> None:
-        """Wait until every process runs and every site has been heard since."""
+        """Wait until every process runs and every site has called since."""
         began = time.time()
 
         def healthy() -> bool:
@@ -167,7 +167,7 @@ class Scene:
         until(healthy, "every process up and every site heard")
 
     def leaks(self, *texts: str) -> list[str]:
-        """Return what of the participants and of the sites' folders is at the server."""
+        """Return the traces of participants and of sites' folders found at the server."""
         found, needles = [], self.lab.needles()
         places = [self.lab.server, self.folder / "runs"]
         contents = [
@@ -192,13 +192,13 @@ class Scene:
         return file.read_text() if file.exists() else ""
 
     def put_aside(self, run_folder: Path) -> None:
-        """Make room for a run from its beginning."""
+        """Move an earlier run away, so that a run starts from its beginning."""
         if run_folder.exists():
             (self.folder / "earlier").mkdir(exist_ok=True)
             shutil.move(run_folder, self.folder / "earlier" / str(time.time_ns()))
 
     def begin(self, *words: str, tolerant: bool = False, tree: Path | None = None) -> "Run":
-        """Start `fedcl run` of the experiment, from its beginning."""
+        """Start `fedcl run` of the experiment from its beginning."""
         self.wait_healthy()
         file = self.tolerant if tolerant else self.lab.experiment
         run = Run(self, file, self.folder / "runs" / file.stem)
@@ -207,13 +207,13 @@ class Scene:
         return run
 
     def end(self) -> None:
-        """End every process."""
+        """End every process of the scene."""
         self.cable.plug()
         self.lab.stop()
 
 
 class Run:
-    """A run of an experiment: its folder, what `fedcl run` prints, what it must not lose."""
+    """A run of an experiment: its folder, the output of `fedcl run`, and what it must not lose."""
 
     def __init__(self, scene: Scene, experiment: Path, folder: Path) -> None:
         self.scene, self.experiment, self.folder = scene, experiment, RunFolder(folder)
@@ -222,7 +222,7 @@ class Run:
         self.began = time.monotonic()
 
     def follow(self, *words: str, tree: Path | None = None) -> None:
-        """Type `fedcl run`."""
+        """Start `fedcl run`, which follows or resumes the run."""
         lab = self.scene.lab
         out = self.scene.folder / f"printed-{time.time_ns()}.txt"
         self._printed.append(out)
@@ -234,11 +234,11 @@ class Run:
         return "".join(out.read_text(errors="replace") for out in self._printed)
 
     def round(self) -> int:
-        """Return the last round that is kept; -1 before the start."""
+        """Return the number of the last round with a checkpoint, or -1 before the start."""
         return (self.folder.checkpoints() or [-1])[-1]
 
     def mid_round(self, number: int, where: str) -> int:
-        """Wait until a round is under way at a site; return its app's process."""
+        """Wait until a round is under way at a site, and return the id of its app's process."""
         found: list[int] = []
 
         def going() -> bool:
@@ -254,11 +254,11 @@ class Run:
         return found[0]
 
     def _kept_at(self) -> float:
-        """When the last round was kept, or the start; seconds since 1970."""
+        """Return the time of the last checkpoint, or of the start, in seconds since 1970."""
         return (self.folder.path / "checkpoints" / f"round-{self.round():05d}").stat().st_mtime
 
     def mid_training(self, number: int, site: str) -> int:
-        """Wait until a site has paid for a round and trains; return its app's process."""
+        """Wait until a site has paid for a round and trains, and return its app's process id."""
         app = self.mid_round(number, site)
         paid = self._before[site][0].count(b"\n") + number
         self.until(lambda: self._kept(site)[0].count(b"\n") >= paid, f"{site} pays")
@@ -275,7 +275,7 @@ class Run:
         until(look, what, longest_s=longest_s)
 
     def says(self, pattern: str, *, longest_s: float = _LONGEST_S) -> str:
-        """Wait until `fedcl run` prints a line; return it."""
+        """Wait until `fedcl run` prints a line that fits a pattern, and return the line."""
         self.until(
             lambda: bool(re.search(pattern, self.printed(), re.MULTILINE)),
             f"/{pattern}/ printed",
@@ -287,7 +287,7 @@ class Run:
         """Wait for the end.
 
         Raises:
-            UnexpectedError: it ends without its last round.
+            UnexpectedError: the run ends without its last round.
         """
         deadline = time.monotonic() + _LONGEST_S
         while self.process.poll() is None:
@@ -299,17 +299,19 @@ class Run:
             raise UnexpectedError(f"exit {self.process.returncode}: {tail(self.printed())}")
 
     def outcome(self) -> str:
-        """Say how the run ended; its weights are those of the undisturbed run, or sites were left.
+        """Return in words how the run ended, after a check of its weights.
+
+        If no site was left out, they must be those of the undisturbed run.
 
         Raises:
-            UnexpectedError: sites were all there, and the weights are others.
+            UnexpectedError: no site was left out, and the weights differ.
         """
         log = self.folder.read_log()
         left = [
-            f"{site} left out of round {one['round']} ({entry['rejected']})"
+            f"{site} left out of round {one.round} ({entry.rejected})"
             for one in log
-            for site, entry in one["sites"].items()
-            if entry["rejected"]
+            for site, entry in one.sites.items()
+            if entry.rejected
         ]
         weights = self.folder.path / "checkpoints" / f"round-{ROUNDS:05d}" / "weights.safetensors"
         content = weights.read_bytes()
@@ -324,12 +326,12 @@ class Run:
         return f"{text}, every site in every round, weights equal bit for bit"
 
     def lost(self) -> str:
-        """Say what stands of checkpoints, ledgers and receipts.
+        """Return in words that checkpoints, ledgers and receipts are whole.
 
         Raises:
-            UnexpectedError: something is gone, cut or altered.
+            UnexpectedError: something is missing, cut or altered.
         """
-        rounds = [record["round"] for record in self.folder.read_log()]
+        rounds = [record.round for record in self.folder.read_log()]
         if rounds != list(range(1, ROUNDS + 1)) or self.folder.load() is None:
             raise UnexpectedError(f"rounds.jsonl holds rounds {rounds}")
         paid = receipts = 0
@@ -359,9 +361,7 @@ class Run:
     def _counted(self, site: str) -> set[int]:
         """Return the rounds that hold a site's update."""
         log = self.folder.read_log()
-        return {
-            r["round"] for r in log if r["sites"].get(site, {"rejected": "x"})["rejected"] is None
-        }
+        return {line.round for line in log if site in line.valid}
 
     def _kept(self, site: str) -> tuple[bytes, bytes]:
         memory = self.scene.lab.home(site) / "memory"
@@ -374,10 +374,10 @@ class Run:
 
 
 def until(true: Callable[[], bool], what: str, *, longest_s: float = _LONGEST_S) -> None:
-    """Wait for something to happen.
+    """Wait until a condition is true.
 
     Raises:
-        UnexpectedError: it does not.
+        UnexpectedError: the condition does not become true in time.
     """
     deadline = time.monotonic() + longest_s
     while not true():
@@ -390,7 +390,7 @@ def quote(text: str, pattern: str) -> str:
     """Return the last line that holds a pattern, in quotation marks, shortened.
 
     Raises:
-        UnexpectedError: none does.
+        UnexpectedError: no line holds the pattern.
     """
     for line in reversed(text.splitlines()):
         if re.search(pattern, line):
@@ -415,7 +415,7 @@ def children(parent: int) -> Iterator[int]:
 
 
 def began(pid: int) -> float:
-    """Return when a process was started, in seconds since 1970; 0 where it is gone."""
+    """Return when a process was started, in seconds since 1970, or 0 if it has ended."""
     try:
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
         booted = time.time() - float(Path("/proc/uptime").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""Who has no business here: no key, one that nobody approved, a revoked one, other calls."""
+"""Calls of strangers: without a key, with an unapproved or a revoked key, to other interfaces."""
 
 import json
 import socket
@@ -38,7 +38,7 @@ def key_of(file: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def signed(key: ec.EllipticCurvePrivateKey, when: datetime | None = None) -> dict[str, str]:
-    """Return the headers by which Flower knows a node."""
+    """Return the headers by which Flower identifies a node."""
     time = (when or datetime.now(UTC)).isoformat()
     signature = key.sign(time.encode("ascii"), ec.ECDSA(hashes.SHA256()))
     return {
@@ -54,7 +54,7 @@ def public(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def call(scene: Scene, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
-    """Ask the gateway, with TLS, as anybody can."""
+    """Call the gateway over TLS, as anybody can."""
     trusting = ssl.create_default_context(cafile=str(scene.lab.server / "authority" / "ca.crt"))
     return httpx.post(scene.gateway + path, content=body, headers=headers, verify=trusting)
 
@@ -68,7 +68,7 @@ def _refused(answer: httpx.Response, status: int) -> str:
 
 
 def calls(scene: Scene) -> Told:
-    """No key, another's key, no TLS: while a run goes on."""
+    """Call without a key, with another's key and without TLS while a run goes on."""
     run = scene.begin()
     run.mid_round(1, "12")
     stranger = ec.generate_private_key(ec.SECP384R1())
@@ -102,7 +102,7 @@ def calls(scene: Scene) -> Told:
 
 
 def wrong_key(scene: Scene) -> Told:
-    """A whole site that joins with a key nobody approved; then it is approved."""
+    """Let a site join with a key that nobody approved, then approve it."""
     lab = scene.lab
     run = scene.begin()
     file = lab.server / "federation.yaml"
@@ -136,7 +136,7 @@ def wrong_key(scene: Scene) -> Told:
 
 
 def revoked(scene: Scene) -> Told:
-    """A key revoked mid-round; a new invitation, a new request, approved."""
+    """Revoke a key within a round, then admit the site with a new invitation and request."""
     lab = scene.lab
     run = scene.begin()
     run.mid_round(1, "12")
@@ -163,7 +163,7 @@ def revoked(scene: Scene) -> Told:
 
 
 def control(scene: Scene) -> Told:
-    """Flower's other interfaces, from outside."""
+    """Call Flower's other interfaces from outside."""
     run = scene.begin()
     run.mid_round(1, "12")
     own = signed(key_of(scene.lab.home("12") / "node.key"))
@@ -220,5 +220,5 @@ def _runs(scene: Scene) -> int:
 
 
 def stale() -> datetime:
-    """A time too long ago for Flower."""
+    """Return a time that is too long ago for Flower to accept."""
     return datetime.now(UTC) - timedelta(minutes=10)

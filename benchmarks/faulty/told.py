@@ -1,4 +1,4 @@
-"""What a fault's case tells of itself."""
+"""The report of one fault, as a row of the table."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from faulty.scene import Run
 
 @dataclass(frozen=True)
 class Told:
-    """What was done and what was seen; every part was checked before it is told.
+    """The report of what was done and what was seen, each part of which was checked.
 
     Attributes:
-        done: What was done.
-        site: What the site shows.
-        server: What the server shows.
-        message: What the person who runs the experiment reads.
+        done: The fault that was brought about, in words.
+        site: What can be seen at the site, in words.
+        server: What can be seen at the server, in words.
+        message: The message to the person who runs the experiment.
         run: The run that the fault was brought upon.
     """
 
@@ -25,6 +25,6 @@ class Told:
 
     @property
     def seen(self) -> str:
-        """The table's cell."""
+        """Return the text of what was seen, for the table's cell."""
         parts = (("site", self.site), ("server", self.server), ("message", self.message))
         return "; ".join(f"{name}: {text}" for name, text in parts if text)

@@ -1,4 +1,4 @@
-"""Between a site and the gateway: a cable that can be pulled, a tap that keeps what passes."""
+"""A cable between site and gateway that can be pulled, and a tap that records what passes."""
 
 import socket
 import ssl
@@ -29,11 +29,11 @@ class Cable:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def pull(self) -> None:
-        """Nothing passes from now on, either way; nobody is told."""
+        """Let nothing pass from now on in either direction, without a notice to either end."""
         self._whole.clear()
 
     def plug(self) -> None:
-        """What was sent meanwhile arrives."""
+        """Let bytes pass again, first those that were sent meanwhile."""
         self._whole.set()
 
     def _accept(self) -> None:
@@ -63,13 +63,13 @@ class Cable:
 
 @dataclass(frozen=True)
 class Heard:
-    """A call as it passed the tap.
+    """A call that passed the tap, with the status of its answer.
 
     Attributes:
-        name: Of the call.
-        headers: All of them.
-        body: Protobuf.
-        status: Of the answer.
+        name: Name of the call in Flower's fleet interface.
+        headers: HTTP headers of the call by name.
+        body: The call's protobuf message, serialised.
+        status: HTTP status of the answer.
     """
 
     name: str
@@ -79,10 +79,10 @@ class Heard:
 
 
 class Tap:
-    """Stands where the gateway stands, with the gateway's own certificate; keeps every call.
+    """A relay in place of the gateway, with the gateway's certificate, that records every call.
 
     Args:
-        port: Where it listens.
+        port: Port on which it listens.
     """
 
     def __init__(self, port: int) -> None:
@@ -90,7 +90,7 @@ class Tap:
         self.calls: list[Heard] = []
 
     def start(self, upstream: str, certificate: str, key: str, authority: str) -> None:
-        """Begin to listen; return when calls are taken."""
+        """Start to listen, and return once calls are accepted."""
         trusting = ssl.create_default_context(cafile=authority)
         client = httpx.AsyncClient(verify=trusting, timeout=60.0)
 

@@ -1,4 +1,4 @@
-"""Sums over participants that standardise the columns of a table; they add across sites."""
+"""Hold the sums over participants by which the columns of a ROI table are standardised."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class FeatureSums:
-    """Sums over a site's training participants that standardise a ROI table; they add across sites.
+    """Hold sums over training participants that give each feature's mean and SD; they add up.
 
     Attributes:
-        count: Participants.
-        total: Sum of each feature, float64.
-        squares: Sum of each feature's square, float64.
+        count: Number of training participants in the sums.
+        total: Sum of each feature over participants, float64, shape (feature,).
+        squares: Sum of each feature's square over participants, float64, shape (feature,).
     """
 
     count: int
@@ -27,14 +27,14 @@ class FeatureSums:
 
     @staticmethod
     def add_all(sums: Iterable["FeatureSums"]) -> "FeatureSums | None":
-        """Return the sum over sites; None without any."""
+        """Return the sum over sites, or None where there is no site."""
         total = None
-        for one in sums:
-            total = one if total is None else total + one
+        for own in sums:
+            total = own if total is None else total + own
         return total
 
     def scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return each feature's mean and standard deviation, float32."""
+        """Return the mean and standard deviation of each feature, float32."""
         mean = self.total / self.count
         variance = np.maximum(self.squares / self.count - mean**2, 0.0)
         return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

@@ -1,4 +1,4 @@
-"""L2 norms of arrays that may be large: at the speed of reading them, and in little memory."""
+"""Compute L2 norms of large arrays, as fast as they can be read and in little memory."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 _PIECE = 2**17
-"""Values at a time: they stay in a core's cache."""
+"""Number of values that are summed at a time, which fit into a core's cache."""
 _ROW = 256
-"""Values whose squares are summed in float32; sums of rows are float64's."""
+"""Number of values whose squares are summed in float32; the sums of rows are added in float64."""
 _FEW = 4096
-"""Values that are squared in float64 sooner than they are cut into rows."""
+"""Number of values up to which squaring in float64 is faster than cutting into rows."""
 _LEAST = 1e-24
-"""Of a piece's sum of squares: below, a square that float32 cannot hold could be felt."""
+"""Sum of squares below which a float32 square that underflows could matter, so float64 is used."""
 
 
 def norm_of(arrays: Iterable[np.ndarray]) -> float:
-    """Return the L2 norm of arrays together, of which one is in memory at a time.
+    """Return the joint L2 norm of several arrays, of which one is in memory at a time.
 
-    Of float32 arrays it is right to 1e-6 of itself, and to 1e-8 unless their values are all alike.
+    For float32 arrays the relative error is below 1e-6, and below 1e-8 unless all values are alike.
     """
     return math.sqrt(math.fsum(s for array in arrays for s in squares(array)))
 
@@ -26,9 +26,9 @@ def norm_of(arrays: Iterable[np.ndarray]) -> float:
 def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[float]:
     """Yield the sums of squares of pieces of `array`, or of its difference from `centre`.
 
-    No square of a float32 overflows or vanishes. A difference is rounded to float32 where the
-    arrays are long and can hold it, and is float64's otherwise. The exact sum of what is yielded
-    (`math.fsum`) is the same in whatever order tensors come: a checkpoint keeps another one.
+    No square of a float32 value overflows or underflows. Differences of long arrays are computed in
+    float32 where it can represent them, and in float64 otherwise. The exact sum of the results
+    (`math.fsum`) does not depend on the order of the tensors, which differs in a checkpoint.
 
     Raises:
         ValueError: the two have different shapes; nothing is broadcast.
@@ -42,7 +42,7 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
         if len(piece) > _FEW:
             with np.errstate(over="ignore", invalid="ignore"):
                 quick = _summed(piece if other is None else piece - other)
-            if _LEAST < quick < math.inf:  # else float32 cannot tell
+            if _LEAST < quick < math.inf:  # otherwise float32 is not precise enough
                 yield quick
                 continue
         wide = piece.astype(np.float64)
@@ -53,7 +53,7 @@ def squares(array: np.ndarray, centre: np.ndarray | None = None) -> Iterator[flo
 
 
 def _summed(values: np.ndarray) -> float:
-    """The sum of squares, in the values' own type along rows, of which few values make one."""
+    """Return the sum of squares, added in the values' type within rows and in float64 over rows."""
     if len(values) <= _FEW:
         return float(values.dot(values))
     whole = len(values) // _ROW * _ROW

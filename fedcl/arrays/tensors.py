@@ -1,4 +1,4 @@
-"""NumPy arrays as tensors over the same memory, and their types by name."""
+"""View NumPy arrays as tensors over the same memory, and name their types."""
 
 import warnings
 from functools import cache
@@ -9,11 +9,12 @@ from torch import Tensor
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """View an array as a tensor without copying, to read from it only."""
+    """Return a tensor over the memory of an array, which must only be read."""
     return torch.from_numpy(array)
 
 
-# Received arrays are read-only views of a message, of which torch warns once in each process: here.
+# Received arrays are read-only views of a message. Torch warns of the first one in each process
+# only, so that this conversion uses up the warning.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
     as_tensor(np.frombuffer(bytes(1), np.uint8))
@@ -21,7 +22,7 @@ with warnings.catch_warnings():
 
 @cache
 def type_name(dtype: np.dtype) -> str:
-    """Return the name of a type, as in "float32", which NumPy puts together anew each time."""
+    """Return the name of a type, such as "float32"; NumPy would compose it anew at every call."""
     return dtype.name
 
 

@@ -1,4 +1,4 @@
-"""audit.json: what attacks on a finished run found, and whether its privacy claim stands."""
+"""Defines audit.json: the results of attacks on a finished run and the audit of its claim."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,49 +10,53 @@ from fedcl.files.atomic import write_text
 
 
 class Claim(Section):
-    """The two-world audit of what the training released, at the site that paid most."""
+    """The two-world audit of the sums that training released, at the site that spent most."""
 
     unit: Literal["participant", "participant_central", "site"]
     epsilon: float
-    """Claimed: what the ledger says of this run alone."""
+    """Claimed epsilon: the cost of this run alone according to the ledger, at least 0."""
     ledger_epsilon: float
-    """Of everything in that ledger."""
+    """Epsilon of everything in that ledger, at least `epsilon`."""
     delta: float
     noise_multiplier: float
     sampling_rate: float
     steps: int
-    """Noisy sums."""
+    """Number of noisy sums released, at least 1."""
     canary_distance: float
-    """How far the canary moves a sum, in clipping norms."""
+    """Largest change of a sum by the canary, in multiples of the clipping norm."""
     runs: int
-    """Of each world."""
+    """Number of runs drawn in each of the two worlds, at least 4."""
     certified: float
-    """Epsilon is at least that, with the audit's confidence."""
+    """Lower bound on epsilon that the attack certifies with the audit's confidence."""
     most_certified: float
-    """What so many runs could certify at most."""
+    """Lower bound that a perfect attacker would certify with as many runs."""
 
     @property
     def rejected(self) -> bool:
-        """Whether the claim cannot be true."""
+        """Whether the certified bound exceeds the claim, which then cannot be true."""
         return self.certified > self.epsilon
 
 
 class MembershipFound(Section):
-    """Training participants against test participants of the same sites, by one threshold."""
+    """A membership attack that tells training from test participants of the same sites."""
 
     score: Literal["loss", "alignment"]
-    """Of the participant's own objective, or of two of their augmented views."""
+    """Score by which they are told apart: a participant's loss, or the alignment of their views."""
     members: int
     others: int
     auc: float
     found_at_1_percent: float | None
-    """Share of members found where at most 1 % of the others are accused; null: fewer than 100."""
+    """Share of members found while at most 1 % of the others are accused, in [0, 1].
+
+    It is null with fewer than 100 others."""
     found_at_01_percent: float | None
-    """The same at 0.1 %; null: fewer than 1000."""
+    """Share of members found while at most 0.1 % of the others are accused, in [0, 1].
+
+    It is null with fewer than 1000 others."""
 
 
 class InferenceFound(Section):
-    """A linear probe, fitted on training and tested on test participants of the same sites."""
+    """A linear probe for a label, fitted on training and tested on test participants."""
 
     of: Literal["site", "sex"]
     features: Literal["representation", "embedding"]
@@ -62,29 +66,29 @@ class InferenceFound(Section):
 
 
 class Audit(Section):
-    """All of audit.json. Nobody's id is in it, and no count of fewer than five participants."""
+    """The content of audit.json, without participant ids and counts below five participants."""
 
     version: Literal[1]
     name: str
     config_digest: str
     data_digest: str
     privacy: str
-    """What is promised, in words."""
+    """The privacy that the run promises, in words."""
     confidence: float
     claim: Claim | None
-    """null: nothing is claimed."""
+    """The audit of the privacy claim; null if the run claims nothing."""
     membership: MembershipFound | None
-    """null: fewer than five of one kind."""
+    """The membership attack; null with fewer than five members or others."""
     inference: tuple[InferenceFound, ...]
 
 
 def write_audit(path: Path, audit: Audit) -> None:
-    """Write audit.json whole."""
+    """Write audit.json atomically."""
     write_text(path, audit.model_dump_json(indent=2) + "\n")
 
 
 def audit_table(audit: Audit) -> Table:
-    """Return the audit as a table: a row for each attack, and what guessing gives beside it."""
+    """Return the audit as a table with a row for each attack beside the result of guessing."""
     table = Table(title=f"{audit.name}: audit", title_justify="left")
     for name in ("attack", "found", "guessing", "on"):
         table.add_column(name, justify="left" if name in ("attack", "on") else "right")
@@ -106,12 +110,12 @@ def audit_table(audit: Audit) -> Table:
         ):
             row = ("-", rate, f"needs {needed} others") if found is None else (f"{found:.1%}", rate)
             table.add_row(f"members found, {rate} accused", *row)
-    for one in audit.inference:
+    for attack in audit.inference:
         table.add_row(
-            f"{one.of} from {one.features}",
-            f"{one.balanced_accuracy:.1%}",
-            f"{one.chance:.1%}",
-            f"{one.tested} participants",
+            f"{attack.of} from {attack.features}",
+            f"{attack.balanced_accuracy:.1%}",
+            f"{attack.chance:.1%}",
+            f"{attack.tested} participants",
         )
     table.caption = f"{audit.confidence:.0%} confidence. An audit can reject a claim, not prove it."
     if claim is not None:

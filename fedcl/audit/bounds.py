@@ -1,9 +1,10 @@
-"""How large epsilon must at least be, for an attacker to have been right so often.
+"""Lower bounds on epsilon from how often an attacker was right.
 
-Two worlds: Nasr et al., "Adversary instantiation: lower bounds for differentially private machine
-learning", S&P 2021, https://arxiv.org/abs/2101.04535. One run: Steinke, Nasr and Jagielski,
-"Privacy auditing with one (1) training run", NeurIPS 2023, https://arxiv.org/abs/2305.08846.
-Both hold with a chosen confidence and can only reject a claim, never prove one.
+The bound from two worlds is that of Nasr et al., "Adversary instantiation: lower bounds for
+differentially private machine learning", S&P 2021, https://arxiv.org/abs/2101.04535. The bound from
+one run is that of Steinke, Nasr and Jagielski, "Privacy auditing with one (1) training run",
+NeurIPS 2023, https://arxiv.org/abs/2305.08846. Both hold with a chosen confidence and can only
+reject a claim, never prove one.
 """
 
 from functools import lru_cache
@@ -13,10 +14,10 @@ from scipy.stats import beta, binom
 
 CONFIDENCE = 0.95
 _LARGEST = 50.0
-"""An epsilon beyond which nothing is promised anyhow; no bound is above it."""
+"""Largest bound returned; an epsilon beyond it promises nothing anyway."""
 
 _TO_CHOOSE = 0.9995
-"""The confidence that thresholds are compared at: a rare event that looked best by luck is left."""
+"""Confidence at which thresholds are compared; it is high, so that no rare event wins by luck."""
 
 
 def two_world_bound(
@@ -32,10 +33,10 @@ def two_world_bound(
     to correct for.
 
     Args:
-        with_canary: One score for each run with the participant; independent runs.
-        without: As many, without.
-        delta: Of the epsilon, in [0, 1).
-        confidence: That the bound is not above the truth, in (0, 1).
+        with_canary: Scores of independent runs with the participant, shape (run,), at least 4.
+        without: Scores of as many independent runs without the participant.
+        delta: The delta that goes with the epsilon, in [0, 1).
+        confidence: Probability that the bound is not above the truth, in (0, 1).
     """
     if len(with_canary) != len(without) or len(without) < 4:
         raise ValueError(
@@ -48,15 +49,15 @@ def two_world_bound(
         for part in (slice(half), slice(half, 2 * half))
     )
     thresholds = np.unique(np.concatenate(chosen))
-    looks = _bounds(*chosen, thresholds, delta=delta, confidence=_TO_CHOOSE)
-    event, position = np.unravel_index(looks.argmax(), looks.shape)
+    candidates = _bounds(*chosen, thresholds, delta=delta, confidence=_TO_CHOOSE)
+    event, position = np.unravel_index(candidates.argmax(), candidates.shape)
     threshold = thresholds[position : position + 1]
-    found = _bounds(*held_out, threshold, delta=delta, confidence=confidence)[event, 0]
-    return float(found.clip(0, _LARGEST))
+    bound = _bounds(*held_out, threshold, delta=delta, confidence=confidence)[event, 0]
+    return float(bound.clip(0, _LARGEST))
 
 
 def most_certified(runs: int, *, delta: float, confidence: float = CONFIDENCE) -> float:
-    """Return the bound of an attacker who is always right in so many runs of each world."""
+    """Return the bound of an attacker who is always right in `runs` runs of each world."""
     low, high = _clopper_pearson(runs // 2, confidence)
     return float(np.log(max(low[-1] - delta, 1e-300) / high[0]).clip(0, _LARGEST))
 
@@ -67,11 +68,12 @@ def one_run_bound(
     """Return a lower bound on epsilon from one run into which coins put some of the canaries.
 
     Args:
-        canaries: m, each in the run by a fair coin of its own.
-        guesses: r of them, for which the attacker said in or out; their number is fixed before.
-        right: v, how many of the guesses are right.
-        delta: Of the epsilon, in [0, 1).
-        confidence: That the bound is not above the truth, in (0, 1).
+        canaries: Number of canaries, m in the paper; a fair coin decides for each if it is in the
+            run.
+        guesses: Number of canaries on which the attacker guessed, r in the paper, fixed beforehand.
+        right: Number of right guesses, v in the paper, in [0, `guesses`].
+        delta: The delta that goes with the epsilon, in [0, 1).
+        confidence: Probability that the bound is not above the truth, in (0, 1).
     """
     if not 0 <= right <= guesses <= canaries:
         raise ValueError(f"expected right <= guesses <= canaries: {right}, {guesses}, {canaries}")
@@ -94,7 +96,7 @@ def one_run_bound(
 def chance_of_right(
     *, canaries: int, guesses: int, right: int, epsilon: float, delta: float
 ) -> float:
-    """Return the most likely that `right` guesses or more are right under (epsilon, delta).
+    """Return an upper bound on the chance of `right` or more right guesses under (epsilon, delta).
 
     The paper's theorem: the number of right guesses is, stochastically, at most B + F. B is
     binomial, each guess right with chance e^epsilon / (1 + e^epsilon). F is in {0, ..., m}, depends
@@ -106,11 +108,11 @@ def chance_of_right(
                      <= f(v) + 2 m delta max_i (f(v - i) - f(v)) / i.
 
     Args:
-        canaries: m.
-        guesses: r.
-        right: v.
-        epsilon: Claimed, >= 0.
-        delta: Claimed, in [0, 1).
+        canaries: Number of canaries, m above.
+        guesses: Number of guesses, r above, at most `canaries`.
+        right: Number of right guesses, v above, in [0, `guesses`].
+        epsilon: The claimed epsilon, at least 0.
+        delta: The claimed delta, in [0, 1).
     """
     success = 1 / (1 + np.exp(-epsilon))
     at_least = float(binom.sf(right - 1, guesses, success))
@@ -121,12 +123,13 @@ def chance_of_right(
 
 
 def right_guesses(scores: np.ndarray, included: np.ndarray, *, guesses: int) -> int:
-    """Return how many guesses are right: the highest scores are said in, the lowest out.
+    """Return how many guesses are right if the highest scores are guessed in and the lowest out.
 
     Args:
-        scores: Of the canaries; high where the run looks as if it held them.
-        included: Their coins, bool.
-        guesses: An even number of them, half said in and half out.
+        scores: One score per canary, shape (canary,), high if the run looks as if it held the
+            canary.
+        included: Whether each canary was in the run, bool, shape (canary,).
+        guesses: Number of guesses, even: one half is guessed in, the other half out.
     """
     order = np.argsort(scores, kind="stable")
     half = guesses // 2
@@ -141,7 +144,10 @@ def _bounds(
     delta: float,
     confidence: float,
 ) -> np.ndarray:
-    """Bounds of the four events at each threshold, shape (4, threshold); scores are sorted."""
+    """Return the bounds of the four events at each threshold, shape (4, threshold).
+
+    Both arrays of scores must be sorted.
+    """
     runs = len(first)
     low, high = _clopper_pearson(runs, confidence)
     below_first, below_second = (np.searchsorted(s, thresholds) for s in (first, second))
@@ -159,7 +165,10 @@ def _bounds(
 
 @lru_cache(maxsize=16)
 def _clopper_pearson(runs: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound on a chance for 0, ..., `runs` hits, together with that confidence."""
+    """Return lower and upper bounds on a chance after 0, ..., `runs` hits, each shape (runs + 1,).
+
+    Both bounds hold together with the given confidence.
+    """
     tail = (1 - confidence) / 2
     hits = np.arange(runs + 1)
     low, high = np.zeros(runs + 1), np.ones(runs + 1)

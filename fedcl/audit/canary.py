@@ -1,8 +1,8 @@
-"""The participant who moves a clipped sum most, found by gradient ascent on their views and age.
+"""Finds the participant who moves a clipped sum most, by gradient ascent on their views and age.
 
-The gradient of a clipped sum by a scan is a second derivative. Pearlmutter, "Fast exact
-multiplication by the Hessian", Neural Computation 1994, https://doi.org/10.1162/neco.1994.6.1.147:
-a first derivative at two shifted parameters gives it, so that losses need no second one.
+The gradient of a clipped sum by a scan is a second derivative. First derivatives at two shifted
+parameters give it, so that losses need no second one: Pearlmutter, "Fast exact multiplication by
+the Hessian", Neural Computation 1994, https://doi.org/10.1162/neco.1994.6.1.147.
 """
 
 from copy import deepcopy
@@ -20,22 +20,22 @@ from fedcl.shapes import Embedding, Inputs, Representation
 Parameters = dict[str, Tensor]
 
 _SHIFT = 1e-4
-"""Of the parameters, relative to a unit vector, in float64."""
+"""Shift of the parameters, relative to a unit vector, in float64."""
 
 _YEAR = 0.05
-"""Of the age, for its derivative."""
+"""Shift of the age in years, for its numerical derivative."""
 
 _RATE = 0.2
-"""Adam's, in the unit of the scan (and in decades of age)."""
+"""Learning rate of Adam, in the unit of the scan and in decades of age."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """Who was found.
+    """The participant found by the search.
 
     Attributes:
-        batch: One participant.
-        distance: How far they move the clipped sum, in its unit.
+        batch: Batch that holds this one participant.
+        distance: Norm of the change that they make to the clipped sum, at least 0.
     """
 
     batch: Batch
@@ -54,25 +54,25 @@ def find_canary(
 ) -> Canary:
     """Return the best of all steps of several ascents from random starts.
 
-    Each participant's gradient is what reaches a copy of the parameters that they alone use, as
-    Opacus' hooks see it; the losses may compare participants or not.
+    Each participant's gradient is that of a copy of the parameters which they alone use, as Opacus'
+    hooks see it; the losses may compare participants or not.
 
     Args:
-        losses: Of a mechanism.
-        network: Its parameters stay as they are.
-        others: Who else is in the sum.
-        clip_norm: > 0.
-        restarts: Ascents.
-        steps: Of each.
-        generator: Of the starts.
+        losses: The losses whose gradients the mechanism clips and adds.
+        network: Network at which gradients are taken; it is not changed.
+        others: The other participants in the sum.
+        clip_norm: Largest norm of a participant's gradient, greater than 0.
+        restarts: Number of ascents, at least 1.
+        steps: Number of steps of each ascent.
+        generator: Random generator of the starting points.
     """
     exact = deepcopy(network).double().eval()
     others = others.to(torch.float64)
-    found = [
+    canaries = [
         _ascend(losses, exact, others, _start(others, generator), clip_norm, steps)
         for _ in range(restarts)
     ]
-    return max(found, key=lambda one: one.distance)
+    return max(canaries, key=lambda canary: canary.distance)
 
 
 def _start(others: Batch, generator: torch.Generator) -> Batch:
@@ -93,15 +93,15 @@ def _ascend(
     best = Canary(start, 0.0)
     for _ in range(steps):
         canary = Batch(views[0], views[1], 10 * decades)
-        found = _gradients(losses, network, others.followed_by(canary))
-        moved = _flat_sum(found, clip_norm) - without
+        gradients = _gradients(losses, network, others.followed_by(canary))
+        moved = _flat_sum(gradients, clip_norm) - without
         size = float(moved.norm())
         if size > best.distance:
             best = Canary(Batch(*(v.detach().clone() for v in vars(canary).values())), size)
-        push = _push(found, moved / moved.norm().clamp(min=1e-300), clip_norm)
+        push = _push(gradients, moved / moved.norm().clamp(min=1e-300), clip_norm)
         slopes = [
             torch.autograd.grad(
-                losses(_Apart(network, push, sign * _SHIFT), others.followed_by(canary)).sum(),
+                losses(_Separated(network, push, sign * _SHIFT), others.followed_by(canary)).sum(),
                 views,
             )
             for sign in (1, -1)
@@ -122,7 +122,10 @@ def _slope_of_age(
     without: Tensor,
     clip_norm: float,
 ) -> Tensor:
-    """Of the distance, by decades: kernels of age need no derivative of their own."""
+    """Return the derivative of the distance by the age in decades, as a central difference.
+
+    A numerical derivative, so that kernels of age need none of their own.
+    """
     sizes = []
     for years in (_YEAR, -_YEAR):
         other = Batch(canary.first, canary.second, canary.ages + years)
@@ -132,15 +135,15 @@ def _slope_of_age(
 
 
 def _gradients(losses: BatchLosses, network: Network, batch: Batch) -> Tensor:
-    """Each participant's gradient, shape (participant, value)."""
-    apart = _Apart(network, torch.zeros(len(batch), 1), 0.0)
-    found = torch.autograd.grad(
-        losses(apart, batch).sum(),
-        list(apart.copies.values()),
+    """Return each participant's gradient, shape (participant, value)."""
+    separated = _Separated(network, torch.zeros(len(batch), 1), 0.0)
+    gradients = torch.autograd.grad(
+        losses(separated, batch).sum(),
+        list(separated.copies.values()),
         allow_unused=True,
         materialize_grads=True,
     )
-    return torch.cat([one.flatten(1) for one in found], dim=1)
+    return torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
 
 
 def _flat_sum(gradients: Tensor, clip_norm: float) -> Tensor:
@@ -153,15 +156,15 @@ def _factors(gradients: Tensor, clip_norm: float) -> Tensor:
 
 
 def _push(gradients: Tensor, direction: Tensor, clip_norm: float) -> Tensor:
-    """The derivative of <direction, clipped sum> by each participant's gradient."""
+    """Return the derivative of <direction, clipped sum> by each participant's gradient."""
     factors = _factors(gradients, clip_norm)
     unit = gradients / gradients.norm(dim=1, keepdim=True).clamp(min=1e-300)
     along = (unit @ direction)[:, None] * unit
     return factors * torch.where(factors < 1, direction - along, direction)
 
 
-class _Apart(Network):
-    """The network with a copy of its parameters for each participant, shifted by a row each."""
+class _Separated(Network):
+    """The network with a copy of its parameters for each participant, each shifted by a row."""
 
     def __init__(self, network: Network, rows: Tensor, shift: float) -> None:
         super().__init__(network.encoder, network.projector, network.age_head)
@@ -170,8 +173,8 @@ class _Apart(Network):
         for name, parameter in network.named_parameters():
             copies = parameter.detach().expand(len(rows), *parameter.shape)
             if shift:
-                one = rows[:, start : start + parameter.numel()]
-                self.copies[name] = copies + shift * one.view_as(copies)
+                part = rows[:, start : start + parameter.numel()]
+                self.copies[name] = copies + shift * part.view_as(copies)
             else:
                 self.copies[name] = copies.clone().requires_grad_()
             start += parameter.numel()
@@ -186,7 +189,7 @@ class _Apart(Network):
         return AGE_CENTRE_YEARS + AGE_SPREAD_YEARS * self._each("age_head", representation)
 
     def _each(self, name: str, rows: Tensor) -> Tensor:
-        """The rows of participant i are those at i, n + i, ...: their views."""
+        """Apply a module to each participant's rows, which are the views at i, n + i, ..."""
         module, prefix = getattr(self, name), f"{name}."
         own = {n.removeprefix(prefix): p for n, p in self.copies.items() if n.startswith(prefix)}
         count = len(next(iter(own.values())))

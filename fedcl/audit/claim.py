@@ -1,4 +1,4 @@
-"""What a ledger says that a run has released, held against what the run's configuration does."""
+"""Reads from a ledger what a run has released, and compares it with the run's configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from fedcl.privacy.ledger import Ledger
 
 @dataclass(frozen=True)
 class ClaimedSums:
-    """The sums of one run in one ledger.
+    """The noisy sums of one run according to one ledger.
 
     Attributes:
-        cost: All of them together.
-        epsilon: What they cost.
-        ledger_epsilon: What everything in the ledger costs.
+        cost: All sums of the run as one cost.
+        epsilon: Epsilon of the run's sums, at least 0.
+        ledger_epsilon: Epsilon of everything in the ledger, at least 0.
     """
 
     cost: NoisySums
@@ -24,17 +24,17 @@ class ClaimedSums:
 
 
 def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: float) -> ClaimedSums:
-    """Return the claim of the ledger that paid most for a run.
+    """Return the claim of the ledger that spent most on a run.
 
     Args:
-        units: Each ledger, and the cost of a round as the run's configuration has it.
-        run: The name of the experiment.
-        delta: In (0, 1).
+        units: Each ledger with the cost of one round according to the run's configuration.
+        run: Name of the experiment, as charges in the ledger carry it.
+        delta: The delta at which epsilon is computed, in (0, 1).
 
     Raises:
-        PrivacyError: a ledger cannot be used, or holds no such round.
+        PrivacyError: a ledger cannot be used, or has no charge of such a round.
     """
-    found = []
+    claims = []
     for ledger, planned in units:
         steps = sum(
             charge.cost.steps
@@ -50,6 +50,6 @@ def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: floa
                 "is what the run's configuration does; restore the ledger from a backup"
             )
         cost = NoisySums(planned.noise_multiplier, planned.sampling_rate, steps)
-        found.append((renyi_epsilon([cost], delta=delta), cost, ledger))
-    _, cost, ledger = max(found, key=lambda one: one[0])
+        claims.append((renyi_epsilon([cost], delta=delta), cost, ledger))
+    _, cost, ledger = max(claims, key=lambda claim: claim[0])
     return ClaimedSums(cost, epsilon([cost], delta=delta), ledger.epsilon(delta=delta))

@@ -1,7 +1,8 @@
-"""What representations and updates tell about the site or an attribute of a participant.
+"""Attacks that infer the site or an attribute of a participant from representations or updates.
 
-Melis et al., "Exploiting unintended feature leakage in collaborative learning", S&P 2019,
-https://arxiv.org/abs/1805.04049; from representations with the probe of the OpenBHB challenge.
+The attack on updates follows Melis et al., "Exploiting unintended feature leakage in collaborative
+learning", S&P 2019, https://arxiv.org/abs/1805.04049; that on representations uses the linear probe
+of the OpenBHB challenge.
 """
 
 from dataclasses import dataclass
@@ -15,20 +16,20 @@ from sklearn.random_projection import GaussianRandomProjection
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_site
 
 FEWEST_PER_SIDE = 5
-"""Fewer participants than this are not reported on."""
+"""Fewest participants on which a result is reported."""
 
 _SKETCH = 64
-"""Numbers that an update is projected to."""
+"""Dimension to which an update is projected at random."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How often a label is recognised.
+    """How well a probe recognises a label.
 
     Attributes:
-        tested: Participants, or updates.
-        balanced_accuracy: In [0, 1].
-        chance: Of guessing among the labels fitted.
+        tested: Number of participants or updates the probe was tested on.
+        balanced_accuracy: Balanced accuracy of the probe, in [0, 1].
+        chance: Balanced accuracy of guessing among the fitted labels, in (0, 0.5].
     """
 
     tested: int
@@ -43,13 +44,14 @@ def of_representations(
     seed: int,
     jobs: int = 1,
 ) -> Inference | None:
-    """Return how well a linear probe recognises the label; None where there are too few.
+    """Return how well a linear probe recognises the label, or None with too few participants.
 
     Args:
-        features: To fit on and to test on, each (participant, dim).
-        labels: The same, each (participant,); participants with an empty one are left out.
-        seed: Names the order of the fit.
-        jobs: Threads; the result does not depend on it.
+        features: Features to fit on and features to test on, each of shape (participant, dim).
+        labels: Labels to fit on and labels to test on, each of shape (participant,); participants
+            with an empty label are left out.
+        seed: Seed of the order in which the probe is fitted.
+        jobs: Number of threads; the result does not depend on it.
     """
     known = [label != "" for label in labels]
     (train, test), (fitted, true) = (
@@ -66,15 +68,16 @@ def of_representations(
 def of_updates(
     updates: np.ndarray, labels: np.ndarray, rounds: np.ndarray, *, seed: int
 ) -> Inference:
-    """Return how well a label of the sender, such as the site, is read off later updates.
+    """Return how well a label of the sender, such as the site, is recognised from later updates.
 
     Args:
-        updates: Changes of the weights, (update, value).
-        labels: Of who sent each.
-        rounds: When; a probe is fitted on the earlier half and tested on the later.
-        seed: Names the sketch.
+        updates: Changes of the weights, shape (update, value).
+        labels: Label of each update's sender, shape (update,).
+        rounds: Round of each update, shape (update,); the probe is fitted on the earlier half and
+            tested on the later half.
+        seed: Seed of the random projection.
     """
-    # The direction tells, not how far it went.
+    # Only the direction of an update tells about its sender, not its length.
     lengths = np.linalg.norm(updates, axis=1, keepdims=True)
     rows = updates / np.maximum(lengths, 1e-300)
     if rows.shape[1] > _SKETCH:

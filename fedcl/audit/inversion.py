@@ -1,8 +1,8 @@
-"""A scan read off the update of a site with one participant.
+"""Reconstructs a scan from the update of a site with one participant.
 
-Geiping et al., "Inverting gradients: how easy is it to break privacy in federated learning?",
-NeurIPS 2020, https://arxiv.org/abs/2003.14053, proposition 3.1: a linear layer with a bias has the
-gradients delta x^T and delta, whose ratio is the input x, exactly.
+A linear layer with a bias has the gradients delta x^T and delta, whose ratio is exactly its input
+x: proposition 3.1 of Geiping et al., "Inverting gradients: how easy is it to break privacy in
+federated learning?", NeurIPS 2020, https://arxiv.org/abs/2003.14053.
 """
 
 import numpy as np
@@ -12,15 +12,16 @@ from fedcl.models.network import Network
 
 
 def invert(network: Network, received: State, sent: State) -> np.ndarray:
-    """Return the table row that best explains an update of the first layer, in its own units.
+    """Return the table row that best explains an update of the first layer, in the table's units.
 
-    Exact for one participant, two identical views and one step of plain gradient descent; else a
-    mean of the inputs, weighted by how much each moved the unit that moved most.
+    The row is exact for one participant, two identical views and one step of plain gradient
+    descent. Otherwise it is a mean of the inputs, weighted by how much each moved the unit that
+    moved most.
 
     Args:
-        network: With a table encoder; what it standardises by is used.
-        received: The weights before, by name.
-        sent: The weights after.
+        network: Network with a table encoder, whose standardisation is undone.
+        received: Weights by name before the update.
+        sent: Weights by name after the update.
     """
     scale = network.feature_scale()
     assert scale is not None

@@ -1,8 +1,9 @@
-"""Who was trained on: a score of each participant, and how well it tells members from others.
+"""Membership inference: how well a score of each participant tells members from others.
 
-Carlini et al., "Membership inference attacks from first principles", S&P 2022,
-https://arxiv.org/abs/2112.03570: what counts is how many members are found while almost nobody
-else is accused, and each participant is compared with what models with and without them say (LiRA).
+Members are the participants the encoder was trained on. After Carlini et al., "Membership inference
+attacks from first principles", S&P 2022, https://arxiv.org/abs/2112.03570, an attack is judged by
+how many members it finds while it accuses almost nobody else, and the likelihood ratio attack
+(LiRA) compares each participant's score with those under models with and without them.
 """
 
 from dataclasses import dataclass
@@ -12,22 +13,22 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 RATES = (0.01, 0.001)
-"""Shares of non-members wrongly accused at which members found are counted."""
+"""False positive rates at which the share of members found is reported."""
 
 _SMALLEST_SD = 1e-6
-"""Of a participant's shadow scores, relative to the spread of everybody's."""
+"""Floor of the standard deviation of shadow scores, relative to that of all scores together."""
 
 
 @dataclass(frozen=True)
 class Membership:
-    """How well members are told apart.
+    """How well a score tells members from others.
 
     Attributes:
-        members: How many were scored.
-        others: How many non-members.
+        members: Number of members scored.
+        others: Number of non-members scored.
         auc: Area under the ROC curve; 0.5 is guessing.
-        found: Share of the members found where at most 1 % and at most 0.1 % of the others are
-            accused; None where one of them is already more than that.
+        found: Shares of members found while at most 1 % and at most 0.1 % of the others are
+            accused, in [0, 1]; None if a single one of the others is more than that.
     """
 
     members: int
@@ -40,8 +41,8 @@ def membership(members: np.ndarray, others: np.ndarray) -> Membership:
     """Return how well one threshold on a score tells members from others.
 
     Args:
-        members: Scores, high where the model looks as if trained on the participant.
-        others: The same of non-members.
+        members: Scores of members, shape (participant,), high if the model looks trained on them.
+        others: Scores of non-members, shape (participant,).
     """
     truth = np.repeat([True, False], [len(members), len(others)])
     scored = np.concatenate([members, others])
@@ -58,16 +59,16 @@ def membership(members: np.ndarray, others: np.ndarray) -> Membership:
 
 
 def likelihood_ratios(scored: np.ndarray, shadows: np.ndarray, included: np.ndarray) -> np.ndarray:
-    """Return LiRA's score: log N(score; trained on them) - log N(score; not trained on them).
+    """Return LiRA's log-likelihood ratio of "trained on" against "not trained on", per participant.
 
     Unlike the paper, which has hundreds of shadow models, one variance is fitted for each side over
     all participants, as it advises for few.
 
     Args:
-        scored: Of each participant under the model attacked, shape (participant,).
-        shadows: The same under models trained on known halves, shape (model, participant).
-        included: Whom each of these was trained on, bool, the same shape; everybody is in at least
-            one and out of at least one.
+        scored: Score of each participant under the attacked model, shape (participant,).
+        shadows: Scores under shadow models trained on known halves, shape (model, participant).
+        included: Whether each shadow model was trained on each participant, bool, shape
+            (model, participant); everybody is in at least one and out of at least one.
     """
     if not (included.any(axis=0) & ~included.all(axis=0)).all():
         raise ValueError("every participant must be in some shadow model and out of another")

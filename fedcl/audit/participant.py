@@ -1,4 +1,4 @@
-"""The game of participant privacy: an experiment's own clipping, noise and sampling."""
+"""The game of participant privacy, with an experiment's own clipping, noise and sampling."""
 
 from collections.abc import Sequence
 
@@ -15,31 +15,31 @@ from fedcl.privacy.accounting import NoisySums
 from fedcl.seeds import torch_generator
 
 OTHER_PARTICIPANTS = 3
-"""Whom the canary meets: with sampling every subset of them is a sum to form."""
+"""Number of participants besides the canary; few, since sampling forms a sum of each subset."""
 
 _RESTARTS, _STEPS = 2, 20
-"""Ascents to the canary, and steps of each."""
+"""Number of ascents that search the canary, and of steps of each."""
 
 _VOXELS = 16
-"""Of an invented volume along each axis, at most."""
+"""Largest size of a synthetic volume along each axis."""
 
 
 def participant_game(
     config: Config, shape: tuple[int, ...], cost: NoisySums, frozen: FrozenMoments | None = None
 ) -> Game:
-    """Return the game of sums over invented participants, in the experiment's own network.
+    """Return the game of sums over synthetic participants in the experiment's own network.
 
-    Its weights are the initial ones, and volumes are small: privacy may depend on neither.
+    The weights are the initial ones and the volumes are small, since privacy may not depend on
+    either.
 
     Args:
-        config: The experiment.
-        shape: Of one participant's array.
-        cost: The sums of the run at one site.
-        frozen: Released moments, where the objective compares with them.
+        shape: Shape of one participant's array, the channel first.
+        cost: The noisy sums that the run released at one site.
+        frozen: Released moments, if the objective compares participants with them.
     """
     privacy = config.privacy
     assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
-    # The axes of space come after the channel; a table has none.
+    # Only the axes of space, after the channel, are cut; a table has none.
     shape = (*shape[:1], *(min(size, _VOXELS) for size in shape[1:]))
     network = build_network(config, shape, seed=config.seed)
     losses, generator = losses_of(config.objective, frozen), torch_generator(config.seed, "canary")

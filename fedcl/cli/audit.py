@@ -1,4 +1,4 @@
-"""`fedcl audit RUN`: what attacks find in a finished run, and whether its claim stands."""
+"""`fedcl audit RUN`: attacks a finished run and audits its privacy claim."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ def run_audit(path: Path, console: Console, *, runs: int) -> None:
     """Audit a run, write audit.json and print it.
 
     Raises:
-        PrivacyError: the claim is rejected, which is written and printed all the same.
-        FedclError: there is nothing to audit.
+        PrivacyError: the claim is rejected; audit.json is written and printed nevertheless.
+        FedclError: the folder holds no run that can be audited.
     """
     with steps(console) as bars:
-        audit = audit_run(path, runs=runs, on_step=bars.at)
+        audit = audit_run(path, runs=runs, progress=bars)
     console.print(audit_table(audit))
     if audit.claim is None:
         console.print("This run claims no privacy: attacks only, no claim to audit.")

@@ -1,4 +1,4 @@
-"""`fedcl check SITE.yaml`: what is wrong with a site's data, and the card it may hand over."""
+"""`fedcl check SITE.yaml`: finds faults of a site's data and writes a card that it may share."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,30 +26,32 @@ def run_site_check(path: Path, console: Console) -> int:
     """Check a site's own data, print its card and write it beside SITE.yaml; return the exit code.
 
     Raises:
-        ConfigError: SITE.yaml is wrong.
+        ConfigError: SITE.yaml cannot be read, or a key or value in it is at fault.
     """
     settings = load_site(path)
     with steps(console) as bars:
-        found = check_site(settings, cache=path.absolute().parent / ".cache", on_step=bars.at)
-    if found.card is not None:
-        console.print(_table(found.card))
-    _say_what_leaves(found, path.absolute().parent / CARD, console)
-    for kind, lines in (("note", found.notes), ("problem", found.problems)):
+        result = check_site(settings, cache=path.absolute().parent / ".cache", progress=bars)
+    if result.card is not None:
+        console.print(_table(result.card))
+    _write_card(result, path.absolute().parent / CARD, console)
+    for kind, lines in (("note", result.notes), ("problem", result.problems)):
         for line in lines:
             console.print(f"{kind}: {line}", markup=False, highlight=False, soft_wrap=True)
-    if found.problems:
-        console.print(f"{len(found.problems)} problems: mend them before joining.")
+    if result.problems:
+        console.print(f"{len(result.problems)} problems: mend them before joining.")
         return DataError.exit_code
     console.print("No problems.")
     return 0
 
 
-def _say_what_leaves(found: SiteCheck, file: Path, console: Console) -> None:
+def _write_card(result: SiteCheck, file: Path, console: Console) -> None:
+    """Write the card if it may leave the site, and print what leaves and what stays."""
+
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    if found.card is not None and found.may_leave:
-        write_json(file, {"fedcl": __version__, "reading": _READING, **asdict(found.card)})
+    if result.card is not None and result.may_leave:
+        write_json(file, {"fedcl": __version__, "reading": _READING, **asdict(result.card)})
         say(
             f"Written: {file}. It holds the table above and nothing else; it leaves when you send "
             "it, and fedcl sends it nowhere."
@@ -104,14 +106,14 @@ def _by_split(sizes: dict[str, int] | dict[str, int | None]) -> str:
 
 
 def _bands(bands: Bands | None, *, rest: str | None = None) -> str:
-    """One line per value; with `rest`, the groups under 5 are one line at the end."""
+    """Return one line per value; with `rest`, groups under 5 share one line at the end."""
     if bands is None:
         return "withheld: fewer than 5 people, or a number would follow from the total"
-    shown = {k: v for k, v in bands.items() if rest is None or not v.startswith("<")}
-    if rest is not None and len(shown) < len(bands):
-        shown[rest] = "<5"
-    width = max(map(len, shown))
-    return "\n".join(f"{value:<{width}}  {band}" for value, band in shown.items())
+    lines = {k: v for k, v in bands.items() if rest is None or not v.startswith("<")}
+    if rest is not None and len(lines) < len(bands):
+        lines[rest] = "<5"
+    width = max(map(len, lines))
+    return "\n".join(f"{value:<{width}}  {band}" for value, band in lines.items())
 
 
 def _number(number: int | None, unknown: str) -> str:

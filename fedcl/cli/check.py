@@ -1,4 +1,4 @@
-"""`fedcl check DATA`: everything that is wrong with a data set, and a table per site.
+"""`fedcl check DATA`: lists every fault of a data set and prints a table of its sites.
 
 A SITE.yaml is checked by `fedcl.cli.card`.
 """
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fedcl.cli.card import run_site_check
 from fedcl.cli.progress import steps
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.loading import load
@@ -24,10 +25,13 @@ _SEED = 0
 
 
 def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
-    """Check a site, an experiment's data, or a folder whose kind is recognised; return the code.
+    """Check a SITE.yaml, an experiment's data or a folder of data, and return the exit code.
+
+    The kind of a folder is recognised.
 
     Raises:
-        FedclError: there is nothing to check: no such file, an unknown kind of folder.
+        FedclError: there is nothing to check, since the file is missing or the folder's kind
+            unknown.
     """
     if path.suffix in (".yaml", ".yml") and is_site(path):
         if overrides:
@@ -40,33 +44,33 @@ def run_check(path: Path, console: Console, *, overrides: list[str]) -> int:
     else:
         config: Config = load(path, overrides)
         data, seed, least = config.data, config.seed, config.local.min_participants
-        cache = cache_folder(config)
+        cache = cache_folder(config.output)
     with steps(console) as bars:
-        found = preflight(
+        result = preflight(
             data,
             seed=seed,
             cache=cache,
             min_participants=least,
-            on_progress=lambda done, total: bars.at("Reading participants", done, total),
+            progress=bars,
         )
-    if found.sites:
-        console.print(_table(found.sites))
-    for note in found.notes:
+    if result.sites:
+        console.print(_table(result.sites))
+    for note in result.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    for problem in found.problems:
+    for problem in result.problems:
         console.print(f"problem: {problem}", markup=False, highlight=False, soft_wrap=True)
-    if found.problems:
-        console.print(f"{len(found.problems)} problems: mend them before training.")
+    if result.problems:
+        console.print(f"{len(result.problems)} problems: mend them before training.")
         return DataError.exit_code
-    participants = sum(_participants(one) for one in found.sites)
-    scans = sum(one.scans for one in found.sites)
+    participants = sum(_participants(site) for site in result.sites)
+    scans = sum(site.scans for site in result.sites)
     more = f" ({scans} scans)" if scans != participants else ""
-    console.print(f"No problems: {participants} participants{more} at {len(found.sites)} sites.")
+    console.print(f"No problems: {participants} participants{more} at {len(result.sites)} sites.")
     return 0
 
 
-def _participants(site: SiteSummary) -> int:
-    return site.train + site.internal + site.external
+def _participants(site: SiteSummary) -> Participants:
+    return Participants(site.train + site.internal + site.external)
 
 
 def _table(sites: tuple[SiteSummary, ...]) -> Table:
@@ -74,20 +78,20 @@ def _table(sites: tuple[SiteSummary, ...]) -> Table:
     table.add_column("site")
     for name in ("train", "internal", "external", "age (median)", "female"):
         table.add_column(name, justify="right")
-    several = any(one.scans != _participants(one) for one in sites)
+    several = any(site.scans != _participants(site) for site in sites)
     if several:
         table.add_column("scans", justify="right")
     table.add_column("trains")
-    for one in sites:
-        youngest, median, oldest = one.ages
+    for site in sites:
+        youngest, median, oldest = site.ages
         table.add_row(
-            one.site,
-            str(one.train),
-            str(one.internal),
-            str(one.external),
+            site.site,
+            str(site.train),
+            str(site.internal),
+            str(site.external),
             f"{youngest:.0f}-{oldest:.0f} ({median:.0f})",
-            "-" if one.female is None else f"{one.female:.0%}",
-            *([str(one.scans)] if several else []),
-            "yes" if one.trains else "no",
+            "-" if site.female is None else f"{site.female:.0%}",
+            *([str(site.scans)] if several else []),
+            "yes" if site.trains else "no",
         )
     return table

@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot get lost: raised at once, and again at the next step if a library ate it."""
+"""Makes Ctrl-C stop a long job at once, or at its next step if a library drops the exception."""
 
 import signal
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ class Interrupt:
     asked = False
 
     def check(self) -> None:
-        """Stop here if the user has asked to.
+        """Raise KeyboardInterrupt if the user has pressed Ctrl-C.
 
         Raises:
-            KeyboardInterrupt: they have.
+            KeyboardInterrupt: the user has asked to stop.
         """
         if self.asked:
             raise KeyboardInterrupt
@@ -23,10 +23,10 @@ class Interrupt:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Yield what long jobs check at each step.
+    """Yield the interrupt that a long job checks at each step.
 
-    An exception raised by a signal inside a callback of the interpreter (a weak reference's, a
-    finaliser's) is printed and dropped; without the check the job would go on to its end.
+    If the signal arrives inside a callback of the interpreter (of a weak reference, a finaliser),
+    Python prints and drops the exception; without the check the job would go on to its end.
     """
     interrupt = Interrupt()
 

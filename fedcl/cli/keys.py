@@ -1,4 +1,4 @@
-"""`fedcl keys CONFIG`: identity keys for secure sums, each made where its site is."""
+"""`fedcl keys CONFIG`: makes identity keys for secure sums, each on its own site's machine."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from fedcl.errors import ConfigError
 
 
 def make_keys(path: Path, site: str | None, console: Console, *, overrides: list[str]) -> None:
-    """Make the identity key of a site, or of all sites of the cohort; pin the public halves.
+    """Make the identity key of a site, or of all sites of the cohort, and pin the public halves.
 
     Raises:
-        FedclError: the experiment uses no secure sum, or a key that is there cannot be used.
+        FedclError: the experiment uses no secure sum, or an existing key cannot be used.
     """
     from fedcl.secure_sum.identity import key_path, make_identity, pin
 
@@ -27,14 +27,12 @@ def make_keys(path: Path, site: str | None, console: Console, *, overrides: list
         from fedcl.data.open import open_experiment
 
         with steps(console) as bars:
-            sites = open_experiment(
-                config, lambda done, total: bars.at("Preparing scans", done, total)
-            ).sites
+            sites = open_experiment(config, prepared=True, progress=bars).sites
     for label in sites:
         public, new = make_identity(settings.keys, label)
         pin(settings.identities, label, public)
-        told = f"site {label}: {public.hex()} ({'made' if new else 'kept'})"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        line = f"site {label}: {public.hex()} ({'made' if new else 'kept'})"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     private = key_path(settings.keys, sites[0]) if site is not None else settings.keys
     console.print(
         f"Private: {private}. It never leaves this machine.\n"

@@ -1,4 +1,7 @@
-"""`fedcl kit new | request | approve | revoke | invite | renew | list`: who may take part."""
+"""`fedcl kit new | request | approve | revoke | invite | renew | list`: admits sites.
+
+The commands make and check certificates, invitations and keys.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,17 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedcl.cli.console import console
 from fedcl.errors import RunError
 
 app = typer.Typer(
     help="Set up a federation between institutions: certificates, invitations, keys.",
     no_args_is_help=True,
 )
-console = Console()
 
 Server = Annotated[
     Path, typer.Argument(metavar="SERVER_FOLDER", help="What `fedcl kit new` wrote.")
@@ -31,7 +33,7 @@ def new(
         Path, typer.Argument(metavar="FEDERATION.yaml", help="The federation's settings.")
     ],
     folder: Annotated[
-        Path | None, typer.Option(help="Where; by default named after the federation.")
+        Path | None, typer.Option(help="Folder to make; by default named after the federation.")
     ] = None,
 ) -> None:
     """At the server: make the certificates and an invitation for each site."""
@@ -55,68 +57,70 @@ def new(
 @app.command()
 def request(
     invitation: Annotated[
-        Path, typer.Argument(metavar="INVITATION", help="From the federation, a YAML file.")
+        Path, typer.Argument(metavar="INVITATION", help="The federation's invitation, a YAML file.")
     ],
     folder: Annotated[
-        Path | None, typer.Option(help="The site's; by default named after the site.")
+        Path | None, typer.Option(help="The site's folder; by default named after the site.")
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A folder of participants, whose kind is recognised.")
     ] = None,
 ) -> None:
-    """At a site: make its own key, its folder and its request; the same again keeps the key."""
+    """At a site: make its own key, folder and request; the same invitation again keeps the key."""
     from fedcl.data.check.recognise import recognise
     from fedcl.kit.joining import prepare_request
 
-    found = None if data is None else recognise(data.absolute(), one_site=True)
+    recognised = None if data is None else recognise(data.absolute(), one_site=True)
     with _disk():
-        made = prepare_request(invitation, folder, _now(), found)
-    files = made.folder
-    if made.former_key is not None:
+        prepared = prepare_request(invitation, folder, _now(), recognised)
+    files = prepared.folder
+    if prepared.former_key is not None:
         _say(
-            f"Kept: {made.former_key}, the key of the invitation before. If the node must start "
-            f"before the new key is approved, start it with that one as {files.key}; delete it "
-            "afterwards."
+            f"Kept: {prepared.former_key}, the key of the invitation before. If the node must "
+            f"start before the new key is approved, start it with that one as {files.key}; delete "
+            "it afterwards."
         )
     _say(
         f"Private: {files.key}. It never leaves this machine.\n"
         f"To send to the server's institution: {files.request}\n"
         "Compare by telephone:\n"
-        f"  this site's key  {made.request.fingerprint}\n"
-        f"  the authority    {made.request.authority}\n"
+        f"  this site's key  {prepared.request.fingerprint}\n"
+        f"  the authority    {prepared.request.authority}\n"
         f"Settings: {files.settings}. Say there where the data are, and what may leave the site; "
         f"then look at them: fedcl check {files.settings}"
     )
-    for note in made.notes:
+    for note in prepared.notes:
         _say(f"Note: {note}")
 
 
 @app.command()
 def approve(
     folder: Server,
-    file: Annotated[Path, typer.Argument(metavar="REQUEST", help="From the site, a YAML file.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="REQUEST", help="The site's request, a YAML file.")
+    ],
     yes: Annotated[
         bool, typer.Option("--yes", help="The fingerprint has been compared already.")
     ] = False,
 ) -> None:
-    """At the server: accept a site's key, after comparing its fingerprint by telephone."""
+    """At the server: approve a site's key after its fingerprint was compared by telephone."""
     from fedcl.kit import admission
 
     verified = admission.verify_request(folder, file, _now())
-    asked = verified.request
+    from_site = verified.request
     if verified.already is None:
-        _say(f"Site {asked.site} asks to join with the key\n  {asked.fingerprint}")
+        _say(f"Site {from_site.site} asks to join with the key\n  {from_site.fingerprint}")
         if not yes:
             _confirm("Has the site read out this very fingerprint by telephone?")
     with _disk():
         approved = admission.approve(folder, verified, _now())
-    told = "approved" if verified.already is None else "was approved before"
-    _say(f"Site {approved.site}: {told}, until {approved.expires:%Y-%m-%d}.")
+    state = "approved" if verified.already is None else "was approved before"
+    _say(f"Site {approved.site}: {state}, until {approved.expires:%Y-%m-%d}.")
 
 
 @app.command()
 def revoke(folder: Server, site: SiteLabel) -> None:
-    """At the server: shut a site out, its key and its open invitation."""
+    """At the server: revoke a site's key and its open invitation."""
     from fedcl.kit import admission
 
     with _disk():
@@ -130,13 +134,13 @@ def invite(folder: Server, site: SiteLabel) -> None:
     from fedcl.kit import opening
 
     with _disk():
-        written = opening.invite(folder, site, _now())
-    _say(f"Written: {written}. Give it to the site alone; an older one that was not used is void.")
+        file = opening.invite(folder, site, _now())
+    _say(f"Written: {file}. Give it to the site alone; an older one that was not used is void.")
 
 
 @app.command()
 def renew(folder: Server) -> None:
-    """At the server: make its next certificate, for the names in the settings."""
+    """At the server: make its next certificate for the names in the settings."""
     from fedcl.kit import opening
 
     with _disk():
@@ -146,7 +150,7 @@ def renew(folder: Server) -> None:
 
 @app.command("list")
 def list_(folder: Server) -> None:
-    """At the server: how the certificates and each site stand."""
+    """At the server: list the state of the certificates and of each site."""
     from fedcl.kit.certificate_problem import server_certificate_problem
     from fedcl.kit.overview import overview
 
@@ -155,7 +159,7 @@ def list_(folder: Server) -> None:
     table = Table()
     table.add_column()
     table.add_column("state")
-    table.add_column("fingerprint", width=19)  # four groups of digits a line, as they are read out
+    table.add_column("fingerprint", width=19)  # four groups of digits per line, easy to read out
     table.add_column("since", no_wrap=True)
     table.add_column("until", no_wrap=True)
     table.add_column("days left", justify="right")
@@ -172,7 +176,7 @@ def list_(folder: Server) -> None:
 
 @contextmanager
 def _disk() -> Iterator[None]:
-    """Tell what the disk refuses as one message."""
+    """Turn an error of the disk into one message."""
     try:
         yield
     except OSError as error:

@@ -1,25 +1,28 @@
-"""`fedcl ledger show | verify`: what the participants of this machine's sites have paid."""
+"""`fedcl ledger show | verify`: prints or checks the privacy spent by this machine's sites."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from fedcl.cli.console import console
 from fedcl.errors import PrivacyError
 
 app = typer.Typer(help="Show or verify privacy ledgers.", no_args_is_help=True)
-console = Console()
-
-Folder = Annotated[Path, typer.Argument(metavar="LEDGERS", help="privacy.ledger of experiments.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="LEDGERS", help="Folder named by privacy.ledger of experiments.")
+]
 
 
 @app.command()
 def show(
-    folder: Folder, delta: Annotated[float, typer.Option(help="Of the epsilon, in (0, 1).")] = 1e-5
+    folder: Folder,
+    delta: Annotated[
+        float, typer.Option(help="Delta at which epsilon is computed, in (0, 1).")
+    ] = 1e-5,
 ) -> None:
-    """Print what each site's participants have paid, and for what."""
+    """Print the epsilon that each site has spent, and on which runs."""
     from fedcl.privacy.ledger import ledgers
 
     if not 0 < delta < 1:
@@ -40,11 +43,11 @@ def show(
 
 @app.command()
 def verify(folder: Folder) -> None:
-    """Check that no ledger lost or changed a line; the exit code is 4 where one did."""
+    """Check that no ledger lost or changed a line; the exit code is 4 if one did."""
     from fedcl.privacy.ledger import ledgers
 
-    problems, found = [], ledgers(folder)
-    for ledger in found:
+    problems, all_ledgers = [], ledgers(folder)
+    for ledger in all_ledgers:
         try:
             count = len(ledger.charges())
         except PrivacyError as error:
@@ -53,4 +56,4 @@ def verify(folder: Folder) -> None:
             console.print(f"{ledger.path}: {count} charges, whole", soft_wrap=True)
     if problems:
         raise PrivacyError("\n".join(problems))
-    console.print(f"{len(found)} ledgers are whole.")
+    console.print(f"{len(all_ledgers)} ledgers are whole.")

@@ -1,6 +1,6 @@
 """The command line: `fedcl simulate | pooled | local | evaluate | compare | check | ...`.
 
-A mistake of the user's is one message and a non-zero exit; Ctrl-C says how to go on.
+A user's mistake gives one message and a non-zero exit code; Ctrl-C prints how to go on.
 """
 
 import errno
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from fedcl import __version__
+from fedcl.cli.console import console
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from fedcl.config.experiment import RunKind
     from fedcl.run_folder.results_file import Results
 
-# Nothing contacts the outside: Flower reads these when it is imported, after this module.
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Where the system names no file."""
+"""Errors of a full disk, for which the system names no file."""
 
 app = typer.Typer(
     name="fedcl",
@@ -38,7 +34,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment, a YAML file.")]
 Set = Annotated[
@@ -70,7 +65,7 @@ def pooled(
 def local(
     config: ConfigFile, set_: Set = None, resume: Resume = False, restart: Restart = False
 ) -> None:
-    """Train each site alone: what a hospital gets by itself; in output.path-local."""
+    """Train each site alone, as a hospital by itself would, in output.path-local."""
     _experiment("local", config, set_, resume, restart)
 
 
@@ -81,7 +76,7 @@ def evaluate(run: RunPath) -> None:
     from fedcl.experiment.run import evaluate_again
 
     with steps(console) as bars:
-        results = evaluate_again(run, bars.at)
+        results = evaluate_again(run, bars)
     _show(results, run)
 
 
@@ -98,10 +93,10 @@ def report(run: RunPath) -> None:
 def audit(
     run: RunPath,
     runs: Annotated[
-        int, typer.Option(min=100, help="Of each world, to certify a least epsilon.")
+        int, typer.Option(min=100, help="Runs of each world, which bound epsilon from below.")
     ] = 20_000,
 ) -> None:
-    """Attack a finished run and audit its privacy claim; the exit code is 4 where it is false."""
+    """Attack a finished run and audit its privacy claim; the exit code is 4 if it is false."""
     from fedcl.cli.audit import run_audit
 
     run_audit(run, console, runs=runs)
@@ -131,7 +126,7 @@ def study(
         bool, typer.Option("--plan", help="Only list the runs, and what is missing.")
     ] = False,
     now: Annotated[
-        bool, typer.Option("--now", help="Run nothing; write the page of what is there.")
+        bool, typer.Option("--now", help="Run nothing; write the page of the runs that exist.")
     ] = False,
     metrics: Annotated[bool, typer.Option("--metrics", help="List what can be measured.")] = False,
 ) -> None:
@@ -154,7 +149,7 @@ def check(
     ],
     set_: Set = None,
 ) -> None:
-    """Check data without training: every problem, and a table per site, or a site's own card."""
+    """Check data without training: print every problem and a table of sites, or a site's card."""
     from fedcl.cli.check import run_check
 
     raise typer.Exit(run_check(data, console, overrides=set_ or []))
@@ -164,17 +159,17 @@ def check(
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Where to write the cohort.")],
     scale: Annotated[
-        float, typer.Option(help="Site sizes, a share of OpenBHB's, in (0, 1].")
+        float, typer.Option(help="Site sizes as a share of OpenBHB's, in (0, 1].")
     ] = 0.15,
     grid: Annotated[tuple[int, int, int], typer.Option(help="Voxels per axis.")] = (24, 29, 24),
-    scanner_strength: Annotated[float, typer.Option(help="Multiplies every scanner effect.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Names every draw.")] = 7,
+    scanner_strength: Annotated[float, typer.Option(help="Factor of every scanner effect.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 7,
     site: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL", help="Only this site, as in the whole; may be repeated."),
+        typer.Option(metavar="LABEL", help="Write only this site; may be repeated."),
     ] = None,
 ) -> None:
-    """Write the embedded cohort, or some of its 64 sites: an OpenBHB-shaped folder."""
+    """Write the synthetic cohort, or some of its 64 sites, as a folder in the form of OpenBHB."""
     from fedcl.cli.progress import steps
     from fedcl.data.phantom.cohort import write_phantom
     from fedcl.errors import DataError
@@ -189,7 +184,7 @@ def phantom(
             scanner_strength=scanner_strength,
             seed=seed,
             sites=site,
-            on_progress=lambda done, total: bars.at("Writing participants", done, total),
+            progress=bars,
         )
     console.print(f"Written: {folder} (look at it with: fedcl check {folder})")
 
@@ -203,18 +198,19 @@ app.add_typer(receipts_app, name="receipts")
 def keys(
     config: ConfigFile,
     site: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Only this one: what a hospital runs.")
+        str | None,
+        typer.Option(metavar="LABEL", help="Only this site's key, as a hospital runs it."),
     ] = None,
     set_: Set = None,
 ) -> None:
-    """Make the sites' identity keys for secure sums; those that are there are kept."""
+    """Make the sites' identity keys for secure sums; existing keys are kept."""
     from fedcl.cli.keys import make_keys
 
     make_keys(config, site, console, overrides=set_ or [])
 
 
 Background = Annotated[
-    bool, typer.Option("--background", help="Leave it running and return when it is ready.")
+    bool, typer.Option("--background", help="Return when it is ready and leave it running.")
 ]
 SiteFile = Annotated[Path, typer.Argument(metavar="SITE.yaml", help="A site's own settings.")]
 ProcessFolder = Annotated[
@@ -246,9 +242,9 @@ def approve(
     settings: SiteFile,
     config: ConfigFile,
     set_: Set = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without a question.")] = False,
 ) -> None:
-    """Show what an experiment asks of a site, check it against the site's limits, agree to it."""
+    """Show what an experiment asks of a site, check it against the site's limits and approve it."""
     from fedcl.cli import deploy
 
     deploy.approve(settings, config, console, overrides=set_ or [], sure=yes)
@@ -261,22 +257,22 @@ def run(
         Path, typer.Option("--federation", help="The server's folder, on this machine.")
     ],
     set_: Set = None,
-    stop: Annotated[bool, typer.Option("--stop", help="End it instead.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the run instead.")] = False,
 ) -> None:
-    """Train between institutions; the same command follows a run, or goes on with it."""
+    """Train between institutions; the same command again follows or resumes the run."""
     from fedcl.cli import run as deployed
     from fedcl.config.loading import load
 
     experiment = load(config, set_ or [])
     if stop:
-        deployed.stop_run(experiment, federation, console)
+        deployed.stop_run(experiment.output, federation, console)
     else:
         deployed.run_between_institutions(experiment, federation, console)
 
 
 @app.command()
 def status(folder: ProcessFolder) -> None:
-    """Print which processes of a server or a site run, and when each site was last heard."""
+    """Print which processes of a server or a site run, and when each site last called."""
     from fedcl.cli import deploy
 
     deploy.show_status(folder, console)
@@ -285,8 +281,10 @@ def status(folder: ProcessFolder) -> None:
 @app.command()
 def logs(
     folder: ProcessFolder,
-    process: Annotated[str | None, typer.Argument(help="Of one process only.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing one's.")] = False,
+    process: Annotated[
+        str | None, typer.Argument(help="Print the log of this process only.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing new lines.")] = False,
 ) -> None:
     """Print the end of the logs of a server's or a site's processes."""
     from fedcl.cli import deploy
@@ -320,6 +318,9 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; turn a user's mistake into one message and its exit code."""
+    # Nothing contacts the outside: Flower reads these when a command imports it.
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     try:
         status = app(standalone_mode=False)
     except FedclError as error:
@@ -335,7 +336,7 @@ def main() -> None:
             sys.exit(2)
         raise
     finally:
-        gc.freeze()  # the process ends: nothing is worth looking for
+        gc.freeze()  # the process ends, so a last search for garbage would be wasted
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -345,34 +346,29 @@ def _experiment(
     from fedcl.cli.progress import steps
     from fedcl.config.loading import load
 
-    config = load(path, overrides or [])  # before the slow imports: a typo is told at once
+    config = load(path, overrides or [])  # before the slow imports, so that a typo fails at once
     if kind != "pooled":
         from fedcl.compute.workers import prepare_workers
 
-        prepare_workers(config.compute)  # which import as much, at the same time
+        prepare_workers(config.compute)  # their equally slow imports run beside this process's
     with uncollected():
         from fedcl.cli.interrupt import interruptible
         from fedcl.experiment.run import beside, run_experiment
 
     config = beside(kind, config)
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
             results, folder = run_experiment(
-                kind, config, resume=resume, restart=restart, on_step=on_step, say=console.print
+                kind, config, resume=resume, restart=restart, progress=bars
             )
     except KeyboardInterrupt:
-        words = " ".join(sys.argv[1:])
-        again = words.replace(" --restart", "") + ("" if resume else " --resume")
+        arguments = " ".join(sys.argv[1:])
+        again = arguments.replace(" --restart", "") + ("" if resume else " --resume")
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {again}")
         raise
     except OSError as error:
         if error.filename is None and error.errno not in _NO_ROOM:
-            raise  # of no file: a connection, say
+            raise  # not an error of a file, but of a connection, for example
         raise RunError(
             f"{error.filename or config.output.path}: {error.strerror}; what was kept so far is "
             "whole. Go on with --resume once this place can be used, or choose another "

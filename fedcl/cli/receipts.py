@@ -1,15 +1,14 @@
-"""`fedcl receipts verify | show | page`: what left a site, round by round."""
+"""`fedcl receipts verify | show | page`: checks or shows what left a site, round by round."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from fedcl.cli.console import console
 from fedcl.errors import ReceiptError, RunError
 
 app = typer.Typer(help="Verify or show what left a site.", no_args_is_help=True)
-console = Console()
 
 Where = Annotated[
     Path,
@@ -23,11 +22,11 @@ def verify(path: Where) -> None:
     from fedcl.receipts.log import receipts_at
 
     problems = []
-    for one in receipts_at(path):
-        kept = one.look()
-        console.print(kept.says, soft_wrap=True, markup=False, highlight=False)
-        if kept.problem is not None:
-            problems.append(kept.problem)
+    for log in receipts_at(path):
+        content = log.read()
+        console.print(content.says, soft_wrap=True, markup=False, highlight=False)
+        if content.problem is not None:
+            problems.append(content.problem)
     if problems:
         raise ReceiptError("\n".join(problems))
 
@@ -36,18 +35,18 @@ def verify(path: Where) -> None:
 def show(
     path: Where,
     round_: Annotated[
-        int | None, typer.Option("--round", min=0, help="Only this one; 0: the introduction.")
+        int | None, typer.Option("--round", min=0, help="Only this round; 0 is the introduction.")
     ] = None,
 ) -> None:
-    """Print what left each site, a table for each experiment."""
+    """Print a table for each experiment of what left each site."""
     from fedcl.receipts.log import receipts_at
     from fedcl.report.receipt_table import receipt_tables
 
-    found = [one.look() for one in receipts_at(path)]
-    tables = [table for kept in found for table in receipt_tables(kept, round_)]
+    contents = [log.read() for log in receipts_at(path)]
+    tables = [table for content in contents for table in receipt_tables(content, round_)]
     for table in tables:
         console.print(table)
-    problems = [kept.problem for kept in found if kept.problem is not None]
+    problems = [content.problem for content in contents if content.problem is not None]
     if problems:
         raise ReceiptError("\n".join(problems))
     if not tables:
@@ -56,15 +55,15 @@ def show(
 
 @app.command()
 def page(path: Where) -> None:
-    """Write receipts.html beside each record: one page to read or to print."""
+    """Write receipts.html beside each log of receipts, one page to read or to print."""
     from fedcl.receipts.log import receipts_at
     from fedcl.report.receipts import write_page
 
     problems = []
-    for one in receipts_at(path):
-        kept = one.look()
-        console.print(f"Page: {write_page(kept)}", soft_wrap=True, markup=False, highlight=False)
-        if kept.problem is not None:
-            problems.append(kept.problem)
+    for log in receipts_at(path):
+        content = log.read()
+        console.print(f"Page: {write_page(content)}", soft_wrap=True, markup=False, highlight=False)
+        if content.problem is not None:
+            problems.append(content.problem)
     if problems:
         raise ReceiptError("\n".join(problems))

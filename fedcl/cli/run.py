@@ -1,6 +1,5 @@
 """`fedcl run CONFIG --federation FOLDER`: an experiment between institutions, site by site."""
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -8,7 +7,8 @@ from rich.live import Live
 from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
-from fedcl.config.experiment import Config
+from fedcl.cli.progress import Lines
+from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.config.loading import fingerprint, resolved
 from fedcl.deployment.submit import FederationServer, Patience, number_of, run_to_the_end
@@ -16,6 +16,8 @@ from fedcl.errors import ConfigError, RunError
 from fedcl.report.table import evaluation_table
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.rounds_file import RoundLine
+from fedcl.run_folder.run_progress import read_progress
 from fedcl.site_labels import site_order
 
 _PATIENCE = Patience(tries=5, wait_s=10.0)
@@ -40,15 +42,15 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
     told = 0
     with interruptible() as interrupt, Live(console=console, transient=True) as live:
 
-        def look(run_folder: RunFolder) -> None:
+        def show(run_folder: RunFolder) -> None:
             nonlocal told
             interrupt.check()
-            rounds = run_folder.read_log()
-            for record in rounds[told:]:
-                console.print(_line(record, config.federation.rounds), highlight=False)
-            told = len(rounds)
+            fresh = run_folder.read_log(skip=told)
+            for line in fresh:
+                console.print(_round_text(line, config.federation.rounds), highlight=False)
+            told += len(fresh)
             if console.is_terminal:
-                live.update(_now(run_folder))
+                live.update(_progress_table(run_folder))
 
         try:
             done = run_to_the_end(
@@ -56,8 +58,8 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
                 config,
                 base=Path.cwd(),
                 patience=_PATIENCE,
-                look=look,
-                say=lambda text: console.print(text, highlight=False, soft_wrap=True),
+                on_look=show,
+                progress=Lines(console),
             )
         except KeyboardInterrupt:
             console.print(
@@ -78,11 +80,11 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
     console.print(f"Encoder: {done.model}", highlight=False, soft_wrap=True)
 
 
-def stop_run(config: Config, folder: Path, console: Console) -> None:
+def stop_run(output: Output, folder: Path, console: Console) -> None:
     """End a run that is under way; its finished rounds are kept."""
-    number = number_of(RunFolder(config.output.path))
+    number = number_of(RunFolder(output.path))
     if number is None:
-        raise RunError(f"{config.output.path}: no run was submitted from here")
+        raise RunError(f"{output.path}: no run was submitted from here")
     FederationServer(folder.absolute()).stop(number)
     console.print(f"Run {number} is ended; the same command without --stop goes on with it.")
 
@@ -95,43 +97,39 @@ def summary(folder: RunFolder) -> Table:
     for name in ("rounds", "participants", "seconds", "received, MB"):
         table.add_column(name, justify="right")
     table.add_column("left out")
-    labels = sorted({site for record in rounds for site in record["sites"]}, key=site_order)
-    for site in labels:
-        entries = [record["sites"][site] for record in rounds if site in record["sites"]]
-        valid = [entry for entry in entries if entry["rejected"] is None]
+    for label in sorted({label for line in rounds for label in line.sites}, key=site_order):
+        own = [line.sites[label] for line in rounds if label in line.sites]
+        reasons = {site.rejected for site in own if site.rejected is not None}
         table.add_row(
-            site,
-            f"{len(valid)}/{len(rounds)}",
-            str(max((entry["participants"] for entry in entries), default=0)),
-            f"{sum(entry['seconds'] or 0 for entry in entries):.1f}",
-            f"{sum(entry['bytes'] for entry in entries) / 1e6:.2f}",
-            "; ".join(sorted({e["rejected"] for e in entries if e["rejected"] is not None})),
+            label,
+            f"{sum(site.rejected is None for site in own)}/{len(rounds)}",
+            str(max((site.participants for site in own), default=0)),
+            f"{sum(site.seconds or 0 for site in own):.1f}",
+            f"{sum(site.bytes for site in own) / 1e6:.2f}",
+            "; ".join(sorted(reasons)),
         )
     return table
 
 
-def _line(record: dict, rounds: int) -> str:
-    sites = record["sites"].values()
-    valid = sum(entry["rejected"] is None for entry in sites)
-    loss = "" if record["loss"] is None else f", loss {record['loss']:.4f}"
-    left = [f"{s}: {e['rejected']}" for s, e in record["sites"].items() if e["rejected"]]
+def _round_text(line: RoundLine, rounds: int) -> str:
+    loss = "" if line.loss is None else f", loss {line.loss:.4f}"
+    left = [f"{label}: {site.rejected}" for label, site in line.sites.items() if site.rejected]
     return (
-        f"Round {record['round']}/{rounds}: {valid} of {len(record['sites'])} sites{loss}, "
-        f"{record['seconds']:.0f} s" + (f" (left out: {'; '.join(left)})" if left else "")
+        f"Round {line.round}/{rounds}: {len(line.valid)} of {len(line.sites)} sites{loss}, "
+        f"{line.seconds:.0f} s" + (f" (left out: {'; '.join(left)})" if left else "")
     )
 
 
-def _now(folder: RunFolder) -> Table:
-    """What each site does at this moment."""
+def _progress_table(folder: RunFolder) -> Table:
+    """Return what each site does at this moment."""
     table = Table(title="waiting for the server's app", show_header=False)
-    try:
-        now = json.loads(folder.now.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    now = read_progress(folder.now)
+    if now is None:
         return table
-    table.title = f"round {now['round']}/{now['rounds']}: {now['what']}"
-    for site in sorted(now["sites"], key=site_order):
-        entry = now["sites"][site]
-        took = "" if entry["seconds"] is None else f"{entry['seconds']:.0f} s"
-        received = f"{entry['bytes'] / 1e6:.2f} MB" if entry["bytes"] else ""
-        table.add_row(site, entry["state"], took, received, entry["why"] or "")
+    table.title = f"round {now.round}/{now.rounds}: {now.what}"
+    for label in sorted(now.sites, key=site_order):
+        site = now.sites[label]
+        took = "" if site.seconds is None else f"{site.seconds:.0f} s"
+        received = f"{site.bytes / 1e6:.2f} MB" if site.bytes else ""
+        table.add_row(label, site.state, took, received, site.why or "")
     return table

@@ -1,4 +1,7 @@
-"""`fedcl study STUDY.yaml`: run what is missing, then the page; the same command goes on."""
+"""`fedcl study STUDY.yaml`: does the missing runs of a study and writes its page.
+
+The same command again resumes a study that was stopped.
+"""
 
 import sys
 import time
@@ -12,6 +15,7 @@ from rich.table import Table
 
 from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import steps
+from fedcl.compute.progress import Progress
 from fedcl.config.study import Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
@@ -19,13 +23,12 @@ from fedcl.study.arms import load_study
 from fedcl.study.metrics import METRICS
 
 if TYPE_CHECKING:
-    from fedcl.experiment.evaluate import OnStep
     from fedcl.study.plan import Trial
 
 INCOMPLETE = 3
 
 _WIDTH = 240
-"""Letters; a pipe or a log has no width of its own."""
+"""Width in characters for a pipe or a log, which has none of its own."""
 
 
 def run_study(
@@ -37,28 +40,23 @@ def run_study(
     plan: bool,
     now: bool,
 ) -> None:
-    """Run a study and write its page; the exit code is 3 where a run could not be done."""
-    asked = load_study(path, overrides, each)
-    for name in asked.metrics:
+    """Run a study and write its page; the exit code is 3 if a run failed."""
+    study = load_study(path, overrides, each)
+    for name in study.metrics:
         if name not in METRICS:
             raise ConfigError(f"{path}: metrics: no {name!r}{nearest_label(name, list(METRICS))}")
     from fedcl.study.plan import trials
 
     try:
-        with interruptible() as interrupt, steps(console) as bars:
-
-            def on_step(what: str, done: int, total: int) -> None:
-                interrupt.check()
-                bars.at(what, done, total)
-
-            runs = trials(asked, on_step)
+        with interruptible() as interrupt, steps(console, check=interrupt.check) as bars:
+            runs = trials(study, bars)
             missing = _missing(runs)
             there = len({run.entry.key for run in runs}) - len(missing)
             console.print(
-                f"{asked.name}: {there + len(missing)} runs, {there} there already", highlight=False
+                f"{study.name}: {there + len(missing)} runs, {there} there already", highlight=False
             )
             if not plan and not now:
-                _run(asked, missing, console, on_step)
+                _run(study, missing, console, bars)
     except KeyboardInterrupt:
         words = " ".join(sys.argv[1:])
         console.print(f"\nStopped. The finished rounds are kept; go on with: fedcl {words}")
@@ -67,13 +65,13 @@ def run_study(
         for run in missing:
             console.print(f"missing: {run.name} ({run.entry.key})", highlight=False)
         return
-    complete = _show(asked, runs, console)
+    complete = _show(study, runs, console)
     if not complete and not now:
         raise typer.Exit(INCOMPLETE)
 
 
 def list_metrics(console: Console) -> None:
-    """Print what a study can measure."""
+    """Print the metrics that a study can measure."""
     table = Table(title="Metrics of a study", title_justify="left")
     for name in ("name", "unit", "better", "what"):
         table.add_column(name)
@@ -83,45 +81,39 @@ def list_metrics(console: Console) -> None:
 
 
 def _missing(runs: Sequence["Trial"]) -> list["Trial"]:
-    """Return the runs to be done; arms that mean the same share one."""
+    """Return the runs that are still to be done; arms that mean the same share one run."""
     missing = {run.entry.key: run for run in runs if run.entry.found(run.asked) is None}
     return list(missing.values())
 
 
-def _run(asked: Study, missing: Sequence["Trial"], console: Console, on_step: "OnStep") -> None:
+def _run(study: Study, missing: Sequence["Trial"], console: Console, bars: Progress) -> None:
     from fedcl.report.number_text import duration
     from fedcl.study.runner import choose_jobs, run_all
 
     if not missing:
         return
-    jobs = choose_jobs(asked, missing[0].config.compute.threads)
-    total = sum(run.config.federation.rounds for run in missing)
-    ended, started = 0, time.perf_counter()
-
-    def on_look(going: Sequence["Trial"]) -> None:
-        on_step("Rounds", ended + sum(run.entry.rounds_done() for run in going), total)
-
-    on_step("Runs", 0, len(missing))
-    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, on_look=on_look), start=1):
-        ended += run.config.federation.rounds
-        on_step("Runs", number, len(missing))
+    jobs = choose_jobs(study, missing[0].config.compute.threads)
+    started = time.perf_counter()
+    bars.step("Runs", 0, len(missing))
+    for number, (run, failure) in enumerate(run_all(missing, jobs=jobs, progress=bars), start=1):
+        bars.step("Runs", number, len(missing))
         left = (time.perf_counter() - started) / number * (len(missing) - number)
-        told = "done" if failure is None else f"FAILED: {failure.message}"
+        outcome = "done" if failure is None else f"FAILED: {failure.message}"
         console.print(
-            f"[{number}/{len(missing)}, about {duration(left)} left] {run.name}: {told}",
+            f"[{number}/{len(missing)}, about {duration(left)} left] {run.name}: {outcome}",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
 
 
-def _show(asked: Study, runs: Sequence["Trial"], console: Console) -> bool:
-    """Write the page and print the table; return whether every run is there."""
+def _show(study: Study, runs: Sequence["Trial"], console: Console) -> bool:
+    """Write the page and print the table; return whether every run exists."""
     from fedcl.study.page import write_study
     from fedcl.study.page_table import study_table
 
-    results = write_study(asked, [(run, run.entry.found(run.asked)) for run in runs])
+    results = write_study(study, [(run, run.entry.found(run.asked)) for run in runs])
     wide = console if console.is_terminal else Console(width=_WIDTH)
     wide.print(study_table(results))
-    console.print(f"Page: {asked.output / 'study.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Page: {study.output / 'study.html'}", highlight=False, soft_wrap=True)
     return results.complete

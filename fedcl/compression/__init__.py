@@ -1,1 +1,1 @@
-"""Weights on the wire in fewer bytes: rounding, entropy coding, and what rounding lost."""
+"""Send weights in fewer bytes: rounding, entropy coding, and feedback of the rounding error."""

@@ -1,4 +1,4 @@
-"""bfloat16: float32 without its last sixteen bits, rounded to nearest, ties to even.
+"""Round float32 to bfloat16, its upper sixteen bits, to the nearest value and ties to even.
 
 Kalamkar et al., "A study of bfloat16 for deep learning training", 2019,
 https://arxiv.org/abs/1905.12322
@@ -11,7 +11,7 @@ def to_bfloat16(values: np.ndarray) -> np.ndarray:
     """Return the upper halves of float32 values, uint16.
 
     Args:
-        values: Finite float32. Beyond 3.39e38 they round to infinity.
+        values: Finite float32 values; magnitudes above 3.39e38 round to infinity.
     """
     bits = values.view(np.uint32)
     even = (bits >> np.uint32(16)) & np.uint32(1)
@@ -19,5 +19,5 @@ def to_bfloat16(values: np.ndarray) -> np.ndarray:
 
 
 def from_bfloat16(halves: np.ndarray) -> np.ndarray:
-    """Return the float32 values that uint16 halves stand for."""
+    """Return the float32 values whose upper halves are given as uint16."""
     return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,8 +1,9 @@
-"""One array as bytes and back: rounded, then entropy coded.
+"""Encode one array as bytes and decode it: rounding, then entropy coding.
 
-Rounded weights have few frequent bytes and no repeated runs, so that Huffman's code alone takes
-what can be had, at two to three times the speed of a search for repetitions. The sender says no
-size: a receiver knows how many values it awaits, and unpacks no byte more.
+A few byte values are frequent in rounded weights and runs do not repeat, so that a Huffman code
+alone reaches nearly the smallest size, at two to three times the speed of a search for repetitions.
+The message does not contain the size: a receiver knows how many values it expects, and never
+unpacks more.
 """
 
 import zlib
@@ -15,22 +16,22 @@ from fedcl.config.federation import Codec
 from fedcl.errors import CodecError
 
 LARGEST = 1e38
-"""The largest magnitude that is encoded."""
+"""Largest magnitude that can be encoded."""
 _STORED, _DEFLATED = 0, 1
-"""The first byte: whether the rest is as it is, or in Huffman's code."""
+"""Values of the first byte, which tells whether the rest is plain or Huffman coded."""
 _NO_HEADER = -zlib.MAX_WBITS
 _MOST_MEMORY = 9
 
 
 def encode_array(values: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
-    """Return (bytes as uint8, the values that they stand for).
+    """Return the coded bytes as uint8, and the values that a receiver will decode from them.
 
     Args:
-        values: float32 of any shape.
-        codec: Not none.
+        values: Array to encode, float32, of any shape.
+        codec: Codec to round with, which must not be "none".
 
     Raises:
-        CodecError: values that are not finite, or beyond 1e38.
+        CodecError: values are not finite, or larger than 1e38.
     """
     flat = np.ascontiguousarray(values).reshape(-1)
     if flat.size and not max(flat.max(), -flat.min()) <= LARGEST:
@@ -41,17 +42,17 @@ def encode_array(values: np.ndarray, codec: Codec) -> tuple[np.ndarray, np.ndarr
         stand_for = dequantise(codes, scales)
     else:
         halves = to_bfloat16(flat)
-        # Upper bytes first: exponents are few, and the code adapts to one kind at a time.
+        # All upper bytes come first: exponents take few values, and the code adapts to each part.
         plain = (halves >> 8).astype(np.uint8).tobytes() + halves.astype(np.uint8).tobytes()
         stand_for = from_bfloat16(halves)
     return _packed(plain), stand_for.reshape(values.shape)
 
 
 def decode(coded: np.ndarray, codec: Codec, count: int) -> np.ndarray:
-    """Return so many float32 values from their bytes.
+    """Return the `count` float32 values that the bytes encode.
 
     Raises:
-        CodecError: what they are instead.
+        CodecError: the bytes are malformed; the message says how.
     """
     if coded.dtype != np.uint8 or coded.ndim != 1:
         raise CodecError(f"{coded.dtype} of {coded.ndim} dimensions, expected bytes of {codec}")
@@ -60,7 +61,7 @@ def decode(coded: np.ndarray, codec: Codec, count: int) -> np.ndarray:
 
 
 def decode_own(coded: np.ndarray, codec: Codec) -> np.ndarray:
-    """Return the float32 values, however many, of bytes that this process has encoded."""
+    """Return the float32 values of bytes that this process has encoded, whatever their number."""
     body = coded[1:].tobytes()
     plain = zlib.decompress(body, _NO_HEADER) if coded[0] == _DEFLATED else body
     count = len(plain) // 2
@@ -77,7 +78,7 @@ def _packed(plain: bytes) -> np.ndarray:
 
 
 def _unpacked(coded: bytes, size: int) -> bytes:
-    """Return `size` bytes; more are never unpacked."""
+    """Return the `size` bytes that were packed; no more than one further byte is ever unpacked."""
     match coded[:1]:
         case b"\x00":
             plain, whole = coded[1:], True

@@ -1,32 +1,32 @@
-"""int8: whole multiples of a step, from -127 to 127, one step for each block of values.
+"""Round values to int8: integer multiples, from -127 to 127, of one scale per block of values.
 
-A scale is the largest magnitude of its block over 127, rounded up to 16 significant bits: code
-times scale is then exact in float32, the same on every machine, and what was decoded once is coded
-again without any loss.
+A scale is the largest magnitude of its block divided by 127, rounded up to 16 significant bits, so
+that code times scale is exact in float32 and the same on every machine. Decoded values can be
+encoded again without any loss.
 """
 
 import numpy as np
 
 BLOCK = 1024
-"""Values that share a scale. Larger blocks take fewer bytes for the same mean squared error, and
-lose the values of a channel that is much smaller than its neighbours (docs/compression.md)."""
+"""Number of values that share a scale. Larger blocks take fewer bytes for the same mean squared
+error, but round the values of a much smaller channel to zero (docs/measurements/compression.md)."""
 MOST = 127
 SMALLEST_SCALE = np.float32(2.0**-100)
-"""Of a block of zeros too; keeps the products clear of subnormal numbers."""
+"""Smallest scale, also that of a block of zeros, so that no product is a subnormal number."""
 LARGEST_SCALE = np.float32(2.0**120)
-"""127 of it are finite."""
+"""Largest scale that is accepted, so that 127 times it is finite."""
 
 
 def blocks_of(count: int) -> int:
-    """Return how many scales so many values have."""
+    """Return the number of blocks, and thus of scales, of `count` values."""
     return -(-count // BLOCK)
 
 
 def quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (codes, scales): int8 of the values' length, and one float32 for each block.
+    """Return int8 codes, one per value, and float32 scales, one per block.
 
     Args:
-        values: Flat float32, finite, magnitudes up to 1e38.
+        values: Flat array of finite float32 values, of magnitude up to 1e38.
     """
     rows = _in_blocks(values)
     largest = np.maximum(rows.max(axis=1, initial=0), -rows.min(axis=1, initial=0))
@@ -36,18 +36,18 @@ def quantise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dequantise(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Return the float32 values that codes stand for."""
+    """Return the float32 values that the codes and scales represent."""
     rows = _in_blocks(codes) * scales[:, None]
     return rows.reshape(-1)[: codes.size]
 
 
 def _in_blocks(flat: np.ndarray) -> np.ndarray:
-    """Return rows of BLOCK values, the last filled up with zeros."""
+    """Return the values in rows of BLOCK values, with zeros at the end of the last row."""
     missing = -flat.size % BLOCK
     return np.pad(flat, (0, missing)).reshape(-1, BLOCK) if missing else flat.reshape(-1, BLOCK)
 
 
 def _rounded_up(scales: np.ndarray) -> np.ndarray:
-    """Return the next numbers, not below, of 16 significant bits."""
+    """Return the scales rounded up to 16 significant bits."""
     bits = scales.astype(np.float32).view(np.uint32)
     return ((bits + np.uint32(0xFF)) & np.uint32(0xFFFFFF00)).view(np.float32)

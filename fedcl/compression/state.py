@@ -1,15 +1,15 @@
-"""Weights as they travel, and a site's change of them with error feedback.
+"""Encode weights for a message, and a site's change of them with error feedback.
 
-What rounding a change lost is added to the next one, so that nothing is lost for good. Seide et
-al., "1-bit stochastic gradient descent and its application to data-parallel distributed training of
+The rounding error of a change is added to the next change, so that it is not lost. Seide et al.,
+"1-bit stochastic gradient descent and its application to data-parallel distributed training of
 speech DNNs", Interspeech 2014, https://www.isca-archive.org/interspeech_2014/seide14_interspeech.html
 ; Karimireddy et al., "Error feedback fixes SignSGD and other gradient compression schemes", ICML
-2019, https://arxiv.org/abs/1901.09847. Unlike the papers it is the change over a local round that
-is rounded, not a gradient.
+2019, https://arxiv.org/abs/1901.09847. Unlike the papers, the change over a local round is rounded,
+not a gradient.
 
 Vectors (biases, gains of normalisation layers, running statistics, feature scales) are less than
-one value in a hundred and travel bit for bit: rounded next to a large one, a small standard
-deviation would become zero.
+one value in a hundred and are sent without rounding: a small standard deviation in the same block
+as a large one would become zero.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ TensorShapes = Mapping[str, tuple[int, ...]]
 
 
 def is_rounded(shape: tuple[int, ...]) -> bool:
-    """Return whether a tensor of this shape is: kernels and matrices are, vectors are not."""
+    """Return whether tensors of this shape are rounded: kernels and matrices are, vectors not."""
     return len(shape) >= 2
 
 
 def encode_state(state: State, codec: Codec) -> State:
-    """Return tensors as they travel: kernels and matrices as bytes, vectors as they are.
+    """Return tensors encoded for a message: kernels and matrices as bytes, vectors unchanged.
 
     Raises:
-        CodecError: which holds values that cannot be encoded.
+        CodecError: a tensor holds values that cannot be encoded; the message names it.
     """
     if codec == "none":
         return state
@@ -44,15 +44,15 @@ def encode_state(state: State, codec: Codec) -> State:
 
 
 def decode_state(coded: State, codec: Codec, shapes: TensorShapes) -> State:
-    """Return the tensors that `encode_state` made bytes of.
+    """Return the tensors that `encode_state` has encoded.
 
     Args:
-        coded: As they came; those of a name that is not awaited stay as they are.
-        codec: Of their bytes.
-        shapes: What is awaited, by name.
+        coded: Tensors as received; those whose names are not in `shapes` are returned unchanged.
+        codec: Codec that the tensors were encoded with.
+        shapes: Expected shape of each tensor, by name.
 
     Raises:
-        CodecError: which is malformed, and how.
+        CodecError: a tensor is malformed; the message names it and says how.
     """
     if codec == "none":
         return coded
@@ -70,18 +70,18 @@ def decode_state(coded: State, codec: Codec, shapes: TensorShapes) -> State:
 def encode_change(
     trained: State, received: State, residual: State, codec: Codec
 ) -> tuple[State, State]:
-    """Return (what a site sends, what it keeps for its next change).
+    """Return the encoded change that a site sends, and the rounding error of it, by name.
 
     Args:
-        trained: The tensors after training; vectors among them are sent as they are.
-        received: The same before it, as they were decoded.
-        residual: What the site kept of its last change; empty at first.
-        codec: Of the change; none: float32.
+        trained: Tensors after training; vectors among them are sent unchanged.
+        received: Tensors before training, as they were decoded.
+        residual: Rounding error of the site's last change; empty for the first one.
+        codec: Codec of the change; "none" sends it as float32.
 
     Raises:
-        CodecError: which change holds values that cannot be encoded.
+        CodecError: a change holds values that cannot be encoded; the message names the tensor.
     """
-    sent, kept = {}, {}
+    sent, errors = {}, {}
     for name, array in trained.items():
         if not is_rounded(array.shape):
             sent[name] = array
@@ -92,13 +92,13 @@ def encode_change(
             continue
         if name in residual:
             change += residual[name]
-        sent[name], stands_for = _encoded(name, change, codec)
-        kept[name] = np.subtract(change, stands_for, out=stands_for)
-    return sent, kept
+        sent[name], decoded = _encoded(name, change, codec)
+        errors[name] = np.subtract(change, decoded, out=decoded)
+    return sent, errors
 
 
 def add_change(current: State, sent: State) -> State:
-    """Return the weights after a change: kernels and matrices added, vectors as they were sent."""
+    """Return the weights after a change: kernels and matrices are added, vectors replaced."""
     return {
         name: current[name] + array if is_rounded(array.shape) else array
         for name, array in sent.items()

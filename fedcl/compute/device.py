@@ -1,4 +1,4 @@
-"""Where the arithmetic runs: the device, the threads, the memory layout."""
+"""Choose where computations run: the device, the number of threads and the memory layout."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ def choose_device(compute: Compute) -> torch.device:
     """Return the configured device; `auto` takes a GPU where there is one.
 
     Raises:
-        ConfigError: `cuda` is asked for and this machine has none.
+        ConfigError: `cuda` is configured and this machine has no GPU.
     """
     available = torch.cuda.is_available()
     if compute.device == "cuda" and not available:
@@ -30,7 +30,7 @@ def choose_device(compute: Compute) -> torch.device:
 
 
 def choose_workers(compute: Compute) -> int:
-    """Return how many processes train sites side by side."""
+    """Return the number of processes that train sites in parallel, at least 1."""
     if compute.workers != "auto":
         return compute.workers
     if choose_device(compute).type == "cuda":
@@ -39,15 +39,16 @@ def choose_workers(compute: Compute) -> int:
 
 
 def use_threads(compute: Compute) -> None:
-    """Set torch's threads for this process; results are bit-identical at equal threads."""
+    """Set the number of torch's threads; results are bit-identical for the same number."""
     torch.set_num_threads(compute.threads)
 
 
 def keep_memory() -> None:
-    """Let this process keep what it frees, for the next site, where glibc serves its memory.
+    """Make glibc keep the memory that this process frees, to reuse it for the next site.
 
-    It would give the system back every update, and for the next one fault in as many new pages:
-    30 ms for 133 MB, of which the arithmetic of an aggregation takes as long.
+    Otherwise the memory of every update is returned to the system, and page faults for the next
+    update take 30 ms for 133 MB, as long as the computation of an aggregation. Without glibc
+    nothing changes.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -56,17 +57,17 @@ def keep_memory() -> None:
 
 
 def to_device(network: Network, device: torch.device) -> Network:
-    """Move a network to its device, channels last for 3D convolutions on a GPU."""
+    """Move a network to a device; on a GPU convolution weights become channels-last."""
     if all(tensor.device.type == device.type for tensor in network.parameters()):
-        return network  # and in the layout that it was given when it came here
+        return network  # its memory layout was set when it was moved there
     network.to(device)
     if device.type == "cuda":
-        # On a CPU this layout is no faster, and oneDNN has open bugs in it.
+        # On a CPU this layout is not faster, and oneDNN has known bugs with it.
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
 
 def autocast(compute: Compute, device: torch.device) -> torch.autocast:
-    """bfloat16 where it is configured for this kind of device."""
+    """Return a context of bfloat16 computation, active where configured for this device type."""
     precision = compute.precision if device.type == "cuda" else compute.cpu_precision
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

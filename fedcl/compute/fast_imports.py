@@ -1,4 +1,4 @@
-"""Imports without the garbage collector, which finds nothing in them and takes seconds."""
+"""Import modules without garbage collection, which takes seconds and finds nothing to free."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Import here: nothing is collected meanwhile, and what there is then is not looked at again.
+    """Import modules here, in a process of fedcl's own: the command line or a worker.
 
-    With torch, SciPy and scikit-learn, that is half a second of four, and one to two more when
-    the process ends.
+    The garbage collector rests meanwhile, and afterwards leaves alone everything that exists by
+    then. With torch, SciPy and scikit-learn that saves half a second of four, and one to two more
+    when the process ends. In somebody else's process it would change when their objects are freed,
+    so that no module of fedcl that a user imports calls this.
     """
     gc.disable()
     try:

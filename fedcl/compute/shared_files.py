@@ -1,9 +1,9 @@
-"""Large bytes handed between processes of one machine through files, not through a pipe.
+"""Pass large byte strings between processes of one machine through files instead of a pipe.
 
-A pipe moves a model in chunks of 64 kB, through the memory of a queue on each side; a file is
-written once and stays in the system's page cache, where whoever opens it sees it without a copy. A
-file that nobody looks at any more is written again by whoever needs one next: its pages are there
-already.
+A pipe transfers a model in chunks of 64 kB, through the memory of a queue on each side. A file is
+written once and stays in the system's page cache, where every process that maps it reads it without
+a copy. A file that is no longer mapped is overwritten by the next writer, since its memory pages
+are already allocated.
 """
 
 import mmap
@@ -18,28 +18,29 @@ from uuid import uuid4
 
 _FREE = ".free"
 _ALIGNED = 64
-"""Bytes: every byte string begins at a multiple, as arrays in memory do."""
+"""Alignment in bytes: every byte string begins at a multiple of it, as arrays in memory do."""
 _SMALL = 2**16
-"""Bytes of a file that is rather read: to look at it would take as long."""
-_MOST_LOOKED_AT = 256
-"""A file that is looked at stays open, and a process may have a thousand: further ones are read."""
+"""Size in bytes below which a file is read, since mapping it would take as long."""
+_MOST_MAPPED = 256
+"""Largest number of mapped files. A mapped file stays open, and a process may open about a
+thousand, so that further files are read instead."""
 
-_looked_at: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+_mapped_files: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """Where some byte strings lie, and how long each is."""
+    """Identify a file of several byte strings, with the length of each in bytes."""
 
     path: Path
     lengths: tuple[int, ...]
 
     def look(self) -> list[memoryview]:
-        """Return the byte strings, in order; large ones are the file's own pages, read-only."""
+        """Return the byte strings in order, read-only; those of large files are memory-mapped."""
         return self._views(self._whole())
 
     def take(self) -> list[memoryview]:
-        """Return them to the last who looks: when nobody holds any, the file is for the next."""
+        """Return the byte strings to their last reader; once released, the file is reused."""
         whole = self._whole()
         if isinstance(whole, mmap.mmap):
             weakref.finalize(whole, self._leave).atexit = False
@@ -48,7 +49,7 @@ class Parcel:
         return self._views(whole)
 
     def delete(self) -> None:
-        """Take the file away; those who look at it still see it."""
+        """Delete the file; processes that have mapped it can still read it."""
         self.path.unlink(missing_ok=True)
 
     def _leave(self) -> None:
@@ -57,10 +58,10 @@ class Parcel:
 
     def _whole(self) -> mmap.mmap | bytes:
         with self.path.open("rb") as file:
-            if sum(self.lengths) < _SMALL or len(_looked_at) >= _MOST_LOOKED_AT:
+            if sum(self.lengths) < _SMALL or len(_mapped_files) >= _MOST_MAPPED:
                 return file.read()
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        _looked_at.add(mapped)
+        _mapped_files.add(mapped)
         return mapped
 
     def _views(self, content: mmap.mmap | bytes) -> list[memoryview]:
@@ -70,7 +71,7 @@ class Parcel:
 
 
 def write_shared(folder: Path, parts: Iterable[bytes]) -> Parcel:
-    """Write byte strings to a file in `folder` that nobody else reads or writes."""
+    """Write byte strings to a file in `folder` that no other process reads or writes."""
     path, lengths = _taken(folder, folder / uuid4().hex), []
     with path.open("r+b") as file:
         for part in parts:
@@ -85,9 +86,9 @@ def _padded(length: int) -> int:
 
 
 def _taken(folder: Path, path: Path) -> Path:
-    """Give a file that is free another name; a new one where none is."""
+    """Return `path` after renaming a free file to it, or creating it where none is free."""
     for free in folder.glob(f"*{_FREE}"):
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process has taken this file
             free.rename(path)
             return path
     path.touch()
@@ -95,7 +96,7 @@ def _taken(folder: Path, path: Path) -> Path:
 
 
 def fresh_folder(path: Path) -> Path:
-    """Return an empty folder, whatever a killed process left in it."""
+    """Return the folder `path` after deleting its content and creating it."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path

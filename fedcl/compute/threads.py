@@ -1,9 +1,11 @@
-"""The same work on many things, some at once: for what reads files, or lets go of Python's lock."""
+"""Apply a function to items in threads, for work that reads files or releases Python's lock."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from fedcl.compute.progress import SILENT, Progress
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
@@ -14,25 +16,28 @@ def in_threads(
     things: Sequence[Thing],
     *,
     threads: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
+    what: str = "",
 ) -> list[Result]:
-    """Return the result for each thing, in their order; all of them are kept, so let them be small.
+    """Return the result of `work` for each item, in their order.
 
-    Whatever `work` or `on_progress` raises ends it, once the things in work are done.
+    All results are held in memory, so they should be small. An exception in `work` or `progress` is
+    raised once the items being processed are done.
 
     Args:
-        work: What is done.
-        things: With what.
-        threads: At once; None: one for each core, since more only wait for Python's lock.
-        on_progress: Called with (done, total), in the things' order.
+        work: Function that is applied to each item.
+        things: Items to process, in the order of the results.
+        threads: Number of threads; None means one for each core, since more would wait for
+            Python's lock.
+        progress: Object that is told about each result, in the order of the items.
+        what: Name of the job, as `progress` shows it.
     """
     pool = ThreadPoolExecutor(threads or os.cpu_count())
     try:
         results: list[Result] = []
         for result in pool.map(work, things):
             results.append(result)
-            if on_progress is not None:
-                on_progress(len(results), len(things))
+            progress.step(what, len(results), len(things))
         return results
     finally:
         pool.shutdown(cancel_futures=True)

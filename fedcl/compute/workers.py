@@ -1,7 +1,7 @@
-"""Worker processes that leave Ctrl-C to their parent and never outlive it.
+"""Start worker processes that ignore Ctrl-C and end with their parent.
 
-Where the system can fork, one process imports what the workers need and every worker is a copy of
-it: they begin at once, and share the memory of what was imported.
+Where the system can fork, one process imports the modules that the workers need and every worker is
+a fork of it: they start at once, and share the memory of the modules.
 """
 
 import os
@@ -10,60 +10,64 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
+from multiprocessing import forkserver, parent_process
 from pathlib import Path
 
 from fedcl.compute.device import choose_workers, keep_memory
+from fedcl.compute.worker_process import FORKS, children_by_themselves, worker_context
 from fedcl.config.experiment import Compute
 
-# Never a copy of this process: a fork after torch has started threads can deadlock.
-_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 _IMPORTED = ["fedcl.experiment.worker_imports"]
 _PEAKS_MB: list[float] = []
-"""Of the largest worker of each pool that has ended."""
+"""Peak resident memory of the largest worker of each pool that has ended, MB."""
 
 
 def prepare_workers(compute: Compute) -> None:
-    """Begin to import what the workers of an experiment need, in a process beside this one.
+    """Start to import the modules that an experiment's workers need, in a separate process.
 
     Raises:
-        ConfigError: no such device.
+        ConfigError: `compute.device` is cuda, and this machine has no GPU.
     """
     if choose_workers(compute) > 1:
         _begin_server()
 
 
 def _begin_server() -> None:
-    if _METHOD == "forkserver":
-        get_context(_METHOD).set_forkserver_preload(_IMPORTED)
-        with _interrupts_ignored():
+    if FORKS:
+        forkserver.set_forkserver_preload(_IMPORTED)
+        with _interrupts_ignored(), children_by_themselves():
             forkserver.ensure_running()
 
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of fresh processes; on leaving, work in flight is dropped."""
+    """Yield a pool of fresh processes; on leaving, work in flight is dropped.
+
+    The processes know neither the caller's main script nor its current folder, so that a script
+    without a guard and a notebook may use them; the work is a function of an importable module.
+
+    Args:
+        workers: The number of processes, >= 1.
+    """
     _begin_server()
-    pool = ProcessPoolExecutor(
-        max_workers=workers, mp_context=get_context(_METHOD), initializer=_begin
-    )
+    pool = ProcessPoolExecutor(max_workers=workers, mp_context=worker_context(), initializer=_begin)
     try:
         with _interrupts_ignored():
-            pool.submit(int)  # where the workers are no copies, the first begins to import
+            pool.submit(int)  # without forks, this makes the first worker start its imports
         yield pool
     finally:
         processes = list((pool._processes or {}).values())
         _PEAKS_MB.append(max((_peak_mb(process.pid) for process in processes), default=0.0))
         for process in processes:
             process.terminate()
-        # Waited for: at the interpreter's exit a thread still closing its pool is a traceback.
+        # The pool is waited for, since a thread that still closes it at exit prints a traceback.
         pool.shutdown(cancel_futures=True)
 
 
 def largest_worker_mb() -> float:
-    """Return the peak resident memory of the largest worker so far; 0 without /proc (not Linux).
+    """Return the peak resident memory of the largest worker so far in MB; 0 without /proc.
 
-    A worker is another process's child, so that `getrusage` does not tell.
+    `getrusage` does not count the workers, since they are children of another process.
     """
     return max(_PEAKS_MB, default=0.0)
 
@@ -79,7 +83,10 @@ def _peak_mb(pid: int | None) -> float:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Let processes begin that leave Ctrl-C alone: at a terminal it reaches the whole group."""
+    """Ignore Ctrl-C inside the block, so that processes started in it inherit this.
+
+    At a terminal, Ctrl-C reaches all processes of the group.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and only it receives interrupts
         return

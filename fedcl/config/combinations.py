@@ -1,17 +1,10 @@
-"""Combinations of an experiment that would break what privacy or a secure sum promises."""
+"""Refuses combinations of settings that would break a promise of privacy or of a secure sum."""
 
-from fedcl.config.federation import (
-    Cyclic,
-    FedAvg,
-    FedBN,
-    Federation,
-    Local,
-    Median,
-    TrimmedMean,
-)
+from fedcl.config.federation import RULES, FedAvg, Federation, Local, RuleRecord
 from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import CentralPrivacy, NoPrivacy, Privacy, SitePrivacy
+from fedcl.config.section import one_of
 
 
 def require_privacy_is_true(
@@ -22,10 +15,11 @@ def require_privacy_is_true(
     local: Local,
     federation: Federation,
 ) -> None:
-    """Refuse what would make the epsilon a wrong number.
+    """Refuse settings with which the reported epsilon would be wrong.
 
     Raises:
-        ValueError: which key, why, and what to use.
+        ValueError: a setting breaks the bound; the message names the key, the reason and what to
+            use instead.
     """
     if objective.private_moments is not None and isinstance(privacy, NoPrivacy | SitePrivacy):
         raise ValueError(
@@ -91,16 +85,18 @@ def _require_central_privacy_is_true(
 def require_sums_suffice(
     *, privacy: Privacy, encoder: EncoderSettings, objective: Objective, federation: Federation
 ) -> None:
-    """Refuse what needs more of the sites than a sum, or tells more.
+    """Refuse settings that need more than a sum over the sites, or that reveal more.
 
     Raises:
-        ValueError: which key, why, and what to use.
+        ValueError: a setting does not fit; the message names the key, the reason and what to use
+            instead.
     """
     rule, moments = federation.rule, objective.moments
-    if isinstance(rule, TrimmedMean | Median | Cyclic):
+    if rule.record.combines != "mean":
+        sums = one_of(name for name, other in RULES.items() if other.record.combines == "mean")
         raise ValueError(
             f"federation.rule: {rule.kind} needs each site's weights, and secure_sum opens "
-            "their sum only; use fedavg, fedprox, fedbn, fedavgm or fedadam"
+            f"their sum only; use {sums}"
         )
     if moments is not None and moments.components != "sum":
         raise ValueError(
@@ -148,26 +144,31 @@ def _require_site_privacy_is_true(objective: Objective, federation: Federation) 
             "sites', so that one site changes more than clip_norm; with privacy.mode: site, which "
             "clips every update, use null"
         )
-    if isinstance(federation.rule, FedBN | TrimmedMean | Median | Cyclic):
+    if not _is_whole_sum(federation.rule.record):
+        sums = one_of(name for name, other in RULES.items() if _is_whole_sum(other.record))
         raise ValueError(
             f"federation.rule: {federation.rule.kind} is no sum over sites that noise "
-            "could be added to; with privacy.mode: site use fedavg, fedprox, fedavgm or fedadam"
+            f"could be added to; with privacy.mode: site use {sums}"
         )
 
 
-def require_compression_applies(privacy: Privacy, *, secure: bool) -> None:
-    """Refuse to compress what is no change of the weights that one site sends by itself.
+def _is_whole_sum(rule: RuleRecord) -> bool:
+    return rule.combines == "mean" and not rule.norm_layers_stay
 
-    With the other modes of privacy it changes no epsilon. A site's own noise is in its weights
-    before they are rounded, and what rounding lost is a function of them; the server clips a site's
-    change after it was decoded, so that it bounds whatever the site has sent.
+
+def require_compression_applies(privacy: Privacy, *, secure: bool) -> None:
+    """Refuse to compress anything but changes of the weights that each site sends separately.
+
+    With the other modes of privacy, compression does not change epsilon. A site's own noise is in
+    its weights before they are rounded, and the rounding error is a function of them. The server
+    clips a site's change after it was decoded, so that clipping bounds whatever the site has sent.
 
     Args:
-        privacy: Of the experiment.
+        privacy: Privacy section of the experiment.
         secure: Whether the sites' updates enter a secure sum.
 
     Raises:
-        ValueError: which key, why, and what to use.
+        ValueError: compression does not apply; the message says why and what to use instead.
     """
     if isinstance(privacy, CentralPrivacy):
         raise ValueError(
@@ -184,14 +185,14 @@ def require_compression_applies(privacy: Privacy, *, secure: bool) -> None:
 
 
 def require_evaluation_keeps_promises(privacy: Privacy, *, secure: bool) -> None:
-    """Refuse to evaluate from sums where they would say what the training does not.
+    """Refuse to evaluate from sums if these would reveal what training keeps private.
 
     Args:
-        privacy: Of the experiment.
+        privacy: Privacy section of the experiment.
         secure: Whether the sites' updates enter a secure sum.
 
     Raises:
-        ValueError: which key, why, and what to use.
+        ValueError: the sums would break a promise; the message says why and what to use instead.
     """
     if not isinstance(privacy, NoPrivacy):
         raise ValueError(

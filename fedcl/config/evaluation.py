@@ -1,4 +1,4 @@
-"""How a trained encoder is measured."""
+"""Settings of the evaluation of a trained encoder."""
 
 from typing import Annotated, Literal
 
@@ -10,14 +10,19 @@ Features = Literal["representation", "embedding"]
 
 
 class SumEvaluationSettings(Section):
-    """What a federation can measure itself: from sums that its sites say (docs/evaluation.md)."""
+    """Evaluation within a federation, from sums that its sites release.
+
+    docs/explanation/evaluation.md describes it.
+    """
 
     every_rounds: Count | None
-    """Every so many rounds, and after the last; null: after the last only."""
+    """Number of rounds between evaluations, at least 1, besides the one after the last round; null
+    evaluates after the last only."""
     min_cell: Annotated[int, Field(ge=2)]
-    """Fewest participants that a site says anything of; a site's own limit counts if it is more."""
+    """Fewest participants, at least 2, about whom a site releases a sum; a site's own limit counts
+    if it is larger."""
     features: Annotated[tuple[Features, ...], Field(min_length=1)]
-    """What the probes are fitted on."""
+    """Features that the probes are fitted on: representation, embedding, or both."""
 
     @field_validator("features")
     @classmethod
@@ -28,23 +33,25 @@ class SumEvaluationSettings(Section):
 
 
 class Evaluation(Section):
-    """The challenge probes on the frozen encoder."""
+    """The probes of the OpenBHB challenge on the frozen encoder."""
 
     every_rounds: Count | None
-    """Also probe age along the way, every so many rounds (the curve); null: only at the end."""
+    """Number of rounds between probes of age that give the learning curve, at least 1; null probes
+    at the end only."""
     bootstrap: Annotated[int, Field(ge=0)]
-    """Resamples of the test participants for 95 % intervals; 0: none."""
+    """Number of bootstrap resamples of the test participants for 95 % intervals, at least 0; 0
+    gives no intervals."""
     from_sums: SumEvaluationSettings | None = None
-    """null: in a federation between institutions nothing is measured."""
+    """Evaluation within a federation between institutions; null measures nothing there."""
 
 
 def due(settings: SumEvaluationSettings | None, round_number: int, *, rounds: int) -> bool:
-    """Whether sites are asked for sums after a round.
+    """Return whether the sites are asked for evaluation sums after a round.
 
     Args:
-        settings: Of the experiment.
-        round_number: Counts from 1; 0 is the untrained encoder, of which nobody asks.
-        rounds: Of the experiment.
+        settings: The section `evaluation.from_sums` of the experiment.
+        round_number: Number of the round from 1; after 0, the untrained encoder, no site is asked.
+        rounds: Number of rounds of the experiment, at least 1.
     """
     if settings is None or round_number < 1:
         return False

@@ -1,4 +1,4 @@
-"""One YAML is one experiment: strict, complete, frozen; nothing beyond sees a dict."""
+"""The configuration of one experiment, which is one YAML file: strict, complete and frozen."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,48 +23,56 @@ from fedcl.config.data import (
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import Combat
-from fedcl.config.network import EncoderSettings, ProjectorSettings, require_recompute_applies
+from fedcl.config.network import (
+    ENCODERS,
+    EncoderSettings,
+    ProjectorSettings,
+    require_recompute_applies,
+)
 from fedcl.config.objective import Objective
 from fedcl.config.privacy import Privacy
-from fedcl.config.section import Count, Section
+from fedcl.config.section import Count, Section, one_of
 from fedcl.config.secure_sum import SecureSum
 from fedcl.config.views import Views
 
 RunKind = Literal["simulate", "pooled", "local"]
-"""Who trains together: a federation on this machine, everybody pooled, or each site alone."""
+"""Who trains together: a federation on this machine, all sites pooled, or each site alone."""
 
 
 class Compute(Section):
     """Where and how the arithmetic runs."""
 
     device: Literal["auto", "cpu", "cuda"]
+    """Device of the arithmetic; auto takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16"]
-    """Of a GPU; bfloat16: autocast."""
+    """Precision of the arithmetic on a GPU; bfloat16 uses autocast."""
     workers: Count | Literal["auto"]
-    """Processes that train sites side by side; auto: one per core on a CPU, one on a GPU."""
+    """Number of processes that train sites side by side, at least 1; auto takes one per core on a
+    CPU and one on a GPU. It never changes the result."""
     threads: Count
-    """Threads per process. Another number may change the last bits; the workers never do."""
+    """Number of threads per process, at least 1; another number may change the last bits of
+    results."""
     cpu_precision: Literal["float32", "bfloat16"] = "float32"
-    """Of a CPU; bfloat16 pays for wide encoders where the processor multiplies it (AVX512-BF16,
-    AMX)."""
+    """Precision of the arithmetic on a CPU; bfloat16 is faster for wide encoders if the processor
+    multiplies it (AVX512-BF16, AMX)."""
     recompute: bool = False
-    """Whether activations of volumes are computed again in the backward pass instead of kept: a
-    third more arithmetic, a fraction of the memory, the same gradients."""
+    """Whether the backward pass computes activations of volumes again instead of storing them,
+    which costs a third more arithmetic, saves most of the memory and gives the same gradients."""
     micro_batch: Count | None = None
-    """Volumes of a batch encoded at a time, both views counted; the gradients accumulate to those
-    of the whole batch. A third more arithmetic, the memory of so many volumes; null: all at once.
-    """
+    """Number of volumes encoded at a time, at least 1, both views counted; the gradients add up to
+    those of the whole batch, with a third more arithmetic. null encodes the whole batch at once."""
 
 
 class Output(Section):
-    """Where a run goes, and which loggers follow it besides."""
+    """The folder of a run, and the loggers that follow it."""
 
     path: Path
+    """Folder of the run: checkpoints, results and report."""
     tensorboard: bool = True
-    """Event files in the run folder; `tensorboard --logdir PATH` shows them."""
+    """Whether to write event files into the run folder; `tensorboard --logdir PATH` shows them."""
     mlflow: str | None = None
-    """URI of an MLflow tracking store (`sqlite:///runs/mlflow.db`); null: none. Must be null
-    between institutions."""
+    """URI of an MLflow tracking store, such as `sqlite:///runs/mlflow.db`; null logs to none. It
+    must be null between institutions."""
 
     @field_validator("mlflow")
     @classmethod
@@ -78,27 +86,40 @@ class Output(Section):
 
 
 class Config(Section):
-    """One experiment."""
+    """The complete configuration of one experiment."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Name of the experiment in results and ledgers: letters, digits, dots, dashes, underscores."""
     seed: Annotated[int, Field(ge=0)]
+    """Seed of all random draws but those of privacy and secure sums, at least 0."""
     data: Data
+    """Source of the participants and their arrays."""
     views: Views
+    """Random augmentations that give the two views of a participant."""
     encoder: EncoderSettings
+    """The encoder, which maps an array to a representation."""
     projector: ProjectorSettings
+    """The projector, which maps a representation to an embedding."""
     objective: Objective
+    """The losses to minimise, and what they compare."""
     local: Local
+    """Training at a site within one round."""
     federation: Federation
+    """Rounds, and the rule that combines the sites' updates."""
     compute: Compute
+    """Where and how the arithmetic runs."""
     privacy: Privacy
+    """The privacy promised to participants or sites."""
     evaluation: Evaluation
+    """How the trained encoder is evaluated."""
     output: Output
+    """The folder of the run, and the loggers that follow it."""
     secure_sum: SecureSum | None = None
-    """null: the server sees every site's update."""
+    """Settings of secure sums; null lets the server see every site's update."""
     sample: Sample | None = None
-    """null: everybody is trained on."""
+    """The sites and participants to train on; null trains on all of them."""
     harmonise: Combat | None = None
-    """null: arrays are used as they are."""
+    """Harmonisation of the arrays before training; null uses them as they are."""
 
     @property
     def is_table(self) -> bool:
@@ -110,8 +131,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _combinations(self) -> "Config":
-        if self.is_table != (self.encoder.kind == "mlp"):
-            want = "mlp" if self.is_table else "resnet18, densenet121, tiny_densenet or alexnet"
+        if self.is_table != (self.encoder.record.reads == "table"):
+            reads = "table" if self.is_table else "volumes"
+            want = one_of(kind for kind, record in ENCODERS.items() if record.reads == reads)
             raise ValueError(f"encoder.kind: {self.encoder.kind} cannot read this data; use {want}")
         if self.views.kind == ("volume" if self.is_table else "table"):
             want = "table" if self.is_table else "volume"
@@ -121,7 +143,8 @@ class Config(Section):
                 "data.columns.site: null means that all rows are one site's, which SITE.yaml alone "
                 "can say; name the column with the sites"
             )
-        own_views_only = {t.loss for _, t in self.objective.terms} & {"info_nce", "eps_info_nce"}
+        terms = (term for _, term in self.objective.terms)
+        own_views_only = {term.loss for term in terms if term.record.own_views_only}
         if self.views.kind == "none" and own_views_only:
             raise ValueError(
                 f"objective.loss: {min(own_views_only)} has nothing to learn from views.kind: none "

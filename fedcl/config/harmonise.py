@@ -1,4 +1,7 @@
-"""Harmonisation of what sites measure, before anything is trained (docs/harmonisation.md)."""
+"""Settings of the harmonisation of arrays between sites before training.
+
+docs/explanation/harmonisation.md explains the method.
+"""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -10,21 +13,23 @@ from fedcl.errors import ConfigError
 
 
 class LinearAge(Section):
-    """A feature changes by so much per year."""
+    """Features depend on age linearly."""
 
     kind: Literal["linear"]
+    """Selects this dependence on age by its name."""
 
 
 class SplineAge(Section):
-    """A natural cubic spline: a straight line below the first knot and above the last.
+    """Features follow a natural cubic spline of age, which is straight beyond the outer knots.
 
-    The knots are written down, so that every site builds the same columns without having seen
-    another's ages.
+    The knots are part of the settings, so that every site builds the same columns without seeing
+    the ages at another.
     """
 
     kind: Literal["natural_spline"]
+    """Selects this dependence on age by its name."""
     knots: Annotated[tuple[Positive, ...], Field(min_length=3)]
-    """Years, ascending."""
+    """Ages of the knots in years, greater than 0, at least three in ascending order."""
 
     @model_validator(mode="after")
     def _ascending(self) -> "SplineAge":
@@ -37,24 +42,25 @@ Age = Annotated[LinearAge | SplineAge, Field(discriminator="kind")]
 
 
 class Combat(Section):
-    """ComBat: each site's own shift and scale of every feature are estimated and taken out."""
+    """ComBat, which estimates and removes each site's own shift and scale of every feature."""
 
     kind: Literal["combat"]
+    """Selects this harmonisation by its name."""
     covariates: tuple[Literal["age", "sex"], ...]
-    """What features may differ by between sites and keep: not taken for an effect of the site."""
+    """Covariates whose effects on features are preserved and not taken for effects of the site."""
     age: Age | None
-    """How features depend on age; null where age is not among the covariates."""
+    """How features depend on age; it must be null if age is not among the covariates."""
     adjust: Literal["site_mean", "location", "participant"]
-    """site_mean: shift and scale about the site's mean, location: the shift alone; what is done to
-    a scan then depends on its site alone. participant: on the participant's own covariates too, as
-    published; the age that is to be predicted then enters."""
+    """What is removed: site_mean removes shift and scale about the site's mean, location the shift
+    only, and both depend on the site alone. participant removes, as published, what also depends on
+    the participant's own covariates, the age that is to be predicted among them."""
     unseen: Literal["unchanged", "own"]
-    """Participants of sites that nothing was fitted on. own: by what all of their site's scans have
-    in common, test participants' included."""
+    """Treatment of sites on which nothing was fitted: unchanged leaves their arrays as they are,
+    own fits on all scans of the site itself, test participants' included."""
 
     @property
     def withholds_age(self) -> bool:
-        """Whether no participant's age decides what is done to their scans."""
+        """Whether a participant's scans are adjusted without regard to their age."""
         return self.adjust != "participant" or "age" not in self.covariates
 
     @model_validator(mode="after")
@@ -70,10 +76,10 @@ class Combat(Section):
 
 
 def require_whole_cohort(settings: Combat | None) -> None:
-    """Refuse to harmonise where a site sees itself only.
+    """Refuse to harmonise in a federation, where each site sees only its own data.
 
     Raises:
-        ConfigError: there is something to harmonise.
+        ConfigError: the experiment asks for harmonisation.
     """
     if settings is not None:
         raise ConfigError(
@@ -84,18 +90,18 @@ def require_whole_cohort(settings: Combat | None) -> None:
 
 
 def cautions(settings: Combat | None) -> tuple[str, ...]:
-    """Return what a reader of the results has to know."""
+    """Return warnings for readers of the results, if the harmonisation needs any."""
     if settings is None:
         return ()
-    told = []
+    warnings = []
     if not settings.withholds_age:
-        told.append(
+        warnings.append(
             "harmonise.adjust: participant lets the age that is to be predicted enter the test "
             "participants' arrays; errors of age are too small."
         )
     if settings.unseen == "own":
-        told.append(
+        warnings.append(
             "harmonise.unseen: own has looked at all scans of the sites it was not fitted on, the "
             "test participants' included."
         )
-    return tuple(told)
+    return tuple(warnings)

@@ -12,6 +12,7 @@ Covariates = Annotated[tuple[str, ...], Field(min_length=1)]
 
 class _Distance(Section):
     covariates: Covariates
+    """What is compared: `age` (years), `sex`, `site`, or columns of the participants table."""
     bandwidths: tuple[Positive, ...]
     """One per covariate, in its own unit (age: years)."""
 
@@ -42,6 +43,7 @@ class DiscreteKernel(Section):
 
     kind: Literal["discrete"]
     covariates: Covariates
+    """What must be equal: `sex`, `site`, or columns of the participants table."""
 
 
 class AnatomicalKernel(Section):
@@ -51,6 +53,7 @@ class AnatomicalKernel(Section):
     table: str
     """File in data.path with columns REGION_MEASURE (FreeSurfer's names), or desikan_roi."""
     mode: Literal["local", "global"]
+    """local: per region, over its measures; global: per measure, over the regions."""
     measures: Annotated[tuple[str, ...], Field(min_length=1)]
     """Endings of the columns, such as thickness, volume, area."""
     scales: tuple[Positive, ...]
@@ -88,6 +91,7 @@ class ProductKernel(Section):
 
     kind: Literal["product"]
     kernels: Annotated[tuple["Kernel", ...], Field(min_length=1)]
+    """The kernels that are multiplied."""
 
 
 class MeanKernel(Section):
@@ -95,6 +99,7 @@ class MeanKernel(Section):
 
     kind: Literal["mean"]
     kernels: Annotated[tuple["Kernel", ...], Field(min_length=1)]
+    """The kernels that are averaged."""
 
 
 Kernel = Annotated[

@@ -1,4 +1,4 @@
-"""An experiment as text: read from YAML with overrides, validated, written back complete, hashed.
+"""Reads experiments from YAML with overrides, validates them, and writes and hashes them.
 
 `load(path, overrides)` reads a file and applies `a.b=value`; `resolved(config)` is the text that
 travels to the sites and stands in the run folder; `digest(config)` is its hash.
@@ -22,24 +22,25 @@ Valid = TypeVar("Valid", bound=BaseModel)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read an experiment and apply `a.b=value` overrides (values are YAML).
+    """Read an experiment and apply `a.b=value` overrides, whose values are YAML.
 
     Raises:
-        ConfigError: the file, key or value at fault, what was expected, the nearest known key.
+        ConfigError: the file, a key or a value is at fault; the message says what was expected and
+            names the nearest known key.
     """
     return validated(Config, read_tree(path, overrides), source=str(path))
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
-    """Validate the YAML `text`; `source` is how messages call it."""
+    """Return the experiment in the YAML `text`; messages call the text `source`."""
     return validated(Config, _tree(text, source, overrides), source=source)
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what a YAML file holds, with `a.b=value` overrides, before anything is checked.
+    """Return the content of a YAML file with `a.b=value` overrides, before validation.
 
     Raises:
-        ConfigError: it cannot be read, or is no YAML of sections.
+        ConfigError: the file cannot be read, or is not YAML of sections.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -50,10 +51,11 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def validated(section: type[Valid], tree: dict[str, Any], *, source: str) -> Valid:
-    """Return a section from its tree; `source` is how messages call it.
+    """Return a section made from its tree of values; messages call the tree `source`.
 
     Raises:
-        ConfigError: the keys or values at fault, what was expected, the nearest known key.
+        ConfigError: keys or values are at fault; the message says what was expected and names the
+            nearest known key.
     """
     try:
         return section.model_validate(tree)
@@ -74,7 +76,7 @@ def _tree(text: str, source: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def resolved(config: Config) -> str:
-    """Return the complete configuration as YAML text."""
+    """Return the complete configuration as YAML, the text that travels and is hashed."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
@@ -108,15 +110,18 @@ def text_digest(text: str) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """Return the whole hash of a configuration text, for whoever does not trust its writer."""
+    """Return the SHA-256 of a configuration text, 64 hexadecimal digits.
+
+    It is whole, for readers who do not trust the writer of the text.
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def key_and_value(text: str, option: str = "--set") -> tuple[str, Any]:
-    """Return the dotted key and the value of `a.b=value`; the value is YAML.
+    """Return the dotted key and the value of `a.b=value`, whose value is YAML.
 
     Raises:
-        ConfigError: it is none; `option` is where it was given.
+        ConfigError: `text` has another form; the message names `option`, where it was given.
     """
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
@@ -134,20 +139,20 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     for name in sections:
         child = node.get(name)
         if not isinstance(child, dict):
-            nearest = _nearest(name, node)
+            nearest = nearest_key(name, node)
             raise ConfigError(f"--set {override}: there is no section {name!r}{nearest}")
         node = child
     node[last] = value
 
 
 def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
-    """Return what is wrong with a file, a line per key; `root` is the section it holds."""
+    """Return the faults of a file in words, one line per key; `root` is the section it holds."""
     lines = []
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(location[-1], _siblings(root, location[:-1]))}"
+            message = f"unknown key{nearest_key(location[-1], _siblings(root, location[:-1]))}"
         elif detail["type"] == "missing":
             message = "missing; every key is written down"
         elif detail["type"] not in ("value_error", "model_type"):
@@ -157,7 +162,7 @@ def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
 
 
 def _siblings(root: type[BaseModel], location: Sequence[str]) -> Sequence[str]:
-    """Return the keys known at a place; a discriminated union adds its tag to the location."""
+    """Return the keys known at a location, to which a discriminated union adds its tag."""
     reached: list[Any] = [root]
     for part in location:
         sections = [s for s in _sections(reached) if part in s.model_fields]
@@ -170,14 +175,14 @@ def _siblings(root: type[BaseModel], location: Sequence[str]) -> Sequence[str]:
 
 
 def _sections(annotations: Sequence[Any]) -> list[type[BaseModel]]:
-    """Return the sections that annotations hold, inside unions, tuples and Annotated."""
-    found: list[type[BaseModel]] = []
-    for one in annotations:
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            found.append(one)
+    """Return the sections in annotations, also inside unions, tuples and Annotated."""
+    sections: list[type[BaseModel]] = []
+    for annotation in annotations:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            sections.append(annotation)
         else:
-            found += _sections(getattr(one, "__args__", ()))
-    return found
+            sections += _sections(getattr(annotation, "__args__", ()))
+    return sections
 
 
 def _has_tag(section: type[BaseModel], tag: str) -> bool:
@@ -185,7 +190,8 @@ def _has_tag(section: type[BaseModel], tag: str) -> bool:
     return any(f is not None and tag in getattr(f.annotation, "__args__", ()) for f in fields)
 
 
-def _nearest(key: str, known: Sequence[str] | dict[str, Any]) -> str:
+def nearest_key(key: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """Return the end of a message about an unknown key: the nearest known one, or all of them."""
     close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
     if close:
         return f"; did you mean {close[0]!r}?"

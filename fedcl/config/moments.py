@@ -1,4 +1,4 @@
-"""What sites tell each other of their embeddings: moments at the nodes of a grid."""
+"""Settings of moments: sums over embeddings at the nodes of a grid, which sites share."""
 
 from typing import Annotated, Literal
 
@@ -8,15 +8,18 @@ from fedcl.config.section import Count, Positive, Section
 
 
 class Spaced(Section):
-    """first, first + spacing, ..., last."""
+    """Equally spaced points from `first` to `last`, both included."""
 
     first: float
+    """The first point, in the unit of the covariate (age: years)."""
     last: float
+    """The last point, greater than `first` by a whole number of spacings."""
     spacing: Positive
+    """Distance between neighbouring points, greater than 0."""
 
     @property
     def count(self) -> int:
-        """How many points there are."""
+        """Number of points, at least 2."""
         return round((self.last - self.first) / self.spacing) + 1
 
     @model_validator(mode="after")
@@ -31,57 +34,63 @@ class Spaced(Section):
 
 
 class SpacedAxis(Spaced):
-    """Nodes at equal distances along a number; a participant is shared by the two nearest.
+    """Nodes at equal distances along a covariate; each participant counts at the two nearest nodes.
 
-    Beyond an end everybody belongs to the last node. The spacing is in the covariate's unit (age:
-    years). A gaussian kernel of bandwidth b, interpolated between nodes s apart, is off by at most
-    (s / b)^2 / 8.
+    A participant beyond an end counts at that end's node. The spacing is in the covariate's unit
+    (age: years). A Gaussian kernel of bandwidth b, interpolated between nodes s apart, has an error
+    of at most (s / b)^2 / 8.
     """
 
     kind: Literal["spaced"]
+    """Selects this axis by its name."""
     covariate: str
+    """Covariate along the axis, such as age."""
 
 
 class ClassAxis(Section):
-    """A node per value; whoever has none of them is at no node."""
+    """One node per value of a covariate; a participant with another value counts at no node."""
 
     kind: Literal["classes"]
+    """Selects this axis by its name."""
     covariate: str
+    """Covariate along the axis, such as sex."""
     values: Annotated[tuple[float, ...], Field(min_length=1)]
-    """As the objective knows them; sex: 0 female, 1 male."""
+    """Values of the covariate in the coding of the objective (sex: 0 female, 1 male)."""
 
 
 Axis = Annotated[SpacedAxis | ClassAxis, Field(discriminator="kind")]
 
 
 class Moments(Section):
-    """Cross-site moments: at every node how many, and the first two moments of their embeddings."""
+    """The moments that sites share: each node's count and first two moments of embeddings."""
 
     grid: Annotated[tuple[Axis, ...], Field(min_length=1)]
-    """One axis for each covariate of the kernels; the nodes are all combinations."""
+    """Axes of the grid, one for each covariate of the kernels; the nodes are all combinations."""
     order: Literal[1, 2]
-    """What a contrastive denominator sees of a node: 1 its mean, 2 its spread too."""
+    """Highest moment of a node that a contrastive denominator uses: 1 its mean, 2 its spread
+    too."""
     components: Literal["sum", "sites"]
-    """sum: the sites see the sum of all sites; sites: each site's own moments, which is more exact
-    and reveals more."""
+    """What the sites see: sum shows them the sum over all sites, sites shows each site's own
+    moments, which is more exact and reveals more."""
     min_count: Annotated[float, Field(ge=1)]
-    """Fewest participants of other sites at a node for it to be used."""
+    """Fewest participants of other sites at a node, at least 1, for the node to be used."""
     participants: Annotated[int, Field(ge=0)] | None
-    """How many the nodes stand for in a batch's contrast: counts scaled to this total; null: all of
-    them; 0: no contrast with other sites, moments for debiasing alone."""
+    """Number of participants that all nodes together represent in a batch's contrast, at least 0;
+    null takes the true number. 0 contrasts with no other site and uses moments for debiasing
+    only."""
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    """How much of a contrast's candidates is what the site saw in rounds before: an exponential
-    mean over the rounds in which it took part; 0: this round's moments alone. What debiasing
-    compares is always of one encoder."""
+    """Weight of moments from earlier rounds in a contrast, in [0, 1), as an exponential mean over
+    the rounds in which the site took part; 0 uses this round's only. Debiasing compares moments of
+    one encoder always."""
     fresh: bool
-    """true: moments of this round's encoder, asked for before the training; false: those of the
-    round before, which came with its updates."""
+    """Whether moments are those of this round's encoder, requested before training; false uses
+    those that came with the updates of the round before."""
     refresh_epochs: Count | None = None
-    """Inside a round, after so many local epochs, sites exchange the moments of what each has
-    trained so far; null: once a round."""
+    """Number of local epochs after which sites exchange the moments of their encoders within a
+    round, at least 1; null exchanges them once a round."""
 
     def stretches(self, epochs: int) -> int:
-        """Return into how many parts the exchanges cut a local round of so many epochs."""
+        """Return the number of parts into which the exchanges cut `epochs` local epochs."""
         return 1 if self.refresh_epochs is None else -(-epochs // self.refresh_epochs)
 
     @model_validator(mode="after")
@@ -94,46 +103,49 @@ class Moments(Section):
 
 
 class Prototypes(Spaced):
-    """Unit vectors on a smooth curve, at ages in years; nobody's data is in them."""
+    """Unit vectors on a smooth curve at ages in years, which are constructed without any data."""
 
     bandwidth: Positive
-    """Years over which the curve forgets: prototypes a years apart have similarity
-    exp(-a^2 / (2 bandwidth^2)), up to the dimension's resolution."""
+    """Bandwidth of the curve in years, greater than 0: prototypes a years apart have similarity
+    exp(-a^2 / (2 bandwidth^2)), as closely as the dimension allows."""
     multiplicity: Positive
-    """How many participants each prototype stands for in a denominator."""
+    """Number of participants that each prototype represents in a denominator, greater than 0."""
 
 
 class PrivateMoments(Section):
-    """Means along age, each large site's distance from them, and one covariance for all.
+    """Noisy means along age, each large site's distance from them, and one covariance for all.
 
-    Released with noise of their own, which the ledgers pay for beside the training's.
+    The release has its own noise, for which the ledgers are charged besides training.
     """
 
     grid: Annotated[tuple[Axis, ...], Field(min_length=1)]
-    """One axis for each covariate of the kernels. Few nodes: each has its share of the
-    participants, and all of the noise."""
+    """Axes of the grid, one for each covariate of the kernels. Few nodes are better, since each
+    holds only a share of the participants but all of the noise."""
     residual_norm: Positive
-    """The most that an embedding may differ from its age's mean; what is beyond is cut. At most 2,
-    the distance of opposite unit vectors."""
+    """Largest norm of an embedding's difference from its age's mean, to which longer ones are
+    clipped; greater than 0, and 2, the distance of opposite unit vectors, clips none."""
     noise_multiplier: Positive
-    """SD of a release's noise over the most that one participant moves it."""
+    """Standard deviation of a release's noise in multiples of the largest change by one
+    participant, greater than 0."""
     every_rounds: Count
-    """A release before so many rounds; in between the last one stays."""
+    """Number of rounds for which a release is used, at least 1; then the next one is made."""
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    """How much of what is used comes from releases before: an exponential mean, which costs
-    nothing."""
+    """Weight of earlier releases in the moments that are used, in [0, 1), as an exponential mean;
+    it costs no privacy."""
     min_count: Annotated[float, Field(ge=1)]
-    """Fewest participants at a node, as released, for it to be used."""
+    """Fewest participants at a node according to the release, at least 1, for the node to be
+    used."""
     min_participants: Count
-    """Fewest training participants of a site for its own mean to be released; the noise drowns
-    that of a smaller one, and FairKL then leaves it alone."""
+    """Fewest training participants of a site, at least 1, for its own mean to be released; noise
+    would drown that of a smaller one, which FairKL then leaves out."""
     participants: Count | None
-    """How many the nodes stand for in a denominator; null: as many as are counted."""
+    """Number of participants that all nodes together represent in a denominator, at least 1; null
+    takes the number according to the release."""
 
     def releases(self, rounds: int) -> int:
-        """Return how many releases so many rounds have."""
+        """Return the number of releases in `rounds` rounds."""
         return -(-rounds // self.every_rounds)
 
     def released_in(self, round_number: int) -> bool:
-        """Return whether a round, which counts from 1, begins with a release."""
+        """Return whether a round begins with a release; rounds count from 1."""
         return (round_number - 1) % self.every_rounds == 0

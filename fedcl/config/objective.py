@@ -1,45 +1,25 @@
-"""What is minimised at a site: contrastive or supervised terms, and debiasing terms."""
+"""The objective of a site: contrastive or supervised terms, and debiasing terms."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from fedcl.config.debiasing import Debias
 from fedcl.config.kernels import Kernel, compared_by, is_binary
+from fedcl.config.loss_records import LOSSES, LossName, LossRecord
 from fedcl.config.moments import Moments, PrivateMoments, Prototypes
-from fedcl.config.section import NonNegative, Positive, Section
+from fedcl.config.section import NonNegative, Positive, Section, one_of
 from fedcl.errors import ConfigError
 
-# --- terms ----------------------------------------------------------------------------------------
-
-REGRESSION = ("l1", "l2")
-_CLASSES = ("sup_con", "eps_sup_info_nce", "eps_sup_con")
-_MARGIN = ("eps_info_nce", "eps_sup_info_nce", "eps_sup_con")
-_SOFT = ("x_clr", "soft_sup_con", "euclidean")
-_WITHOUT_NODES = ("euclidean", "conditional_alignment_uniformity")
-_NEEDS_BATCH = ("euclidean", "conditional_alignment_uniformity", "decoupled_uniformity")
-_RELEASED = ("l_exp", "l_thr", "y_aware", "eps_sup_info_nce", "eps_sup_con", "decoupled_uniformity")
+_LOSS_KEYS = ("epsilon", "label_temperature", "ridge")
+"""The keys of a term that belong to some losses only."""
 
 
 class Term(Section):
     """One loss with its parameters; those that a loss does not have are left out or null."""
 
-    loss: Literal[
-        "l_exp",
-        "l_thr",
-        "y_aware",
-        "info_nce",
-        "eps_info_nce",
-        "sup_con",
-        "eps_sup_info_nce",
-        "eps_sup_con",
-        "decoupled_uniformity",
-        "conditional_alignment_uniformity",
-        "x_clr",
-        "soft_sup_con",
-        "euclidean",
-        "l1",
-        "l2",
-    ]
+    loss: LossName
+    """The loss; docs/explanation/objectives.md has a line for each."""
     variant: Literal["published", "released"]
     """The papers' formula, or what the authors' public code computes where it differs."""
     temperature: Positive
@@ -49,110 +29,61 @@ class Term(Section):
     epsilon: NonNegative | None = None
     """Margin of the eps losses, in units of the similarity over the temperature; .inf decouples."""
     label_temperature: Positive | None = None
-    """Of the softmax over positiveness in x_clr, soft_sup_con and euclidean."""
+    """Divides positiveness before its softmax in x_clr, soft_sup_con and euclidean."""
     ridge: Positive | None = None
     """decoupled_uniformity: lambda sqrt(n) of its prior, the kernel; null: without a prior."""
 
+    @property
+    def record(self) -> LossRecord:
+        """The record of the loss."""
+        return LOSSES[self.loss]
+
+    @property
+    def authors_variant(self) -> bool:
+        """Whether the term is what the authors' public code computes."""
+        return self.variant == "released"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the term is a regression of the age."""
+        return self.record.sees == "ages"
+
     @model_validator(mode="after")
     def _parameters(self) -> "Term":
-        for key, losses in (("epsilon", _MARGIN), ("label_temperature", _SOFT)):
-            given, needed = getattr(self, key) is not None, self.loss in losses
-            if given != needed:
-                todo = "is needed by" if needed else "does not belong to"
-                raise ValueError(f"{key} {todo} {self.loss}; it belongs to {', '.join(losses)}")
-        if self.ridge is not None and self.loss != "decoupled_uniformity":
-            raise ValueError(f"ridge does not belong to {self.loss}, but to decoupled_uniformity")
-        if self.loss == "eps_sup_con" and self.epsilon == float("inf"):
-            raise ValueError("epsilon of eps_sup_con must be finite: the loss grows with it")
-        if self.loss in _CLASSES and not is_binary(self.kernel):
+        for key in _LOSS_KEYS:
+            self._require_key_belongs(key)
+        for key in self.record.finite:
+            if getattr(self, key) == float("inf"):
+                raise ValueError(f"{key} of {self.loss} must be finite: the loss grows with it")
+        if self.record.needs_classes and not is_binary(self.kernel):
             raise ValueError(
                 f"{self.loss} needs classes: a kernel of kind discrete (or a product of them)"
             )
-        if self.variant == "released" and self.loss not in _RELEASED:
+        if self.authors_variant and self.record.authors_variant is None:
+            released = [name for name, record in LOSSES.items() if record.authors_variant]
             raise ValueError(
                 f"variant: {self.loss} has no released form of its own; use published "
-                f"(released exists for {', '.join(_RELEASED)})"
+                f"(released exists for {', '.join(released)})"
             )
         return self
+
+    def _require_key_belongs(self, key: str) -> None:
+        given = getattr(self, key) is not None
+        if key in self.record.needs and not given:
+            todo = "is needed by"
+        elif given and key not in self.record.keys:
+            todo = "does not belong to"
+        else:
+            return
+        owners = [name for name, record in LOSSES.items() if key in record.keys]
+        raise ValueError(f"{key} {todo} {self.loss}; it belongs to {', '.join(owners)}")
 
 
 class WeightedTerm(Term):
     """A further term of the objective."""
 
     weight: Positive
-
-
-# --- debiasing ------------------------------------------------------------------------------------
-
-
-class _Debias(Section):
-    weight: Positive
-    """Multiplies the term in the objective."""
-    against: str
-    """Whose influence is removed: site, sex, or a column of the participants table."""
-    vectors: Literal["embedding", "representation"]
-    """What is compared; the cosine losses take unit vectors of it."""
-    warmup_rounds: Annotated[int, Field(ge=0)] = 0
-    """The weight grows to its value over so many rounds: a strong one from the start holds all
-    embeddings together before they have spread."""
-
-    def weight_in(self, round_number: int) -> float:
-        """Return the weight in a round, which counts from 1."""
-        return self.weight * min(1.0, round_number / (self.warmup_rounds + 1))
-
-
-class FairKL(_Debias):
-    """Classes: similarities of bias-aligned and bias-conflicting pairs get one distribution."""
-
-    name: Literal["fairkl"]
-    side: Literal["positive", "negative", "both"]
-    form: Literal["kl", "squared", "released"]
-    """Gaussian KL, squared differences of means and SDs, or what the authors' code computes."""
-
-    @model_validator(mode="after")
-    def _released_has_both_sides(self) -> "FairKL":
-        if self.form == "released" and self.side != "both":
-            raise ValueError("side: the released form is defined on both sides only; use both")
-        return self
-
-
-class FairKLRegression(_Debias):
-    """Continuous labels: the same per anchor, weighted by positiveness (or by 1 - positiveness)."""
-
-    name: Literal["fairkl_regression"]
-    side: Literal["positive", "negative", "both"]
-    form: Literal["kl", "squared"]
-
-
-class EnD(_Debias):
-    """Decorrelate pairs of equal bias (negative side), entangle classes across (positive)."""
-
-    name: Literal["end"]
-    side: Literal["positive", "negative", "both"]
-
-
-class FeatureMoments(_Debias):
-    """FedHarmony-style: mean and standard deviation of every feature agree between biases."""
-
-    name: Literal["feature_moments"]
-
-
-class ConditionalMeans(_Debias):
-    """Mean vectors of participants of equal label (age) agree between biases."""
-
-    name: Literal["conditional_means"]
-
-
-class Coral(_Debias):
-    """CORAL: covariances of the features agree between biases."""
-
-    name: Literal["coral"]
-
-
-Debias = Annotated[
-    FairKL | FairKLRegression | ConditionalMeans | EnD | FeatureMoments | Coral,
-    Field(discriminator="name"),
-]
+    """Multiplies the term; the main term has 1."""
 
 
 class Objective(Term):
@@ -163,28 +94,27 @@ class Objective(Term):
     debias: tuple[Debias, ...]
     """Debiasing terms; they use the main term's kernel."""
     moments: Moments | None
-    """What a batch sees of the other sites; null: nothing. Used in a
-    federation only: pooled sites hold everybody, a site alone has nobody to exchange them with."""
+    """Moments of other sites that a batch is compared with; null: none. Used in a federation only:
+    pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
     prototypes: Prototypes | None = None
     """Fixed points along age to compare participants with, instead of each other; null: each
     other. A loss against prototypes is what participant-level privacy needs."""
 
     private_moments: PrivateMoments | None = None
-    """Released moments to compare participants with: with everybody's where there are no
+    """Noisy moments to compare participants with: with everybody's where there are no
     prototypes, with those of other sites in fairkl_regression. For participant-level privacy."""
 
     @property
     def decomposes(self) -> bool:
         """Whether each participant's loss is a function of that participant alone."""
         fixed = self.prototypes is not None or self.private_moments is not None
-        alone = all(term.loss in REGRESSION or fixed for _, term in self.terms)
+        alone = all(term.is_regression or fixed for _, term in self.terms)
         return alone and self.moments is None and all(map(self._debiases_alone, self.debias))
 
     def _debiases_alone(self, debias: Debias) -> bool:
         against_site = debias.against == "site" and debias.vectors == "embedding"
-        regression = isinstance(debias, FairKLRegression)
-        return self.private_moments is not None and regression and against_site
+        return self.private_moments is not None and debias.record.fixed_points and against_site
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
@@ -193,7 +123,7 @@ class Objective(Term):
 
     @property
     def names(self) -> frozenset[str]:
-        """What must be known of every participant: covariates, tables, and the biases."""
+        """Names of all that must be known of every participant: covariates, tables, biases."""
         compared = frozenset().union(*(compared_by(term.kernel) for _, term in self.terms))
         grids = [on.grid for on in (self.moments, self.private_moments) if on is not None]
         axes = {axis.covariate for grid in grids for axis in grid}
@@ -202,21 +132,21 @@ class Objective(Term):
     @property
     def predicts_age(self) -> bool:
         """Whether some term is a regression of the age."""
-        return any(term.loss in REGRESSION for _, term in self.terms)
+        return any(term.is_regression for _, term in self.terms)
 
     @property
     def uses_embedding(self) -> bool:
         """Whether some term needs the projector."""
-        contrastive = any(term.loss not in REGRESSION for _, term in self.terms)
+        contrastive = any(not term.is_regression for _, term in self.terms)
         return contrastive or any(debias.vectors == "embedding" for debias in self.debias)
 
     @model_validator(mode="after")
     def _debias_of_classes(self) -> "Objective":
         for debias in self.debias:
-            if debias.name == "fairkl" and not is_binary(self.kernel):
+            if debias.record.needs_classes and not is_binary(self.kernel):
                 raise ValueError(
-                    "debias: fairkl needs classes (a discrete objective.kernel); for continuous "
-                    "labels use fairkl_regression"
+                    f"debias: {debias.name} needs classes (a discrete objective.kernel); for "
+                    "continuous labels use fairkl_regression"
                 )
         return self
 
@@ -229,12 +159,12 @@ class Objective(Term):
                 f"moments or {fixed[0]} to null"
             )
         for _, term in self.terms if fixed else ():
-            if term.loss in REGRESSION:
+            if term.is_regression:
                 continue
-            if term.loss in _NEEDS_BATCH or term.variant == "released":
+            if not term.record.fixed_points or term.authors_variant:
                 raise ValueError(
                     f"{fixed[0]}: {term.loss} ({term.variant}) compares participants of a batch; "
-                    "use l_exp, y_aware, l_thr, info_nce, x_clr or soft_sup_con, published"
+                    f"use {_losses_against_fixed_points()}, published"
                 )
             if self.prototypes is not None and compared_by(term.kernel) - {"age"}:
                 raise ValueError(
@@ -254,9 +184,9 @@ class Objective(Term):
         axes = [axis.covariate for axis in on.grid]
         if len(set(axes)) < len(axes) or "site" in axes:
             raise ValueError(f"{name}.grid: one axis for each covariate, and none for the site")
-        contrastive = [term for _, term in self.terms if term.loss not in REGRESSION]
+        contrastive = [term for _, term in self.terms if not term.is_regression]
         for term in contrastive if name == "moments" else ():
-            if term.loss in _WITHOUT_NODES or term.variant == "released":
+            if not term.record.other_sites or term.authors_variant:
                 raise ValueError(
                     f"moments: {term.loss} ({term.variant}) takes no participants of other sites; "
                     "use another loss, variant: published, or moments: null"
@@ -268,6 +198,15 @@ class Objective(Term):
                     f"{name}.grid: the kernel of {term.loss} compares {', '.join(sorted(absent))}"
                     ", which is not on the grid: other sites are known by the grid's covariates"
                 )
+
+
+def _losses_against_fixed_points() -> str:
+    """Return the losses of any kernel that know of nobody else in a batch, as a text."""
+    return one_of(
+        name
+        for name, record in LOSSES.items()
+        if record.sees == "pairs" and record.fixed_points and not record.needs_classes
+    )
 
 
 def require_comparable(task: Objective, *, federated: bool) -> None:
@@ -295,9 +234,7 @@ def require_comparable(task: Objective, *, federated: bool) -> None:
 def _compares_moments(debias: Debias, task: Objective) -> bool:
     """Whether the term can be formed from what sites exchange."""
     if task.private_moments is not None:
-        return isinstance(debias, FairKLRegression) and debias.vectors == "embedding"
+        return debias.record.fixed_points and debias.vectors == "embedding"
     if task.moments is None or debias.vectors != "embedding":
         return False
-    released = isinstance(debias, FairKL) and debias.form == "released"
-    from_moments = FairKL | FairKLRegression | ConditionalMeans | FeatureMoments
-    return isinstance(debias, from_moments) and not released
+    return debias.record.across is not None and not debias.as_the_authors

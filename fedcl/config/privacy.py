@@ -1,4 +1,4 @@
-"""What may be learnt of a participant: nothing is promised, or a bound that a ledger keeps."""
+"""Settings of privacy: none, or a bound (epsilon, delta) that ledgers account for."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,33 +9,35 @@ from fedcl.config.section import Count, Positive, Section
 
 
 class NoPrivacy(Section):
-    """Weights and reports may tell about the participants behind them."""
+    """No privacy is promised: weights and reports may reveal something about participants."""
 
     mode: Literal["none"]
+    """Selects this privacy by its name."""
 
 
 class _Promise(Section):
-    """What every bound needs."""
+    """The settings that every bound needs."""
 
     clip_norm: Positive
-    """The most that one unit (a participant's gradient, a site's change of the weights) may weigh;
-    an L2 norm over all parameters."""
+    """Largest L2 norm, over all parameters, of what one unit contributes (a participant's gradient
+    or a site's change of the weights), greater than 0; longer ones are scaled down to it."""
     noise_multiplier: Positive | None
-    """Standard deviation of the noise in multiples of `clip_norm`; null: what `target_epsilon`
-    asks for."""
+    """Standard deviation of the noise in multiples of `clip_norm`, greater than 0; null derives it
+    from `target_epsilon`."""
     target_epsilon: Positive | None
-    """What all planned rounds may cost a unit; null: given by `noise_multiplier`."""
+    """Epsilon of all planned rounds together, greater than 0 and at most `budget`; null takes what
+    `noise_multiplier` gives."""
     delta: Annotated[float, Field(gt=0, lt=1)]
-    """Well below one over the number of units."""
+    """Delta of the bound, in (0, 1); it should be well below one over the number of units."""
     budget: Positive
-    """The most epsilon a ledger may reach, all runs together; beyond it the next round is refused
-    before it begins."""
+    """Largest epsilon that a ledger may reach in all runs together, greater than 0; a round that
+    would exceed it is refused before it begins."""
     ledger: Path
-    """Folder of the ledgers, on the disk of who adds the noise. Experiments on the same
+    """Folder of the ledgers, on the disk of the party that adds the noise. Experiments on the same
     participants must name the same folder."""
     test_seed: int | None
-    """null: noise and sampling come from the operating system. A number makes them repeatable, for
-    tests: the result is then not private and says so."""
+    """Seed that makes noise and sampling repeatable for tests; the result is then not private and
+    says so. null takes randomness from the operating system."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "_Promise":
@@ -49,36 +51,44 @@ class _Promise(Section):
 
 
 class ParticipantPrivacy(_Promise):
-    """Every site clips and noises inside its own walls: the bound holds against the server too."""
+    """Every site clips and adds noise itself, so that the bound holds against the server too."""
 
     mode: Literal["participant"]
+    """Selects this privacy by its name."""
     gradients: Literal["hooks", "loop"]
-    """How participants' gradients are kept apart: all of a batch at once (Opacus), or one by one
-    with the memory of one."""
+    """How each participant's gradient is computed: hooks takes all of a batch at once (Opacus),
+    loop one after the other with the memory of one."""
 
 
 class CentralPrivacy(_Promise):
-    """Sites send clipped sums of gradients, each with its share of the noise, and the server takes
-    one step on their sum: the noise of one site for all of them. A round is as many such steps as
-    `local.epochs` passes over everybody take; `local.batch_size` counts participants of all sites.
+    """Sites send clipped sums of gradients with a share of the noise; the server takes the step.
+
+    All sites together so need the noise of one. A round has as many such steps as `local.epochs`
+    passes over all participants take; `local.batch_size` counts participants of all sites.
     """
 
     mode: Literal["participant_central"]
+    """Selects this privacy by its name."""
     gradients: Literal["hooks", "loop"]
-    """As of mode participant."""
+    """How each participant's gradient is computed: hooks takes all of a batch at once (Opacus),
+    loop one after the other with the memory of one."""
     participants: Count
-    """About how many train in all sites together: with local.batch_size the chance of each to be
-    in a step. A public number, fixed before anybody joins."""
+    """Approximate number of training participants at all sites, at least 1; `local.batch_size` over
+    it is the chance of each to be in a step. It is public and fixed before any site joins."""
 
 
 class SitePrivacy(_Promise):
-    """The server clips each site's change of the weights and noises their sum: the bound is on
-    what a whole site changes, for other sites and whoever sees the weights, not for the server."""
+    """The server clips each site's change of the weights and adds noise to their sum.
+
+    The bound is on what a whole site changes. It holds against other sites and whoever sees the
+    weights, but not against the server.
+    """
 
     mode: Literal["site"]
+    """Selects this privacy by its name."""
     sites: Count
-    """Divides the sum: about how many sites there are. A public number, fixed before anybody joins,
-    since the true one would tell of a site by itself."""
+    """Approximate number of sites, at least 1, by which the sum is divided. It is public and fixed
+    before any site joins, since the true number would tell whether a site takes part."""
 
 
 Privacy = Annotated[

@@ -1,8 +1,9 @@
-"""What the configuration is made of: strict, frozen sections and ranges of numbers."""
+"""The base class of configuration sections and the ranges of numbers in them."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -12,6 +13,24 @@ Range = tuple[float, float]
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, and an unknown key is an error."""
+    """A frozen section of the configuration, in which an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return names as a message lists choices: a, b or c."""
+    *some, last = names
+    return f"{', '.join(some)} or {last}" if some else last
+
+
+def problems_of(error: ValidationError) -> str:
+    """Return what is wrong with a section as one line: each key, and what was expected of it."""
+    lines = []
+    for detail in error.errors():
+        place = ".".join(str(part) for part in detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] != "value_error":
+            message = f"{message}; got {detail['input']!r}"
+        lines.append(f"{place}: {message}" if place else message)
+    return "; ".join(lines)

@@ -1,6 +1,6 @@
-"""What a hospital says of its own site: SITE.yaml, which no server sees or changes.
+"""Reads SITE.yaml, a site's own settings, which no server sees or changes.
 
-An experiment travels to the sites; where a site's data lie, and what it allows, never does.
+An experiment travels to the sites; the location of a site's data and its limits never travel.
 """
 
 from pathlib import Path
@@ -23,60 +23,65 @@ Releasable = Literal[
     "evaluation",
     "secure_sums",
 ]
-"""Kinds of release that a site can forbid; who it is, and that it refuses, it always says."""
+"""Kinds of release that a site can forbid; its introduction and its refusals are always sent."""
 
 
 class PrivacyFloor(Section):
-    """The least privacy that a site takes part with."""
+    """The least privacy with which a site takes part."""
 
     modes: Annotated[
         tuple[Literal["participant", "participant_central", "site"], ...], Field(min_length=1)
     ]
-    """The privacy.mode of an experiment must be one of these."""
+    """Allowed values of an experiment's `privacy.mode`, at least one."""
     epsilon: Positive
-    """The most privacy.budget that an experiment may ask for."""
+    """Largest `privacy.budget` that an experiment may have, greater than 0."""
     delta: Annotated[float, Field(gt=0, lt=1)]
-    """The most privacy.delta."""
+    """Largest `privacy.delta` that an experiment may have, in (0, 1)."""
 
 
 class Limits(Section):
-    """What the server cannot lower."""
+    """Limits of a site that no server and no experiment can loosen."""
 
     privacy: PrivacyFloor | None
-    """null: experiments without privacy are allowed too."""
+    """Least privacy of an experiment; null allows experiments without privacy too."""
     min_participants: Count
-    """Nothing computed from fewer participants leaves the site."""
+    """Fewest participants, at least 1, from whom something computed may leave the site."""
     releases: tuple[Releasable, ...]
-    """What may leave it."""
+    """Kinds of release that may leave the site."""
     max_rounds: Count
-    """Of one experiment: so many rounds are answered, whatever the server counts."""
+    """Largest number of rounds of one experiment that the site answers, at least 1; it counts them
+    itself."""
     stop_file: str
-    """While a file of this name lies in the site's folder, nothing is computed or released."""
+    """Name of a file in the site's folder; while it exists, nothing is computed or released."""
 
 
 class SiteCompute(Section):
-    """Where the arithmetic runs at this site, whatever the experiment says."""
+    """Where the arithmetic runs at this site, in place of the experiment's settings."""
 
     device: Literal["auto", "cpu", "cuda"]
+    """Device of the arithmetic; auto takes a GPU if there is one."""
     threads: Count | None
-    """null: as the experiment says, so that a rehearsal gives the same weights."""
+    """Number of threads, at least 1; null takes the experiment's, so that a rehearsal gives the
+    same weights."""
 
 
 class SiteSettings(Section):
-    """One site between institutions; relative paths begin at the file's own folder."""
+    """The settings of one site between institutions; relative paths begin at the file's folder."""
 
     site: Annotated[str, Field(min_length=1)]
-    """Its label: in the participants table, in invitations, in the server's log."""
+    """Label of the site in the participants table, in invitations and in the server's log."""
     server: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]+$")]
-    """host:port of the federation's gateway."""
+    """Address of the federation's gateway, `host:port`."""
     data: Annotated[OpenBHBData | NiftiData | TableData, Field(discriminator="kind")]
-    """How its own participants are read, in place of the experiment's `data`."""
+    """How the site's own participants are read, in place of the experiment's `data`."""
     compute: SiteCompute
+    """Where the arithmetic runs at this site."""
     limits: Limits
+    """Limits of what the site computes and releases."""
 
 
 def is_site(path: Path) -> bool:
-    """Whether a file is a SITE.yaml, right or wrong, rather than an experiment."""
+    """Return whether a file is a SITE.yaml, valid or not, rather than an experiment."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -85,10 +90,10 @@ def is_site(path: Path) -> bool:
 
 
 def load_site(path: Path) -> SiteSettings:
-    """Read SITE.yaml; relative data paths become absolute.
+    """Read SITE.yaml and make its relative data paths absolute.
 
     Raises:
-        ConfigError: the file, key or value at fault, and what was expected.
+        ConfigError: the file, a key or a value is at fault; the message says what was expected.
     """
     try:
         text = path.read_text(encoding="utf-8")

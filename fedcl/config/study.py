@@ -1,8 +1,8 @@
-"""A study: a question as YAML. A base experiment, the arms that change it, and seeds.
+"""Settings of a study: a base experiment, the arms that change it, and seeds.
 
-An arm is who trains together and what it changes; `over` makes one arm of every combination of
-the levels of its axes. Dotted keys (`local.batch_size: 16`) are those of the experiment, and a
-number picks an element of a list (`objective.debias.0.weight`).
+An arm says who trains together and what it changes in the experiment; its `over` makes one arm of
+every combination of levels of its axes. Dotted keys (`local.batch_size: 16`) are those of the
+experiment, and a number selects an element of a list (`objective.debias.0.weight`).
 """
 
 from pathlib import Path
@@ -14,75 +14,83 @@ from fedcl.config.evaluation import Features
 from fedcl.config.section import Count, Probability, Section
 
 Changes = dict[str, Any]
-"""Of an experiment, by dotted key."""
+"""Changes of an experiment: a value for each dotted key."""
 
 
 FileName = Annotated[str, Field(pattern=r"^[^/\\\n]+$", max_length=80)]
 
 
 class Arm(Section):
-    """One row of the study's table, or with `over` one for every combination."""
+    """One row of the study's table, or with `over` one row for every combination of levels."""
 
     train: Literal["simulate", "pooled", "local"]
-    """Who trains together: the federation, all sites' participants as one, or each site alone."""
+    """Who trains together: the federation, all sites pooled, or each site alone."""
     parts: tuple[str, ...] = ()
-    """Of the study's parts, applied in this order, before `changes`."""
+    """Names of the study's `parts` to apply in this order, before `changes`."""
     changes: Changes = Field(default={})
+    """Changes of the experiment in this arm, by dotted key."""
     over: dict[FileName, list[Any] | dict[FileName, Changes]] = Field(default={})
-    """Axes: a dotted key and its values, or any name and, for each of its levels, changes."""
+    """Axes to combine: a dotted key with its values, or a name with changes for each of its
+    levels."""
 
 
 class CrossValidation(Section):
-    """Every site is unseen once: `folds` groups of sites, drawn anew for every seed."""
+    """Cross-validation over sites, in which every site is unseen once."""
 
     folds: Annotated[int, Field(ge=2)] | Literal["site"]
-    """How many groups; site: each site by itself."""
+    """Number of groups of sites, at least 2, drawn anew for every seed; site makes each site a
+    group."""
     internal_fraction: Probability
-    """Share of the other sites' participants kept for the internal test."""
+    """Share of the other sites' participants held out for the internal test, in [0, 1]."""
 
 
 class Attacks(Section):
-    """Of every arm's encoder, and of its privacy claim (`fedcl audit`)."""
+    """Attacks on every arm's encoder and audits of its privacy claim, as by `fedcl audit`."""
 
     runs: Annotated[int, Field(ge=100)]
-    """Of each world, to certify a least epsilon."""
+    """Number of runs drawn in each of the two worlds to bound epsilon from below, at least 100."""
 
 
 class Study(Section):
-    """One study."""
+    """The complete settings of one study."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """Name of the study: letters, digits, dots, dashes and underscores."""
     question: str
+    """The question that the study answers, as shown on its page."""
     base: Path
-    """The experiment; relative to the study's file."""
+    """YAML file of the experiment that the arms change, relative to the study's file."""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    """Seeds with which every arm is run, each at least 0 and given once."""
     features: Features
-    """What the first table and the figures show; the other has a table of its own."""
+    """Features that the first table and the figures show; the other kind has its own table."""
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Columns of the tables; `fedcl study --metrics` lists them."""
+    """Metrics in the tables' columns; `fedcl study --metrics` lists them."""
     compare_to: str | None
-    """The arm from which every other's difference is told, seed by seed; null: none."""
+    """Arm with which every other arm is compared seed by seed; null compares with none."""
     interval: Literal["t", "bootstrap"]
-    """Over seeds: Student's t, or percentiles of resampled seeds."""
+    """Kind of the interval over seeds: Student's t, or percentiles of resampled seeds."""
     changes: Changes = Field(default={})
-    """To the base, for every arm."""
+    """Changes of the base in every arm, by dotted key, before the arm's own."""
     last: Changes = Field(default={})
-    """The same, after an arm's own: how `--each` makes a study small."""
+    """Changes in every arm, by dotted key, after the arm's own; `--each` adds to them."""
     parts: dict[FileName, Changes] = Field(default={})
-    """Named changes that arms share."""
+    """Named groups of changes that arms share."""
     arms: Annotated[dict[FileName, Arm], Field(min_length=1)]
+    """The arms of the study by name, at least one."""
     cross_validation: CrossValidation | None = None
-    """null: the cohort's own split."""
+    """Cross-validation over sites; null uses the cohort's own split."""
     attacks: Attacks | None = None
-    """null: none."""
+    """Attacks on every arm's encoder; null attacks none."""
     smallest_cell: Annotated[int, Field(ge=2)] = 10
-    """Participants; measures of fewer are not told."""
+    """Fewest participants, at least 2, on whom a measure is reported."""
     jobs: Count | Literal["auto"] = "auto"
-    """Runs side by side; auto: one per GPU, or as many as the cores allow."""
+    """Number of runs side by side, at least 1; auto takes one per GPU, or as many as the cores
+    allow."""
     store: Path = Path("runs/store")
-    """Where the runs of all studies lie, each under the hash of what made it."""
+    """Folder of the runs of all studies, each named after the hash of what determines it."""
     output: Path
-    """The study's page, tables and figures."""
+    """Folder of the study's page, tables and figures."""
 
     @model_validator(mode="after")
     def _named(self) -> "Study":

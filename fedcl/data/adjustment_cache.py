@@ -1,6 +1,6 @@
-"""Sites' adjustments on disk: written once, then memory-mapped, float32.
+"""Keep the harmonisation adjustments of sites on disk: written once, then memory-mapped, float32.
 
-One is as large as a preprocessed volume or two, and there is one per site.
+The adjustment of one site is as large as two preprocessed volumes; all do not fit in memory.
 """
 
 import json
@@ -20,28 +20,29 @@ def adjustments_on_disk(
 ) -> dict[str, Adjustment]:
     """Return the adjustments in `folder` by site, made now if they are not there.
 
-    Files are named whole and the list of them last, so that a fit that was killed is made again,
-    and two processes that make the same one do each other no harm.
+    Every file is written under a temporary name and renamed when complete, and the list of files is
+    written last: a fit that was interrupted is made again, and two processes that make the same fit
+    do not disturb each other.
 
     Args:
-        folder: Named by what the adjustments are a function of.
-        make: Yields one site's at a time; called only if the folder has no list.
+        folder: Folder of one fit, whose name is a hash of everything that decides the adjustments.
+        make: Function that yields (site, adjustment) pairs; called only if the folder has no list.
     """
     listing = folder / "sites.json"
     if not listing.exists():
         files: dict[str, str] = {}
-        for number, (site, one) in enumerate(make()):
+        for number, (site, adjustment) in enumerate(make()):
             files[site] = f"{number:04d}.npy"
-            _write(folder / files[site], np.stack([one.factor, one.offset]))
-            if number == 0 and one.slopes is not None:
-                _write(folder / _SLOPES, one.slopes)
+            _write(folder / files[site], np.stack([adjustment.factor, adjustment.offset]))
+            if number == 0 and adjustment.slopes is not None:
+                _write(folder / _SLOPES, adjustment.slopes)
         write_json(listing, files)
     slopes = _mapped(folder / _SLOPES) if (folder / _SLOPES).exists() else None
-    found: dict[str, Adjustment] = {}
+    adjustments: dict[str, Adjustment] = {}
     for site, file in json.loads(listing.read_text(encoding="utf-8")).items():
         factor, offset = _mapped(folder / file)
-        found[site] = Adjustment(factor, offset, slopes)
-    return found
+        adjustments[site] = Adjustment(factor, offset, slopes)
+    return adjustments
 
 
 def _mapped(file: Path) -> np.ndarray:

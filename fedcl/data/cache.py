@@ -1,8 +1,9 @@
-"""Preprocessed volumes on disk: each is made once, then read as it lies.
+"""Keep preprocessed volumes on disk: each is made once, then read back as it was stored.
 
-A volume's key is the content of its source file and everything that was done to it, so a replaced
-file or another grid never meets an old entry. Content is hashed when a file's size or time of
-change is new, as git does. Several processes may fill the same cache.
+The key of a volume is a hash of its source file's content and of the preprocessing settings, so
+that a replaced file or another grid never finds an old entry. As in git, the content is hashed
+again only when the size or the modification time of the file has changed. Several processes may
+fill the same cache.
 """
 
 import hashlib
@@ -17,11 +18,11 @@ from fedcl.files.atomic import write_file, write_text
 
 
 class VolumeCache:
-    """Entries of one cohort under one set of settings.
+    """Give access to the cached volumes of one cohort under one set of preprocessing settings.
 
     Args:
-        root: The cache's folder, shared by all cohorts.
-        settings: Everything that decides how a source file becomes an array, as text.
+        root: Root folder of the cache, shared by all cohorts.
+        settings: Text that names everything that decides how a source file becomes an array.
     """
 
     def __init__(self, root: Path, settings: str) -> None:
@@ -33,16 +34,16 @@ class VolumeCache:
     def read(
         self, source: Path, make: Callable[[Path], np.ndarray], *, variant: str = ""
     ) -> np.ndarray:
-        """Return the preprocessed volume of `source`, made now if it is not there; float16.
+        """Return the preprocessed volume of a scan, float16; it is made now if it is not cached.
 
         Args:
-            source: The scan's file.
-            make: Decodes and preprocesses it; called only for a new entry.
-            variant: Distinguishes entries made from the same file.
+            source: File of the scan as acquired.
+            make: Function that decodes and preprocesses the file; called only for a new entry.
+            variant: Text that tells apart several entries made from the same file.
         """
         path = self.path(source, variant)
         if not path.exists():
-            import torch  # takes a second, which who reads what is there need not wait
+            import torch  # the import takes a second, and reading cached entries does not need it
 
             # NumPy takes five times as long to round to float16.
             array = torch.from_numpy(make(source)).half().numpy()
@@ -50,8 +51,8 @@ class VolumeCache:
         return self._read(path)
 
     def _read(self, path: Path) -> np.ndarray:
-        # An epoch reads every volume whole. Mapping one takes seven times as long as reading a
-        # small one, most of it to parse the header, which all entries share.
+        # An epoch reads every volume whole. Memory-mapping a small volume takes seven times as long
+        # as reading it, mostly to parse the header, which is the same in all entries.
         data = path.read_bytes()
         if self._layout is None or not data.startswith(self._layout[0]):
             array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
@@ -60,7 +61,7 @@ class VolumeCache:
         return np.frombuffer(data, dtype, offset=len(header)).reshape(shape)
 
     def path(self, source: Path, variant: str = "") -> Path:
-        """Return where the entry of a source file is or will be."""
+        """Return the path at which the entry of a source file is stored, now or later."""
         key = (str(source), variant)
         if key not in self._paths:
             name = hashlib.sha256(f"{self._content(source)}{variant}".encode()).hexdigest()[:32]
@@ -77,7 +78,7 @@ class VolumeCache:
             if known["stamp"] == stamp:
                 return str(known["sha256"])
         except (OSError, ValueError, KeyError):
-            pass  # no note yet, or a torn one: hash again
+            pass  # no recorded hash yet, or an incomplete record: hash again
         with source.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         write_text(index, json.dumps({"stamp": stamp, "sha256": content}))

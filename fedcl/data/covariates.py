@@ -1,7 +1,7 @@
-"""What an objective compares participants by: columns of the participants table, and tables beside.
+"""Read the variables that an objective compares participants by.
 
-Everything is read when the cohort is opened, so that a missing column is a message before anything
-is trained.
+They are columns of the participants table or separate tables named by a kernel. All are read when
+the cohort is opened, so that a missing column is reported before any training.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from fedcl.errors import DataError
 
 DESIKAN = "desikan_roi"
 _DESIKAN_MEASURES = {"area": 0, "volume": 1, "thickness": 2}
-"""OpenBHB's order of measures; the others are not anatomical sizes."""
+"""Position of each measure in OpenBHB's array; the other four are not sizes of a region."""
 _DESIKAN_SHAPE = (7, 68)
 _SEXES = {"female": 0.0, "male": 1.0}
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
@@ -38,19 +38,20 @@ _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
 def with_known(
     cohort: Cohort, data: Data, *, names: Iterable[str], kernels: Iterable[Kernel]
 ) -> Cohort:
-    """Return the cohort with everything in `names`, float32, NaN where it is not known.
+    """Return the cohort with the variables `names` in `known`, float32, NaN where unknown.
 
     "sex" is 0 (female) or 1 (male), "site" the number of the site; a column of numbers is taken as
-    it is, any other column as the number of each distinct text.
+    it is; the distinct texts of any other column are numbered.
 
     Args:
-        cohort: Opened.
-        data: Where the tables lie.
-        names: age, sex, site, columns of the participants table, and the kernels' tables.
-        kernels: Those of the objective; each table is read as its kernel says.
+        cohort: Cohort whose participants table and digest are complete.
+        data: Data section of the experiment, which names the folder of the tables.
+        names: Variables to read: age, sex, site, columns of the participants table, and the files
+            of the kernels.
+        kernels: Kernels of the objective; each decides how its table is read.
 
     Raises:
-        DataError: no such column or table, or a training participant who is not in a table.
+        DataError: a column or table does not exist, or a table lacks a training participant.
     """
     tables = {leaf.table: leaf for kernel in kernels for leaf in _leaves(kernel)}
     values: dict[str, np.ndarray] = {}
@@ -106,15 +107,16 @@ def _table(
     raw = read_table(path)
     columns = getattr(data, "columns", Columns())
     ids = column(raw, columns.participant, path).map(plain_id)
-    # A table that does not tell scans apart is of the participants, and serves all their scans.
-    names, found = matching(cohort.table, described(ids, raw, columns))
-    if found.duplicated().any():
-        raise DataError(f"{path}: more than one row for {listed(list(found[found.duplicated()]))}")
+    # A table without sessions and runs has one row per participant, which serves all their scans.
+    names, present = matching(cohort.table, described(ids, raw, columns))
+    if present.duplicated().any():
+        repeated = list(present[present.duplicated()])
+        raise DataError(f"{path}: more than one row for {listed(repeated)}")
     entities = (getattr(columns, entity) for entity in ENTITIES)
     beside = [ids.name, *(name for name in entities if name in raw)]
     numbers = raw.drop(columns=beside).apply(pd.to_numeric, errors="coerce")
-    numbers.index = pd.Index(found)
-    _require_rows(names[cohort.table["split"] == TRAIN], set(found), path)
+    numbers.index = pd.Index(present)
+    _require_rows(names[cohort.table["split"] == TRAIN], set(present), path)
     wanted = numbers.reindex(names)
     if isinstance(kernel, PrecomputedKernel):
         everybody = cohort.table["participant_id"]
@@ -126,14 +128,14 @@ def _table(
 
 
 def _measures(table: pd.DataFrame, kernel: AnatomicalKernel, path: Path) -> np.ndarray:
-    """Return (row, measure, region) from columns REGION_MEASURE."""
+    """Return an array (row, measure, region) from columns named REGION_MEASURE, scaled."""
     regions: list[list[str]] = []
     for measure in kernel.measures:
         ending = f"_{measure}"
-        found = [str(c).removesuffix(ending) for c in table.columns if str(c).endswith(ending)]
-        if not found:
+        measured = [str(c).removesuffix(ending) for c in table.columns if str(c).endswith(ending)]
+        if not measured:
             raise DataError(f"{path}: no column ends with {ending}; see objective.kernel.measures")
-        regions.append(found)
+        regions.append(measured)
     common = [r for r in regions[0] if all(r in others for others in regions[1:])]
     if not common:
         raise DataError(f"{path}: no region has all of the measures {', '.join(kernel.measures)}")

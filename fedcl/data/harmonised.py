@@ -1,14 +1,14 @@
-"""A cohort without its sites' shifts and scales: ComBat, fitted on training participants only.
+"""Remove site shifts and scales from a cohort with ComBat, fitted on training participants only.
 
-The sums are those that sites of a federation would send (`fedcl/harmonisation/sums.py`), so that
-the result is the distributed one. Fitted on training participants and applied to everybody of the
-same sites as in Pomponio et al., "Harmonization of large MRI datasets for the analysis of brain
-imaging patterns throughout the lifespan", NeuroImage 2020,
+The fit uses the sums that the sites of a federation would send (`fedcl/harmonisation/sums.py`), so
+that the result equals that of distributed ComBat. The model is fitted on training participants and
+applied to all participants of the same sites, as in Pomponio et al., "Harmonization of large MRI
+datasets for the analysis of brain imaging patterns throughout the lifespan", NeuroImage 2020,
 https://doi.org/10.1016/j.neuroimage.2019.116450
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.harmonise import Combat, SplineAge
 from fedcl.data.adjustment_cache import adjustments_on_disk
 from fedcl.data.cache import VolumeCache
@@ -33,21 +34,22 @@ from fedcl.harmonisation.design import covariate_columns, covariate_names
 from fedcl.harmonisation.sums import covariate_sums, site_residuals
 
 _METHOD = "combat 1"
-"""Part of the name of what is kept on disk: another number where the arithmetic changes."""
+"""Version of the method in the names of cached fits; the number changes with the arithmetic."""
 _FEWEST = 2
-"""Participants that a scale can be estimated from."""
+"""Least number of participants from which a scale can be estimated."""
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """Whose scans decide.
+    """Hold the scans that a fit uses and its settings.
 
     Attributes:
-        cohort: As measured.
-        settings: Of the harmonisation.
+        cohort: Cohort whose arrays are as measured, before harmonisation.
+        settings: Harmonisation section of the experiment.
         design: Covariates of every row, shape (row, covariate).
         training: Rows of training participants, by site.
-        own: Rows of everybody of a site that has too few of them, by site; empty: left alone.
+        own: Rows of all participants of each site with too few training participants, which is
+            harmonised by its own scans; empty where such sites are left unchanged.
     """
 
     cohort: Cohort
@@ -58,7 +60,7 @@ class _Fit:
 
     @property
     def rows(self) -> Rows:
-        """All of them."""
+        """Return the rows of all scans that the fit reads."""
         return np.concatenate([*self.training.values(), *self.own.values()])
 
 
@@ -69,28 +71,29 @@ def harmonised(
     min_participants: int,
     cache: Path,
     origin: str,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> Cohort:
-    """Return the cohort whose arrays are adjusted when they are read.
+    """Return the cohort whose arrays are harmonised when they are read.
 
     Args:
-        cohort: As measured.
-        settings: What is preserved, and how.
-        min_participants: A site with fewer training participants is treated as one never seen.
-        cache: Where adjustments of volumes are kept, which are as large as volumes.
-        origin: Everything that decides how a file became an array, as text.
-        on_progress: Called with (scans read, all of them); only volumes take time.
+        cohort: Cohort whose arrays are as measured, before harmonisation.
+        settings: Harmonisation section: covariates to preserve and how a site is adjusted.
+        min_participants: Least number of training participants of a site that takes part in the
+            fit; a smaller site is treated as one not seen in training.
+        cache: Folder in which the adjustments of volumes are kept.
+        origin: Text that names everything that decides how a file becomes an array.
+        progress: Object that is told how many scans are read; only volumes take time.
 
     Raises:
-        DataError: fewer than two such sites, or covariates whose effects cannot be told apart.
+        DataError: fewer than two sites take part, or the covariates' effects cannot be told apart.
     """
     fit = _fit(cohort, settings, max(min_participants, _FEWEST))
     if len(cohort.shape) == 1:
-        adjustments = dict(_adjustments(fit, None))
+        adjustments = dict(_adjustments(fit, SILENT))
     else:
         name = _content_name(fit, cache, origin)
         folder = cache / "harmonised" / name
-        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, on_progress))
+        adjustments = adjustments_on_disk(folder, lambda: _adjustments(fit, progress))
     sites = cohort.table["site"].to_numpy()
 
     def read(row: int) -> np.ndarray:
@@ -125,12 +128,10 @@ def _fit(cohort: Cohort, settings: Combat, fewest: int) -> _Fit:
     return _Fit(cohort, settings, design, training, own if settings.unseen == "own" else {})
 
 
-def _adjustments(
-    fit: _Fit, on_progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[str, Adjustment]]:
-    """Read the training scans three times, and yield one site's adjustment after the other.
+def _adjustments(fit: _Fit, progress: Progress) -> Iterator[tuple[str, Adjustment]]:
+    """Read the training scans three times, and yield (site, adjustment) for one site at a time.
 
-    The third time instead of keeping every site's residuals: those of volumes fill a memory.
+    The third reading spares keeping every site's residuals, which for volumes exceed the memory.
     """
     done, total = 0, 2 * sum(map(len, fit.training.values())) + len(fit.rows)
 
@@ -139,20 +140,19 @@ def _adjustments(
         for row in rows:
             yield fit.cohort.read(int(row)).reshape(-1)
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            progress.step("Harmonising scans", done, total)
 
     cohort, design = fit.cohort, fit.design
-    said = (covariate_sums(scans(r), design[r], cohort.shares(r)) for r in fit.training.values())
-    found = coefficients(reduce(add, said), _names(fit.settings))
+    sums = (covariate_sums(scans(r), design[r], cohort.shares(r)) for r in fit.training.values())
+    fitted = coefficients(reduce(add, sums), _names(fit.settings))
     residuals = (
-        site_residuals(scans(r), design[r], cohort.shares(r), found.slopes)
+        site_residuals(scans(r), design[r], cohort.shares(r), fitted.slopes)
         for r in fit.training.values()
     )
-    shared = common(found, reduce(add, (one.said for one in residuals)))
+    shared = common(fitted, reduce(add, (site.said for site in residuals)))
     for site, rows in fit.training.items():
         yield site, _of_site(fit, scans(rows), rows, design, shared)
-    if fit.settings.adjust != "participant":  # nothing of a site never seen but its scans
+    if fit.settings.adjust != "participant":  # of a site not seen in training only scans are known
         design, shared = design[:, :0], shared.without_covariates()
     for site, rows in fit.own.items():
         yield site, _of_site(fit, scans(rows), rows, design, shared)
@@ -186,7 +186,7 @@ def _names(settings: Combat) -> Sequence[str]:
 
 
 def _content_name(fit: _Fit, cache: Path, origin: str) -> str:
-    """Name a fit by everything that it is a function of, the scans' own bytes included."""
+    """Return the hash of everything that decides a fit, the content of the scans included."""
     store = VolumeCache(cache, origin)
     columns = ["scan", "participant_id", "site", "age", "sex"]
     who = fit.cohort.table.iloc[fit.rows][columns].to_csv(index=False)

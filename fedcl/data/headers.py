@@ -1,4 +1,4 @@
-"""The grid that a scan's own file is on, read from its header alone."""
+"""Read the voxel grid of a scan's file from its header alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,13 @@ from nibabel.filebasedimages import ImageFileError
 
 @dataclass(frozen=True)
 class GridHeader:
-    """Grid of one file, as text.
+    """Describe the voxel grid of one file as text.
 
     Attributes:
-        shape: Elements along each axis.
-        voxel_mm: Edge lengths of a voxel in mm; None where the file does not say (`.npy`).
-        axes: Towards where each axis runs, such as RAS (right, anterior, superior); None likewise.
+        shape: Number of elements along each axis, such as "121 x 145 x 121".
+        voxel_mm: Edge lengths of a voxel in mm; None where the file does not tell (`.npy`).
+        axes: Direction of each axis, such as RAS (right, anterior, superior); None where the file
+            does not tell.
     """
 
     shape: str
@@ -24,7 +25,7 @@ class GridHeader:
 
 
 def read_header(path: Path) -> GridHeader | None:
-    """Return what a `.npy` or NIfTI file says of its grid; None where it cannot be read."""
+    """Return the grid that a `.npy` or NIfTI file declares; None where it cannot be read."""
     try:
         if path.suffix == ".npy":
             return GridHeader(_times(np.load(path, mmap_mode="r").shape), None, None)

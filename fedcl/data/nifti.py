@@ -1,8 +1,8 @@
-"""A folder of NIfTI scans, flat or BIDS-like, and a participants table.
+"""Read a folder of NIfTI scans, flat or BIDS-like, and its participants table.
 
 Scans are brought to RAS orientation, resampled to the configured voxel size, cropped or padded to
-the grid, and scaled. Simulated scanners can be put on top: participants are dealt to new sites,
-whose effects are then known.
+the grid, and scaled. Simulated scanners can be added: participants are then assigned to new sites,
+whose effects are known.
 """
 
 import re
@@ -28,12 +28,13 @@ from fedcl.seeds import derive
 def read_nifti_cohort(
     data: NiftiData, *, seed: int, cache: Path, problems: Problems, own_site: str | None = None
 ) -> Cohort:
-    """Return the cohort; problems are collected, and what makes going on pointless is raised.
+    """Return the cohort of a NIfTI folder.
 
-    With `own_site`, only scans of that site are looked for.
+    Problems of single participants are collected in `problems`; one that prevents reading the
+    cohort at all is raised. With `own_site`, only scans of that site are looked for.
 
     Raises:
-        DataError: no such folder, no scans, a missing column.
+        DataError: the folder does not exist, holds no scans, or the table lacks a column.
     """
     if own_site is not None and data.simulated_scanners is not None:
         raise DataError(
@@ -80,7 +81,7 @@ def read_nifti_cohort(
                 return scale(volume, data.intensity)[None]
             strength = data.simulated_scanners.strength
             scanner = draw_scanner(seed, sites[row], strength=strength)
-            # The scanner works on values of about [0, 1].
+            # The simulated scanner expects values of about [0, 1].
             unit = scale(volume, "vbm") if data.intensity == "vbm" else volume / volume.max()
             scanned = scan(unit, scanner, seed=derive(seed, "scanner noise", name))
             return scale(scanned, data.intensity)[None]
@@ -104,14 +105,14 @@ def read_nifti_cohort(
 def match_scans(
     table: pd.DataFrame, scans: list[Path], data: NiftiData, problems: Problems
 ) -> dict[str, Path]:
-    """Return the file of each scan by its name; none or several are problems.
+    """Return the file of each scan by the scan's name; a scan with no file or several is a problem.
 
     In the pattern `*` stays within a folder, `**/` spans folders, and `{participant}` is the id,
     with or without `sub-`, not followed by another letter or digit. Where a participant has several
-    rows, or several files fit, the row's session and run must be in the path, as in BIDS.
+    rows, or several files match, the row's session and run must be in the path, as in BIDS.
     """
     relative = {path: path.relative_to(data.path).as_posix() for path in scans}
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     absent: dict[str, str] = {}
     present = [entity for entity in ENTITIES if entity in table]
     for row in table.to_dict("records"):
@@ -130,7 +131,7 @@ def match_scans(
                 "narrow data.pattern to one"
             )
         else:
-            found[name] = matches[0]
+            files[name] = matches[0]
     problems.who["scan"] = tuple(dict.fromkeys(absent.values()))
     problems.add_each(
         str(data.path),
@@ -138,7 +139,7 @@ def match_scans(
         list(absent),
         f"add the files, change data.pattern, or remove their rows from {data.participants}",
     )
-    return found
+    return files
 
 
 def _holds(path: str, labels: Iterable[str]) -> bool:
@@ -147,7 +148,10 @@ def _holds(path: str, labels: Iterable[str]) -> bool:
 
 
 def deal(participants: pd.Series, scanners: SimulatedScanners, *, seed: int) -> pd.Series:
-    """Return a simulated site for each participant; site k has k + 2 shares."""
+    """Return a simulated site for each participant, drawn with probability proportional to k + 2.
+
+    Here k is the site's number from 0, so that sizes differ as they do between real sites.
+    """
     shares = np.arange(2, scanners.count + 2, dtype=float).cumsum()
     draws = participants.map(lambda i: derive(seed, "simulated scanner", str(i)) / 2**63)
     places = np.searchsorted(shares / shares[-1], draws.to_numpy(dtype=float), side="right")

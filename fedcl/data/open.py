@@ -1,20 +1,21 @@
-"""Open the cohort of an experiment, whatever kind of data it is."""
+"""Open the cohort of an experiment, whatever its data format."""
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.data import Data, NiftiData, OpenBHBData, PhantomData, TableData
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
 from fedcl.data.harmonised import harmonised
 from fedcl.data.nifti import read_nifti_cohort
-from fedcl.data.openbhb import read_openbhb
+from fedcl.data.openbhb import openbhb_cohort
 from fedcl.data.phantom.cohort import settings_of, write_phantom
 from fedcl.data.problems import Problems
 from fedcl.data.sample import sample_cohort
@@ -22,24 +23,43 @@ from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
 from fedcl.errors import DataError
 
-OnProgress = Callable[[int, int], None]
-"""Called with (done, total)."""
-
 
 def open_cohort(
     data: Data,
     *,
     seed: int,
     cache: Path,
-    on_progress: OnProgress | None = None,
+    prepared: bool = False,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort; with `on_progress`, also preprocess every volume now rather than when read.
+    """Open a cohort.
 
-    With `own_site` the cohort is that site's, and nothing of another site is opened.
+    Args:
+        data: Data section of the configuration: kind, folder and columns.
+        seed: Seed of the experiment, from which splits are drawn.
+        cache: Folder of preprocessed volumes.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
+        own_site: Label of the only site whose data are opened; None opens all sites.
+
+    Returns:
+        Cohort in the order (site, participant, scan); arrays are read when they are asked for.
 
     Raises:
-        DataError: the first problems found; `fedcl check` shows them all.
+        DataError: the data have problems; the first few are shown, all by `fedcl check`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import fedcl
+        >>> from fedcl.data import open_cohort
+        >>> config = fedcl.load_config("configs/tiny.yaml")
+        >>> cohort = open_cohort(config.data, seed=config.seed, cache=Path("cache"))
+        >>> cohort.sites
+        ('10', '13', '17')
+        >>> train = cohort.rows(split="train", site="10")
+        >>> cohort.load(train).shape == (len(train), 284)
+        True
     """
     problems = Problems()
     cohort = survey(
@@ -47,37 +67,47 @@ def open_cohort(
         seed=seed,
         cache=cache,
         problems=problems,
-        on_progress=on_progress,
+        progress=progress,
         own_site=own_site,
     )
     problems.stop_if_any()
-    if on_progress is not None and len(cohort.shape) > 1:
-        prepare(cohort, on_progress)
+    if prepared and len(cohort.shape) > 1:
+        prepare(cohort, progress)
     return cohort
 
 
 def open_experiment(
-    config: Config, on_progress: OnProgress | None = None, own_site: str | None = None
+    config: Config,
+    *,
+    prepared: bool = False,
+    progress: Progress = SILENT,
+    own_site: str | None = None,
 ) -> Cohort:
-    """Open the cohort of an experiment, with everything its objective compares participants by.
+    """Open the cohort of an experiment, with the variables its objective compares participants by.
 
-    With `harmonise`, what is read is adjusted for the sites; training participants of the sites
-    that take part decide how.
+    With a `harmonise` section, arrays are adjusted for their site when they are read; the
+    adjustment is fitted on training participants of the sites that take part.
 
     Args:
-        config: The experiment.
-        on_progress: Every volume is preprocessed now rather than when read.
-        own_site: The cohort is that site's, and nothing of another site is opened; None: all sites.
+        config: Configuration of the experiment.
+        prepared: Whether every volume is preprocessed now rather than when it is read.
+        progress: Object that is told about what takes long.
+        own_site: Label of the only site whose data are opened; None opens all sites.
 
     Raises:
-        ConfigError: one site alone cannot be harmonised.
-        DataError: the first problems found, or what the objective names and nobody has.
+        ConfigError: the experiment harmonises, which one site alone cannot do.
+        DataError: the data have problems, or lack a variable that the objective names.
     """
     if own_site is not None:
         require_whole_cohort(config.harmonise)
-    cache = cache_folder(config)
+    cache = cache_folder(config.output)
     cohort = open_cohort(
-        config.data, seed=config.seed, cache=cache, on_progress=on_progress, own_site=own_site
+        config.data,
+        seed=config.seed,
+        cache=cache,
+        prepared=prepared,
+        progress=progress,
+        own_site=own_site,
     )
     if config.sample is not None:
         cohort = sample_cohort(
@@ -94,7 +124,7 @@ def open_experiment(
             min_participants=config.local.min_participants,
             cache=cache,
             origin=f"{config.data.model_dump_json(exclude={'path'})} {config.seed}",
-            on_progress=on_progress,
+            progress=progress,
         )
     return with_known(
         held_in_memory(cohort),
@@ -110,17 +140,25 @@ def survey(
     seed: int,
     cache: Path,
     problems: Problems,
-    on_progress: OnProgress | None = None,
+    progress: Progress = SILENT,
     own_site: str | None = None,
 ) -> Cohort:
-    """Open a cohort, or one site of it, and collect what is wrong, without reading volumes.
+    """Open a cohort, or one site of it, and collect its problems, without reading volumes.
+
+    Args:
+        data: The section `data` of an experiment.
+        seed: Names the draws of a phantom and of splits, >= 0.
+        cache: A folder for preprocessed volumes.
+        problems: What is wrong with the data is added here.
+        progress: Object that is told how many participants of a phantom are written.
+        own_site: The label of the one site whose scans are opened; None: all sites.
 
     Raises:
-        DataError: what makes going on pointless.
+        DataError: a problem prevents opening the cohort at all.
     """
     match data:
         case OpenBHBData():
-            cohort = read_openbhb(data, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(data, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
         case NiftiData():
             return read_nifti_cohort(
@@ -129,7 +167,7 @@ def survey(
         case TableData():
             return read_table_cohort(data, seed=seed, problems=problems, own_site=own_site)
         case PhantomData():
-            _write_phantom(data, seed, on_progress)
+            _write_phantom(data, seed, progress)
             openbhb = OpenBHBData(
                 kind="openbhb",
                 path=data.path,
@@ -137,31 +175,32 @@ def survey(
                 grid=None,
                 intensity="vbm" if data.modality == "vbm" else None,
             )
-            cohort = read_openbhb(openbhb, cache=cache, problems=problems, own_site=own_site)
+            cohort = openbhb_cohort(openbhb, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
 
 
-def prepare(cohort: Cohort, on_progress: OnProgress, *, threads: int | None = None) -> None:
-    """Read every volume once, so that the cache holds it; what is there already costs a look.
+def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None = None) -> None:
+    """Read every volume once, so that the cache holds it; volumes already cached are read back.
 
     Args:
-        cohort: Whose volumes.
-        on_progress: Told as they come.
-        threads: That read at once; None: one for each core.
+        cohort: Cohort whose volumes are preprocessed.
+        progress: Object that is told how many volumes are read.
+        threads: Number of threads that read at once; None means one for each core.
     """
 
-    def look(row: int) -> None:
-        cohort.read(row)  # and let it go: together the volumes may be larger than memory
+    def read(row: int) -> None:
+        cohort.read(row)  # not returned: together the volumes may be larger than memory
 
-    in_threads(look, range(len(cohort)), threads=threads, on_progress=on_progress)
-
-
-def cache_folder(config: Config) -> Path:
-    """Return where preprocessed volumes live: beside the runs, shared between them."""
-    return config.output.path.parent / ".cache"
+    rows = range(len(cohort))
+    in_threads(read, rows, threads=threads, progress=progress, what="Preparing scans")
 
 
-def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None) -> None:
+def cache_folder(output: Output) -> Path:
+    """Return the folder of preprocessed volumes, which lies beside the runs and serves them all."""
+    return output.path.parent / ".cache"
+
+
+def _write_phantom(data: PhantomData, seed: int, progress: Progress) -> None:
     wanted = settings_of(
         scale=data.scale,
         grid=data.grid,
@@ -179,7 +218,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
                     scanner_strength=data.scanner_strength,
                     seed=seed,
                     sites=data.sites,
-                    on_progress=on_progress,
+                    progress=progress,
                 )
     try:
         written = json.loads((data.path / "phantom.json").read_text(encoding="utf-8"))
@@ -198,7 +237,7 @@ def _write_phantom(data: PhantomData, seed: int, on_progress: OnProgress | None)
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Let nobody else write to a place meanwhile: they wait."""
+    """Hold an exclusive lock on `path`; other processes that ask for it wait."""
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

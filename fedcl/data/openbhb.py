@@ -1,4 +1,4 @@
-"""OpenBHB as downloaded: participants.tsv, and train/ and val/ with one folder per participant.
+"""Read OpenBHB as downloaded: participants.tsv, train/ and val/ with one folder per participant.
 
 Dufumier et al., "OpenBHB: a large-scale multi-site brain MRI data-set for age prediction and
 debiasing", NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637. File names are those
@@ -12,18 +12,22 @@ ROI measures as one `.npy` per participant in older releases and as one table pe
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from fedcl.config.data import VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.config.data import ROI_MODALITIES, VOLUME_MODALITIES, Columns, OpenBHBData
+from fedcl.config.loading import validated
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import plain_id, read_table, tidy
 from fedcl.data.problems import Problems, listed
 from fedcl.data.scans import described, matching
 from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
-from fedcl.errors import DataError
+from fedcl.errors import ConfigError, DataError
+
+Modality = Literal["vbm", "quasiraw", "cat12vbm_roi", "desikan_roi", "destrieux_roi"]
 
 OPENBHB_COLUMNS = Columns(site="siteXacq")
 
@@ -40,23 +44,78 @@ _TABLES = {
     "destrieux_roi": "freesurfer_roi/destrieux_roi_features.csv",
 }
 _LOOKED_AT = 25
-"""Scans whose headers decide the common shape."""
+"""Number of scans whose headers decide the common shape."""
 
 _ROI_SHAPES = {"cat12vbm_roi": (1, 284), "desikan_roi": (7, 68), "destrieux_roi": (7, 148)}
 _NOT_MEASURES = ("participant_id", "session", "run")
 
 
 def read_openbhb(
-    data: OpenBHBData, *, cache: Path, problems: Problems, own_site: str | None = None
+    path: str | Path,
+    *,
+    modality: Modality,
+    cache: str | Path,
+    grid: tuple[int, int, int] | None = None,
+    intensity: Literal["vbm", "zscore"] | None = None,
 ) -> Cohort:
-    """Return the cohort; problems are collected, and what makes going on pointless is raised.
+    """Open OpenBHB's folder, or one that is shaped like it, with its official splits.
 
-    The site is siteXacq; where that column is missing, it is rebuilt as the number of the sorted
-    distinct (study, site, acquisition setting). With `own_site`, only scans of that site are looked
-    for.
+    Args:
+        path: OpenBHB's root folder, which holds `participants.tsv`, `train` and `val`.
+        modality: "vbm" or "quasiraw" volumes; "cat12vbm_roi", "desikan_roi" or "destrieux_roi"
+            tables.
+        cache: A folder for preprocessed volumes; not used for tables.
+        grid: Voxels per axis that volumes are resampled to; None keeps the files' own.
+        intensity: "vbm" keeps the values, grey-matter density; "zscore" standardises them over the
+            brain. None is "vbm" for volumes; tables have none.
+
+    Returns:
+        The cohort, in the order (site, participant, scan).
 
     Raises:
-        DataError: no such folder, no participants, a missing column.
+        ConfigError: An unknown modality, or a grid or an intensity for a table.
+        DataError: The first problems found in the folder.
+
+    Example:
+        >>> from fedcl.data import read_openbhb, write_phantom
+        >>> write_phantom("phantom", scale=0.01, grid=(10, 12, 10), sites=["10", "13"])
+        >>> cohort = read_openbhb("phantom", modality="vbm", cache="cache")
+        >>> cohort.shape, cohort.sites
+        ((1, 10, 12, 10), ('10', '13'))
+        >>> cohort.table["split"].unique().tolist()
+        ['train', 'internal_test', 'external_test']
+    """
+    is_table = modality in ROI_MODALITIES
+    if is_table and not (grid is None and intensity is None):
+        raise ConfigError(
+            f"grid, intensity: {modality} is a table, which has neither; leave both out"
+        )
+    tree = {
+        "kind": "openbhb",
+        "path": Path(path),
+        "modality": modality,
+        "grid": grid,
+        "intensity": intensity if is_table else intensity or "vbm",
+    }
+    problems = Problems()
+    data = validated(OpenBHBData, tree, source="read_openbhb")
+    cohort = openbhb_cohort(data, cache=Path(cache), problems=problems)
+    problems.stop_if_any()
+    return cohort
+
+
+def openbhb_cohort(
+    data: OpenBHBData, *, cache: Path, problems: Problems, own_site: str | None = None
+) -> Cohort:
+    """Return the cohort of an OpenBHB folder.
+
+    Problems of single participants are collected in `problems`; one that prevents reading the
+    cohort at all is raised. The site is siteXacq; where that column is missing, it is rebuilt as
+    the number of the sorted distinct (study, site, acquisition setting). With `own_site`, only
+    scans of that site are looked for.
+
+    Raises:
+        DataError: the folder does not exist, lists no participants, or lacks a column.
     """
     table = read_participants(data.path, problems, own_site)
     if data.modality in VOLUME_MODALITIES:
@@ -67,10 +126,10 @@ def read_openbhb(
 def read_participants(
     folder: Path, problems: Problems, own_site: str | None = None
 ) -> pd.DataFrame:
-    """Return the tidied participants in site order; with `own_site`, those of that site.
+    """Return the checked participants table in site order; with `own_site`, only that site's rows.
 
     Raises:
-        DataError: no such folder or file, a missing column, nobody at `own_site`.
+        DataError: the folder or file does not exist, a column is missing, or `own_site` has no row.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; set data.path to OpenBHB's root folder")
@@ -103,17 +162,17 @@ def _files(folder: Path, modality: str, table: pd.DataFrame) -> list[Path]:
 
 
 def _present(table: pd.DataFrame, files: list[Path], problems: Problems) -> list[bool]:
-    """Note every scan without a file, as one problem."""
-    found = [file.exists() for file in files]
-    absent = [name for name, there in zip(table["scan"], found, strict=True) if not there]
+    """Return whether each scan has its file; all scans without one are reported as one problem."""
+    exists = [file.exists() for file in files]
+    absent = [name for name, there in zip(table["scan"], exists, strict=True) if not there]
     _without_scan(table, absent, problems)
     if absent:
-        first = files[found.index(False)]
+        first = files[exists.index(False)]
         problems.add(
             f"{first.parent}: listed but no scan ({first.name}): {listed(absent)}; download them, "
             "or remove their rows from participants.tsv"
         )
-    return found
+    return exists
 
 
 def _without_scan(table: pd.DataFrame, absent: list[str], problems: Problems) -> None:
@@ -123,10 +182,10 @@ def _without_scan(table: pd.DataFrame, absent: list[str], problems: Problems) ->
 
 def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Problems) -> Cohort:
     files = _files(data.path, data.modality, table)
-    found = _present(table, files, problems)
-    if not any(found):
+    exists = _present(table, files, problems)
+    if not any(exists):
         problems.stop_if_any()
-    native = _native_shape([file for file, ok in zip(files, found, strict=True) if ok])
+    native = _native_shape([file for file, ok in zip(files, exists, strict=True) if ok])
     grid = data.grid or native
     store = VolumeCache(cache, f"openbhb {data.modality} {grid} {data.intensity} 1")
     name_of = dict(zip(files, table["scan"], strict=True))
@@ -143,7 +202,7 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
         check_finite(volume, file, participant)
         return scale(volume if grid == native else to_grid(volume, grid), intensity)[None]
 
-    sizes = [f"{f.name} {f.stat().st_size}" for f, ok in zip(files, found, strict=True) if ok]
+    sizes = [f"{f.name} {f.stat().st_size}" for f, ok in zip(files, exists, strict=True) if ok]
     return Cohort(
         name=f"OpenBHB {data.modality} ({data.path.name})",
         table=table,
@@ -155,17 +214,17 @@ def _volumes(data: OpenBHBData, table: pd.DataFrame, cache: Path, problems: Prob
 
 
 def _native_shape(files: list[Path]) -> tuple[int, int, int]:
-    """Return the shape that most of the first scans have: one odd or broken file must not decide.
+    """Return the most frequent shape of the first scans, so that one broken file does not decide.
 
     Raises:
-        DataError: none of them is a volume.
+        DataError: none of the first scans is a volume.
     """
     shapes: Counter[tuple[int, ...]] = Counter()
     for file in files[:_LOOKED_AT]:
         try:
             header = np.load(file, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError):
-            continue  # read_npy says what is wrong with it
+            continue  # read_npy reports the defect when the scan is read
         shapes[_squeezed(header).shape] += 1
     volumes = [shape for shape, _ in shapes.most_common() if len(shape) == 3]
     if not volumes:
@@ -203,7 +262,7 @@ def _rois(data: OpenBHBData, table: pd.DataFrame, problems: Problems) -> Cohort:
 def read_rois(
     folder: Path, modality: str, table: pd.DataFrame, problems: Problems
 ) -> dict[str, np.ndarray]:
-    """Return the ROI measures of each scan by its name, from the split's table or own files."""
+    """Return the ROI measures of each scan by its name, from the splits' tables or single files."""
     size = int(np.prod(_ROI_SHAPES[modality]))
     tables = [folder / split / "derivatives" / _TABLES[modality] for split in ("train", "val")]
     rows: dict[str, np.ndarray] = {}
@@ -211,15 +270,15 @@ def read_rois(
         read = [_roi_table(path, size) for path in tables if path.exists()]
         measures = np.concatenate([values for _, values in read])
         whose = pd.concat([who for who, _ in read], ignore_index=True)
-        wanted, found = matching(table, whose)
-        place = {name: number for number, name in enumerate(found)}
+        wanted, present = matching(table, whose)
+        place = {name: number for number, name in enumerate(present)}
         rows = {
             scan: measures[place[name]]
             for scan, name in zip(table["scan"], wanted, strict=True)
             if name in place
         }
         where, remedy = str(tables[0]), "tell scans apart by session and run, as participants.tsv"
-        repeated = set(found[found.duplicated()]) | set(wanted[wanted.duplicated()])
+        repeated = set(present[present.duplicated()]) | set(wanted[wanted.duplicated()])
         repeated &= set(wanted)
         problems.add_each(where, "several scans, or rows, for one name", sorted(repeated), remedy)
         absent = [scan for scan in table["scan"] if scan not in rows]

@@ -1,43 +1,50 @@
-"""Scans far from the others of their site: worth a look before they are trained on.
+"""Find scans that are far from the others of their site, to be looked at before training.
 
 Each voxel or measure is standardised over the site's scans, and a scan's distance is the mean of
-its absolute values, as in the check of sample homogeneity of CAT12 (Gaser et al., GigaScience 2024,
-https://doi.org/10.1093/gigascience/giae049). It sees a scan in other units, flipped, blurred or
-badly segmented, and serves volumes and ROI tables alike. A scan is far where the modified z-score
-of its distance exceeds 3.5 (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993,
-https://www.itl.nist.gov/div898/handbook/eda/section3/eda35h.htm): median and median absolute
-deviation, which the far ones do not move. Unlike the handbook, of the distance's logarithm, since
-distances are skewed, and only where it is half as much again as usual, since distances over many
-voxels are so alike that 3.5 deviations may be a trifle: of 855 scans of the phantom, 4 are far, and
-42 would be without that. Far is not wrong: one old participant among children is far too.
+its absolute z-scores, as in the check of sample homogeneity of CAT12 (Gaser et al., GigaScience
+2024, https://doi.org/10.1093/gigascience/giae049). It detects a scan that is in other units,
+flipped, blurred or badly segmented, and works for volumes and ROI tables alike. A scan is an
+outlier where the modified z-score of its distance exceeds 3.5 (Iglewicz and Hoaglin, "How to Detect
+and Handle Outliers", 1993, https://www.itl.nist.gov/div898/handbook/eda/section3/eda35h.htm), which
+uses the median and the median absolute deviation because outliers do not move them. Unlike the
+handbook, the z-score is that of the logarithm of the distance, since distances are skewed; and the
+distance must also exceed 1.5 times the median, since distances over many voxels are so similar that
+3.5 deviations may be a negligible difference: of 855 scans of the phantom, 4 are outliers, and 42
+would be without this condition. An outlier is not an error: one old participant among children is
+an outlier too.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
+
 FEWEST_SCANS = 8
-"""Scans; a median absolute deviation of fewer says little."""
+"""Least number of scans to compare; a median absolute deviation of fewer is unreliable."""
 THRESHOLD = 3.5
-"""Of the modified z-score."""
+"""Modified z-score of the log distance above which a scan is an outlier."""
 RATIO = 1.5
-"""To the median distance."""
-_OF_A_NORMAL = {"median": 0.6745, "mean": 0.7979}
-"""Absolute deviation of a standard normal; the mean's serves where the median's is 0."""
+"""Ratio to the median distance above which a scan is an outlier."""
+_NORMAL_DEVIATION = {"median": 0.6745, "mean": 0.7979}
+"""Absolute deviations of a standard normal; the mean one is used where the median one is 0."""
+
+_WHAT = "Comparing scans"
 
 
 def distances(
     read: Callable[[int], np.ndarray],
     rows: Sequence[int],
     *,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> np.ndarray:
-    """Return the mean absolute z-score of each row's array, over elements that differ at all.
+    """Return the mean absolute z-score of each row's array, over elements that vary at all.
 
     Args:
-        read: Returns a row's array; all have one shape. Each is read twice and none is kept.
-        rows: At least one.
-        on_progress: Called with (arrays read, arrays to read).
+        read: Function that returns the array of a row; all arrays have one shape. Each is read
+            twice and none is held in memory.
+        rows: Rows of the cohort to compare, at least one.
+        progress: Object that is told how many arrays are read.
     """
     number = len(rows)
     total = np.zeros(read(rows[0]).shape)
@@ -46,27 +53,27 @@ def distances(
         values = read(row).astype(np.float64)
         total += values
         squares += values**2
-        on_progress(done, 2 * number)
+        progress.step(_WHAT, done, 2 * number)
     mean = total / number
     variance = squares / number - mean**2
-    # What rounding leaves of an element that is the same in all scans is not a spread.
+    # An element that is equal in all scans may get a tiny variance from rounding.
     varies = variance > 1e-9 * squares / number
     mean, spread = mean[varies], np.sqrt(variance[varies])
-    found = np.zeros(number)
+    mean_scores = np.zeros(number)
     for done, row in enumerate(rows, start=1):
         if len(mean):
-            found[done - 1] = np.abs((read(row)[varies] - mean) / spread).mean()
-        on_progress(number + done, 2 * number)
-    return found
+            mean_scores[done - 1] = np.abs((read(row)[varies] - mean) / spread).mean()
+        progress.step(_WHAT, number + done, 2 * number)
+    return mean_scores
 
 
 def outliers(distances: np.ndarray) -> list[int]:
-    """Return the positions of distances far above the others; none where there are fewer than 8."""
+    """Return the positions of distances far above the others; empty for fewer than 8 distances."""
     if len(distances) < FEWEST_SCANS or distances.min() <= 0:
-        return []  # at no distance: all scans are equal
+        return []  # a distance of 0 means that all scans are equal
     logs = np.log(distances)
-    away = logs - np.median(logs)
-    spread = float(np.median(np.abs(away))) / _OF_A_NORMAL["median"]
-    spread = spread or float(np.abs(away).mean()) / _OF_A_NORMAL["mean"]
-    outlying = (away > THRESHOLD * spread) & (away > np.log(RATIO))
+    deviations = logs - np.median(logs)
+    spread = float(np.median(np.abs(deviations))) / _NORMAL_DEVIATION["median"]
+    spread = spread or float(np.abs(deviations).mean()) / _NORMAL_DEVIATION["mean"]
+    outlying = (deviations > THRESHOLD * spread) & (deviations > np.log(RATIO))
     return [int(position) for position in np.flatnonzero(outlying)]

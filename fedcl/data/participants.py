@@ -1,7 +1,7 @@
-"""The participants table: who, where, how old, in which split; every defect is one message.
+"""Read and check the participants table: site, age, sex and split of every participant.
 
-A participant may have several rows, one for each scan. They share a site, a sex and a split; ages
-may differ.
+Every kind of defect gives one message. A participant may have several rows, one for each scan; they
+share a site, a sex and a split, and ages may differ.
 """
 
 import difflib
@@ -39,7 +39,7 @@ _SPLITS = {
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a tsv or csv as text, nothing converted.
+    """Return a tsv or csv file as a table of texts, without converting any value.
 
     Raises:
         DataError: the file is absent, empty or not a table.
@@ -59,10 +59,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def column(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
-    """Return a column.
+    """Return the named column of a table.
 
     Raises:
-        DataError: it is missing; the nearest name is offered.
+        DataError: the column is missing; the message offers the nearest name.
     """
     if name in table.columns:
         return table[name]
@@ -88,21 +88,22 @@ def tidy(
     needs_split: bool,
     own_site: str | None = None,
 ) -> pd.DataFrame:
-    """Return participant_id, scan, site, age, sex, split and the table's other columns.
+    """Return a table of participant_id, scan, site, age, sex, split and all other columns.
 
-    Session and run are there where the table has them. Scans without an age are left out and noted.
-    Sex may be absent; numbers are refused, since data sets disagree on which is which.
+    Session and run are included where the table has them. Scans without an age are left out and
+    noted. Sex may be absent; numeric codes are refused, since data sets disagree on their meaning.
 
     Args:
-        table: As read.
-        columns: What the columns are called.
-        path: Of the table, for messages.
-        problems: Where defects are collected.
-        needs_split: Whether the split is read rather than drawn.
-        own_site: Only rows of this site are looked at; with `columns.site` null, all rows are.
+        table: Participants table as `read_table` returns it.
+        columns: Names of the columns in this table.
+        path: File of the table, named in messages.
+        problems: Collection to which defects are added.
+        needs_split: Whether the split is read from the table rather than drawn later.
+        own_site: Label of the only site whose rows are read; where `columns.site` is null, all rows
+            belong to it. None reads all sites.
 
     Raises:
-        DataError: a column is missing, no row is of `own_site`, or nobody has an age.
+        DataError: a column is missing, no row belongs to `own_site`, or nobody has an age.
     """
     labels = _sites(table, columns, path, own_site)
     if own_site is not None:
@@ -169,7 +170,7 @@ def _own(labels: pd.Series, own_site: str, columns: Columns, path: Path) -> pd.S
 
 
 def _not_elsewhere(ids: pd.Series, own: pd.Series, path: Path, problems: Problems) -> None:
-    """Note participants whose other scans are another site's."""
+    """Report participants of this site who also have scans at another site."""
     ids = ids.map(plain_id)
     elsewhere = ids[own & ids.isin(set(ids[~own]))]
     problems.add_each(
@@ -178,7 +179,7 @@ def _not_elsewhere(ids: pd.Series, own: pd.Series, path: Path, problems: Problem
 
 
 def _same_for_all_scans(tidied: pd.DataFrame, path: Path, problems: Problems) -> None:
-    """Note participants whose scans contradict each other."""
+    """Report participants whose scans differ in site, sex or split."""
     for name, remedy in _OF_THE_PARTICIPANT.items():
         if name in tidied:
             known = tidied[~tidied[name].isin(_ABSENT) & tidied[name].notna()]
@@ -188,7 +189,7 @@ def _same_for_all_scans(tidied: pd.DataFrame, path: Path, problems: Problems) ->
 
 
 def _label(text: str) -> str:
-    """A site read from a table of floats, 3.0, is the site 3."""
+    """Return the site's label; a label read as a float, such as 3.0, becomes 3."""
     return text[:-2] if text.endswith(".0") and text[:-2].isdecimal() else text
 
 

@@ -1,4 +1,4 @@
-"""A cohort with fewer to train on; whom a test holds does not change with their number."""
+"""Reduce the training sites or participants of a cohort; its test sets stay the same."""
 
 import math
 
@@ -16,17 +16,18 @@ def sample_cohort(
 ) -> Cohort:
     """Return the cohort without the training sites and participants that `sample` leaves out.
 
-    Every draw is named by the site or the participant, so that more of them hold the fewer.
+    Every draw is seeded by the label of the site or the id of the participant, so that a larger
+    sample contains a smaller one.
 
     Args:
-        cohort: Everybody.
-        sample: Who stays.
-        seed: Names the draws.
-        min_participants: Of a training site; smaller ones are not drawn.
-        one_site: The cohort is of one site, which cannot draw among sites.
+        cohort: Cohort with all sites and participants.
+        sample: Sites to train on, and the share of their training participants.
+        seed: Seed of the experiment, from which every draw is derived.
+        min_participants: Least number of training participants of a site that can be drawn.
+        one_site: Whether the cohort holds one site only, which cannot draw among sites.
 
     Raises:
-        DataError: more sites are asked for than there are, or an unknown one.
+        DataError: more sites are asked for than there are, or a site is unknown.
     """
     table = cohort.table
     stays = np.ones(len(table), dtype=bool)
@@ -39,9 +40,9 @@ def sample_cohort(
             rows = cohort.rows(split=TRAIN, site=site)
             people = table["participant_id"].to_numpy()[rows]
             order = sorted(set(people), key=lambda who: derive(seed, "sample", str(who)))
-            kept = set(order[: math.ceil(round(sample.participants * len(order), 9))])
-            # A site never seen in training has nobody, whose list would be of no type.
-            stays[rows] = stays[rows] & np.array([who in kept for who in people], dtype=bool)
+            chosen = set(order[: math.ceil(round(sample.participants * len(order), 9))])
+            # The type is given for sites without training participants, whose list is empty.
+            stays[rows] = stays[rows] & np.array([who in chosen for who in people], dtype=bool)
     return cohort.only(np.flatnonzero(stays))
 
 

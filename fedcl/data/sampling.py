@@ -1,4 +1,4 @@
-"""One pass over a site: shuffled batches of scans, read ahead of the arithmetic."""
+"""Go once over a site's scans in shuffled batches, read ahead of the computation."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,13 @@ import torch
 from fedcl.data.cohort import Cohort, Rows
 
 _SMALL = 2**22
-"""Bytes of a batch that is read where it is used: to hand it to a thread would take longer."""
+"""Largest batch in bytes that is read by the calling thread; handing it over would take longer."""
 
 
 def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Generator) -> list[Rows]:
     """Return `rows` in random order, cut into batches of at least two scans.
 
-    A last batch of one joins the batch before it: one scan alone has nothing to meet.
+    A last batch of one joins the batch before it: a contrastive loss needs at least two scans.
     """
     order = generator.permutation(rows)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -28,11 +28,10 @@ def shuffled_batches(rows: Rows, *, batch_size: int, generator: np.random.Genera
 def read_ahead(
     cohort: Cohort, batches: Sequence[Rows], *, device: torch.device
 ) -> Iterator[tuple[Rows, torch.Tensor]]:
-    """Yield (rows, arrays on `device`, float32); the next batch is read while this one is used, if
-    large.
+    """Yield (rows, arrays on `device`, float32), reading the next large batch while one is in use.
 
-    On a GPU the arrays come from pinned memory and are copied without blocking, as they are kept:
-    float16 is half of the bytes.
+    For a GPU the arrays are copied from pinned memory without blocking, in their stored type:
+    float16 halves the bytes.
     """
 
     def read(rows: Rows) -> torch.Tensor:

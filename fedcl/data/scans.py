@@ -1,6 +1,6 @@
-"""Which rows of a table are of one participant, and what tells their scans apart.
+"""Name the scans of a table by participant, session and run, and match two tables by these names.
 
-A session is a visit, a run a repetition within it: entities of BIDS,
+A session is a visit and a run is a repetition within it, as defined by BIDS,
 https://bids-specification.readthedocs.io/en/stable/appendices/entities.html.
 """
 
@@ -11,29 +11,29 @@ import pandas as pd
 from fedcl.config.data import Columns
 
 ENTITIES = {"session": "ses", "run": "run"}
-"""Column, and the word for it in names of files."""
+"""Column name of each BIDS entity, and its key in file names."""
 
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
 
 
 def described(ids: pd.Series, table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Return participant_id, and session and run where the table has such columns."""
-    found = pd.DataFrame({"participant_id": ids})
+    """Return a table of participant_id, and of session and run where `table` has these columns."""
+    named = pd.DataFrame({"participant_id": ids})
     for entity, word in ENTITIES.items():
         name = getattr(columns, entity)
         if name in table.columns:
-            found[entity] = table[name].astype(str).map(lambda text, word=word: _label(text, word))
-    return found
+            named[entity] = table[name].astype(str).map(lambda text, word=word: _label(text, word))
+    return named
 
 
 def scan_names(table: pd.DataFrame) -> pd.Series:
-    """Return the name of each scan: `ID_ses-1_run-2`, or the id where it is the only one."""
+    """Return the name of each scan: `ID_ses-1_run-2`, or the id of a participant with one scan."""
     ids = table["participant_id"]
     return _names(table, ENTITIES).where(ids.duplicated(keep=False), ids)
 
 
 def matching(wanted: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Return names of the rows of two tables, made of the id and of what both tell scans by."""
+    """Return names of the rows of two tables, made of the id and the entities that both have."""
     common = [entity for entity in ENTITIES if entity in wanted and entity in found]
     return _names(wanted, common), _names(found, common)
 
@@ -48,7 +48,7 @@ def _names(table: pd.DataFrame, entities: Iterable[str]) -> pd.Series:
 
 
 def _label(text: str, word: str) -> str:
-    """`ses-1`, and a label read from a column of floats, 1.0, are the label 1."""
+    """Return the plain label: `ses-1` and 1.0, read from a column of floats, both give 1."""
     label = text.strip().removeprefix(f"{word}-")
     if label.lower() in _ABSENT:
         return ""

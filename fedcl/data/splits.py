@@ -1,6 +1,7 @@
-"""Train, internal and external test for a cohort that comes without a split.
+"""Draw training, internal test and external test for a cohort that comes without a split.
 
-Every draw is named by the participant or the site, so that adding one changes no other.
+Every draw is seeded by the participant's id or the site's label, so that adding a participant or a
+site does not change the split of any other.
 """
 
 from dataclasses import replace
@@ -15,10 +16,10 @@ from fedcl.site_labels import site_order
 
 
 def resplit(cohort: Cohort, splits: Splits | None, *, seed: int, one_site: bool) -> Cohort:
-    """Return the cohort with splits drawn anew, or as it is (null).
+    """Return the cohort with splits drawn anew, or unchanged where `splits` is None.
 
     Raises:
-        DataError: as of `draw_splits`.
+        DataError: an external site is not in the table, or no site is left to train on.
     """
     if splits is None:
         return cohort
@@ -32,17 +33,17 @@ def draw_splits(
 ) -> pd.Series:
     """Return a split for each row: whole external sites, and a share of every other site.
 
-    All scans of a participant are in the same split. A site that sees itself only draws for itself
-    what is drawn for it among the others.
+    All scans of a participant are in the same split. A site draws the same split for its own
+    participants whether the table holds the other sites or not.
 
     Args:
-        table: The participants.
-        splits: How they are split.
-        seed: Names every draw.
-        one_site: The table is of one site: labels that are not in it are other sites'.
+        table: Participants table, one row per scan.
+        splits: External sites, and the share of participants in the internal test.
+        seed: Seed of the experiment, from which every draw is derived.
+        one_site: Whether the table holds one site only; labels not in it are then other sites'.
 
     Raises:
-        DataError: an external site that is not in the table, or none left to train on.
+        DataError: an external site is not in the table, or no site is left to train on.
     """
     sites = sorted(table["site"].unique(), key=site_order)
     wanted = splits.external_sites

@@ -1,12 +1,12 @@
-"""Two random augmentations of each participant, the views that a contrastive loss compares.
+"""Draw two random augmentations of each participant, the views that a contrastive loss compares.
 
 Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020,
 https://arxiv.org/abs/2002.05709; for brain volumes Dufumier et al., MICCAI 2021,
 https://arxiv.org/abs/2106.08808
 
-The arithmetic is MONAI's and runs on the batch's device. MONAI's own random transforms are not
-used: they draw noise and cut boxes in NumPy on the CPU, and turn every result into a tensor with
-metadata unless a flag is set for the whole process.
+MONAI's layers compute the augmentations on the batch's device. MONAI's own random transforms are
+not used: they draw noise and cut boxes in NumPy on the CPU, and turn every result into a tensor
+with metadata unless a flag is set for the whole process.
 """
 
 import math
@@ -45,20 +45,21 @@ def two_views(
     """Return two augmentations of every participant, in the batch's order and on its device.
 
     A participant's views depend on their own array and seed, never on the rest of the batch. Noise
-    is drawn on the device: a CPU and a GPU agree on everything but its values.
+    is drawn on the device: a CPU and a GPU agree on everything but the noise values.
 
     Args:
         batch: Volumes or feature rows, float32, one per participant.
-        views: What is drawn, how often and how strongly. With `kind: none` both results are the
-            batch itself, the same object, so that the caller can encode it once.
+        views: Augmentations to draw, with their probabilities and strengths. With `kind: none` both
+            results are the batch itself, the same object, so that the caller can encode it once.
         seeds: One integer per participant, derived by the caller from (seed, round, epoch,
             participant).
-        scale: For tables, what the encoder standardises by: noise of sd s then has s standard
-            deviations of each feature, and a dropped feature takes its mean. Without it the table
-            is taken as already standardised. Unused for volumes.
+        scale: For tables, the mean and standard deviation by which the encoder standardises: noise
+            is then in standard deviations of each feature, and a dropped feature takes its mean.
+            Without it the table is taken as already standardised. Unused for volumes.
 
     Raises:
-        ValueError: as many seeds as participants are needed; the views must fit the arrays.
+        ValueError: the number of seeds is not that of participants, or the views are of another
+            kind than the arrays.
     """
     if len(seeds) != len(batch):
         raise ValueError(f"two_views: {len(batch)} participants but {len(seeds)} seeds")
@@ -88,7 +89,14 @@ def volume_view(volume: Volume, views: VolumeViews, random: np.random.Generator)
 def table_view(
     row: FeatureRow, views: TableViews, random: np.random.Generator, *, scale: Scale | None = None
 ) -> FeatureRow:
-    """Return one augmentation of a feature row; `scale` as in `two_views`."""
+    """Return one augmentation of a feature row: noise, then random features set to their mean.
+
+    Args:
+        row: One participant's features, float32.
+        views: Noise and dropout to draw, with their probabilities and strengths.
+        random: Generator of this view alone.
+        scale: Mean and standard deviation of every feature; None for standardised features.
+    """
     mean, sd = scale if scale is not None else (torch.zeros_like(row), torch.ones_like(row))
     if views.noise is not None and random.random() < views.noise.probability:
         strength = random.uniform(0, views.noise.sd)
@@ -120,11 +128,11 @@ def _steps(views: VolumeViews) -> Iterator[tuple[float, Augment]]:
 
 
 def move(volume: Volume, affine: Affine, random: np.random.Generator) -> Volume:
-    """Rotate about the centre, shift and zoom; zeros come in from outside.
+    """Rotate a volume about its centre, shift and zoom it; voxels from outside it are zero.
 
-    One zoom serves all axes, so that the brain keeps its proportions.
+    All axes have the same zoom, so that the brain keeps its proportions.
     """
-    # Importing MONAI takes seconds, which a table or a volume left unmoved need not pay.
+    # Importing MONAI takes seconds, and only moved or blurred volumes need it.
     from monai.networks.layers import AffineTransform
     from monai.transforms.utils import create_rotate, create_scale, create_translate
 
@@ -146,13 +154,13 @@ def move(volume: Volume, affine: Affine, random: np.random.Generator) -> Volume:
 
 
 def crop_and_resize(volume: Volume, crop: CropAndResize, random: np.random.Generator) -> Volume:
-    """Enlarge a random box to the full grid, trilinear; one fraction serves all axes."""
+    """Enlarge a random box to the full grid by trilinear interpolation, equally along all axes."""
     box = _box(volume, random.uniform(*crop.fraction), random)
     return F.interpolate(volume[box][None], size=volume.shape[1:], mode="trilinear")[0]
 
 
 def gaussian_smooth(volume: Volume, blur: Blur, random: np.random.Generator) -> Volume:
-    """Convolve with a Gaussian, one width per axis in voxels, cut at 4 widths."""
+    """Smooth a volume with a Gaussian, one SD per axis in voxels, truncated at 4 SD."""
     from monai.networks.layers import GaussianFilter
 
     return GaussianFilter(3, random.uniform(*blur.sigma_voxels, size=3).tolist())(volume[None])[0]

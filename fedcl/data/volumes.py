@@ -1,4 +1,4 @@
-"""From a scan's file to a preprocessed volume: decode, check, resample, scale."""
+"""Turn a scan's file into a preprocessed volume: decode, check, resample and scale it."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,14 +13,14 @@ from fedcl.errors import DataError
 Intensity = Literal["vbm", "zscore"]
 
 _PERCENT_ABOVE = 1.5
-"""A grey-matter map that exceeds this is in percent: modulated density stays below."""
+"""Grey-matter maps with a larger maximum are in percent: modulated density stays below it."""
 
 
 def read_npy(path: Path, participant: str) -> np.ndarray:
-    """Return the array of a `.npy` file, leading axes of length 1 dropped down to 3, float32.
+    """Return the array of a `.npy` file, float32.
 
     Raises:
-        DataError: absent, truncated, pickled or not numeric.
+        DataError: the file is absent, truncated, pickled or not numeric.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -37,10 +37,10 @@ def read_npy(path: Path, participant: str) -> np.ndarray:
 
 
 def read_nifti(path: Path, participant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (volume in RAS order, affine to mm).
+    """Return the volume of a NIfTI file in RAS order, float32, and its affine from voxels to mm.
 
     Raises:
-        DataError: truncated, not an image, or not three-dimensional.
+        DataError: the file is truncated, not an image, or not three-dimensional.
     """
     try:
         image = nibabel.as_closest_canonical(nibabel.load(path))
@@ -62,10 +62,10 @@ def read_nifti(path: Path, participant: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_finite(volume: np.ndarray, path: Path, participant: str) -> None:
-    """Refuse a volume with NaN or infinite values, or without any contrast.
+    """Check that a volume is finite everywhere and not constant.
 
     Raises:
-        DataError: naming the participant and how many voxels.
+        DataError: it is not; the message names the participant and the number of such voxels.
     """
     wrong = int((~np.isfinite(volume)).sum())
     if wrong:
@@ -80,7 +80,7 @@ def check_finite(volume: np.ndarray, path: Path, participant: str) -> None:
 def to_spacing(
     volume: np.ndarray, affine: np.ndarray, *, grid: tuple[int, ...], spacing_mm: tuple[float, ...]
 ) -> np.ndarray:
-    """Resample a RAS volume to `spacing_mm`, then crop or pad it, centred, to `grid`."""
+    """Resample a RAS volume to voxels of `spacing_mm`, then crop or pad it around its centre."""
     from monai.data.meta_tensor import MetaTensor
     from monai.transforms import ResizeWithPadOrCrop, Spacing
 
@@ -90,7 +90,7 @@ def to_spacing(
 
 
 def to_grid(volume: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
-    """Resample a volume to `grid` over the same field of view; averages where it shrinks."""
+    """Resample a volume to `grid` over the same field of view; shrinking averages over voxels."""
     tensor = torch.from_numpy(np.ascontiguousarray(volume))[None, None]
     if all(size <= old for size, old in zip(grid, volume.shape, strict=True)):
         return torch.nn.functional.adaptive_avg_pool3d(tensor, grid)[0, 0].numpy()
@@ -101,9 +101,10 @@ def to_grid(volume: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
 
 
 def scale(volume: np.ndarray, intensity: Intensity) -> np.ndarray:
-    """Return grey-matter density (percent becomes a share), or z-scores over the brain.
+    """Return the volume as grey-matter density in [0, 1] ("vbm") or z-scores over the brain.
 
-    The brain is where the volume is not zero; outside it z-scores are zero too.
+    A density in percent is divided by 100. The brain is where the volume is not zero; z-scores are
+    zero outside it.
     """
     if intensity == "vbm":
         return volume / 100 if volume.max() > _PERCENT_ABOVE else volume

@@ -44,7 +44,7 @@ def bias_pairs(
 ) -> BiasPairs:
     """Return the pairs of a batch.
 
-    Unlike the released FairKL, which counts each participant's similarity 1 with itself among the
+    Unlike the authors' FairKL, which counts each participant's similarity 1 with itself among the
     bias-aligned, views of one participant are no pair: they are alike whatever the bias does.
 
     Args:

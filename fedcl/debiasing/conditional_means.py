@@ -10,6 +10,8 @@ under a linear kernel; unlike there, means are conditional on age, which differs
 import torch
 import torch.nn.functional as F
 
+from fedcl.debiasing.module import DebiasingTerm
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.shapes import BetweenParticipants, Embedding, Mean, PerParticipant, ViewEmbeddings
 
@@ -64,9 +66,9 @@ def conditional_means_of_others(
     the difference.
 
     Args:
-        vectors: Of a batch of one site, scaled to unit length here.
-        shift: Of the site in the snapshot; None where it has none, which is not counted.
-        before: The same participants in the snapshot.
+        vectors: Embeddings of a batch of one site, scaled to unit length here.
+        shift: The site's shift in the snapshot; None where it has none, which is not counted.
+        before: Embeddings of the same participants in the snapshot.
     """
     if shift is None or before is None:
         nothing = vectors.sum() * 0.0
@@ -79,3 +81,26 @@ def conditional_means_of_others(
 def _unit(vectors: ViewEmbeddings) -> ViewEmbeddings:
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     return F.normalize(vectors, dim=-1)
+
+
+class ConditionalMeans(DebiasingTerm):
+    """A bias group's participants have the mean vector that others of their label have.
+
+    Args:
+        kernel: Says how much two participants' labels are alike, in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.debiasing import ConditionalMeans
+        >>> vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> site = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> ages = torch.tensor([20.0, 25, 60, 65, 22, 27, 58, 70])
+        >>> ConditionalMeans(Gaussian(bandwidth=30.0))(vectors, ages, site)
+        tensor(-0.1814)
+    """
+
+    name = "conditional_means"
+
+    def __init__(self, kernel: LabelKernel) -> None:
+        super().__init__(kernel)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 
 from fedcl.debiasing.bias_pairs import BiasPairs
+from fedcl.debiasing.module import DebiasingTerm
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.terms import BatchTerm
 
 
@@ -21,8 +23,8 @@ def end(pairs: BiasPairs, *, side: Literal["positive", "negative", "both"]) -> d
     is not counted.
 
     Args:
-        pairs: Of a batch.
-        side: Which terms.
+        pairs: All pairs of a batch.
+        side: negative: decorrelate; positive: entangle; both: the two.
     """
     terms = {}
     if side != "positive":
@@ -41,3 +43,29 @@ def end(pairs: BiasPairs, *, side: Literal["positive", "negative", "both"]) -> d
         value = (weights * (1 - pairs.similarity) / 2).sum() / torch.where(total > 0, total, 1.0)
         terms["entangle"] = BatchTerm(value, (total > 0).to(value.dtype))
     return terms
+
+
+class EnD(DebiasingTerm):
+    """Decorrelate what shares the bias, entangle a class across biases.
+
+    Args:
+        kernel: Says how much two participants' labels are alike, in [0, 1].
+        side: "negative" decorrelates, "positive" entangles, "both" adds the two.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Discrete
+        >>> from fedcl.debiasing import EnD
+        >>> vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> site = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> classes = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
+        >>> EnD(Discrete())(vectors, classes, site)
+        tensor(0.6101)
+    """
+
+    name = "end"
+
+    def __init__(
+        self, kernel: LabelKernel, *, side: Literal["positive", "negative", "both"] = "both"
+    ) -> None:
+        super().__init__(kernel, side=side)

@@ -8,6 +8,7 @@ moments themselves are matched.
 
 import torch
 
+from fedcl.debiasing.module import DebiasingTerm
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.terms import AnchorLoss, BatchTerm
 from fedcl.shapes import PairWeights, PerParticipant, Representation
@@ -23,7 +24,7 @@ def feature_moments(vectors: Representation, bias: PerParticipant) -> dict[str, 
     Not counted: a participant of unknown bias, and a group or rest of fewer than two.
 
     Args:
-        vectors: One per participant and view.
+        vectors: A row for each view of each participant.
         bias: A code for each row of `vectors`; NaN where it is not known.
     """
     vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
@@ -46,7 +47,7 @@ def feature_moments_of_others(vectors: Representation, others: Nodes) -> dict[st
     Not counted: fewer than two of either. The others' moments are those of the last exchange.
 
     Args:
-        vectors: One per participant and view, all of one site.
+        vectors: A row for each view of each participant, all of one site.
         others: Everybody else; their moments add up to those over all nodes.
     """
     counted = torch.tensor(float(len(vectors) >= 2 and float(others.count.sum()) >= 2))
@@ -71,7 +72,7 @@ def feature_moments_of_others(vectors: Representation, others: Nodes) -> dict[st
 
 
 def _moments(vectors: Representation, group: PairWeights) -> tuple[Representation, Representation]:
-    """Mean and population SD of each feature over the rows that `group` gives each row."""
+    """Return mean and population SD of each feature over the rows that `group` gives each row."""
     with torch.autocast(vectors.device.type, enabled=False):
         share = group / group.sum(dim=1, keepdim=True).clamp(min=1)
         everybody = vectors.mean(dim=0)
@@ -79,3 +80,21 @@ def _moments(vectors: Representation, group: PairWeights) -> tuple[Representatio
         mean = share @ centred
         variance = share @ centred.square() - mean.square()
     return mean + everybody, variance.clamp(min=_VARIANCE_FLOOR).sqrt()
+
+
+class FeatureMoments(DebiasingTerm):
+    """Mean and standard deviation of every feature agree between biases; no labels.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.debiasing import FeatureMoments
+        >>> vectors = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+        >>> site = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+        >>> FeatureMoments()(vectors, None, site)
+        tensor(0.4202)
+    """
+
+    name = "feature_moments"
+
+    def __init__(self) -> None:
+        super().__init__(None)

@@ -10,12 +10,12 @@ VARIANCE_FLOOR = 1e-4
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class FittedGaussian:
     """One Gaussian, or one per anchor: tensors of one shape.
 
     Attributes:
-        mean: Of the similarities.
-        variance: About the mean, at least VARIANCE_FLOOR.
+        mean: Mean of the similarities.
+        variance: Variance about the mean, at least VARIANCE_FLOOR.
         effective: Kish's effective number of pairs, (sum w)^2 / sum w^2; 0 without any.
     """
 
@@ -31,13 +31,13 @@ def fit(
     *,
     counts: Tensor,
     spread: Tensor | None = None,
-) -> Gaussian:
+) -> FittedGaussian:
     """Return the weighted mean and variance along `dim`; mean 0 where all weights are 0.
 
     Args:
-        similarity: Of each partner; the mean of those it stands for.
-        weights: Of one participant, in [0, 1].
-        dim: Along which.
+        similarity: Similarity of each partner; the mean of those that it stands for.
+        weights: Weight of one participant, in [0, 1].
+        dim: Axis, or axes, of the partners.
         counts: How many participants each partner stands for, >= 0.
         spread: Variance of the similarity within each partner; None: 0.
     """
@@ -51,21 +51,21 @@ def fit(
     mean = (share * similarity).sum(dim=dim, keepdim=True)
     deviation = (similarity - mean).square()
     variance = (share * (deviation if spread is None else deviation + spread)).sum(dim=dim)
-    return Gaussian(
+    return FittedGaussian(
         mean.squeeze(dim),
         variance.clamp(min=VARIANCE_FLOOR),
         effective,
     )
 
 
-def kl(first: Gaussian, second: Gaussian) -> Tensor:
+def kl(first: FittedGaussian, second: FittedGaussian) -> Tensor:
     """Return D_KL(first || second), >= 0, in nats."""
     ratio = first.variance / second.variance
     shift = (first.mean - second.mean).square() / second.variance
     return (ratio + shift - ratio.log() - 1) / 2
 
 
-def squared_gap(first: Gaussian, second: Gaussian) -> Tensor:
+def squared_gap(first: FittedGaussian, second: FittedGaussian) -> Tensor:
     """Return the squared difference of the means plus that of the standard deviations."""
     spread = (first.variance.sqrt() - second.variance.sqrt()).square()
     return (first.mean - second.mean).square() + spread

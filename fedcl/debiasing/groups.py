@@ -6,7 +6,7 @@ A pair's partner is a participant of the batch, or a node that stands for severa
 from dataclasses import dataclass
 from typing import Literal
 
-from fedcl.debiasing.gaussians import Gaussian, fit
+from fedcl.debiasing.gaussians import FittedGaussian, fit
 from fedcl.shapes import PairWeights
 
 Part = Literal["positive", "negative"]
@@ -29,7 +29,7 @@ class Group:
     multiplicity: PairWeights
     spread: PairWeights | None = None
 
-    def gaussian(self, part: Part, dim: int | tuple[int, ...]) -> Gaussian:
+    def gaussian(self, part: Part, dim: int | tuple[int, ...]) -> FittedGaussian:
         """Fit a Gaussian along `dim`, pairs weighted by positiveness, or by what it lacks to 1."""
         weights = self.positiveness if part == "positive" else 1 - self.positiveness
         return fit(self.similarity, weights, dim, counts=self.multiplicity, spread=self.spread)
@@ -47,6 +47,8 @@ class BiasGroups:
     aligned: Group
     conflicting: Group
 
-    def gaussians(self, part: Part, dim: int | tuple[int, ...]) -> tuple[Gaussian, Gaussian]:
+    def gaussians(
+        self, part: Part, dim: int | tuple[int, ...]
+    ) -> tuple[FittedGaussian, FittedGaussian]:
         """Return the Gaussians of (aligned, conflicting)."""
         return self.aligned.gaussian(part, dim), self.conflicting.gaussian(part, dim)

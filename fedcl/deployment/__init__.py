@@ -1,1 +1,1 @@
-"""A federation's running processes: what starts them, what passes between them, what may run."""
+"""Starts and supervises a federation's processes, relays their calls and decides what may run."""

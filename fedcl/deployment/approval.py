@@ -1,7 +1,7 @@
-"""What a site has agreed to run: bundles by their bytes, experiments by their text.
+"""Records what a site has agreed to run: bundles by their bytes, experiments by their text.
 
-Flower's node runs a bundle only with a signature that it trusts. The one it trusts is the site's
-own, made here, on this machine, for bundles that were built here.
+Flower's node runs a bundle only with a signature that it trusts. It trusts the site's own
+signature alone, which is made on this machine for bundles that were built here.
 """
 
 import base64
@@ -25,14 +25,15 @@ from fedcl.errors import ConfigError
 from fedcl.files.atomic import write_file, write_secret, write_text
 
 _SIGNER = "fpk_site"
-"""What the site's signature is called between this folder and its node."""
+"""Name of the site's signature in this folder and at its node."""
 
 
 class Approvals:
-    """The folder of a site's approvals; deleting a file takes one back.
+    """The folder of a site's approvals; deleting a file withdraws that approval.
 
     Args:
-        folder: `bundle-DIGEST.fab`, `experiment-FINGERPRINT.yaml`, and the key that vouches.
+        folder: Folder with the files `bundle-DIGEST.fab` and `experiment-FINGERPRINT.yaml`, and the
+            key that signs for them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,13 +42,13 @@ class Approvals:
         self._key = folder / "approval.key"
 
     def approve_bundle(self, bundle: bytes) -> Path:
-        """Agree to run a bundle; return the file that says so."""
+        """Approve a bundle and return the file that records it."""
         file = self.folder / f"bundle-{bundle_digest(bundle)}.fab"
         write_file(file, lambda temporary: _write_read_only(temporary, bundle))
         return file
 
     def approve_experiment(self, text: str) -> Path:
-        """Agree to take part in an experiment, given as the server sends it."""
+        """Approve an experiment, given as the text that the server sends, and return its file."""
         file = self.folder / f"experiment-{fingerprint(text)}.yaml"
         write_file(file, lambda temporary: _write_read_only(temporary, text.encode()))
         return file
@@ -66,10 +67,10 @@ class Approvals:
         return file.exists() and file.read_bytes() == bundle
 
     def require_experiment(self, text: str) -> None:
-        """Refuse an experiment that the site has not agreed to.
+        """Refuse an experiment that the site has not approved.
 
         Raises:
-            ConfigError: it has not.
+            ConfigError: the experiment is not approved, letter for letter.
         """
         file = self.folder / f"experiment-{fingerprint(text)}.yaml"
         if not file.exists() or file.read_text(encoding="utf-8") != text:
@@ -79,7 +80,7 @@ class Approvals:
             )
 
     def vouch(self, bundle: bytes) -> dict[str, str]:
-        """Return a signature of the bundle as Flower's node wants it."""
+        """Return a signature of the bundle in the form that Flower's node verifies."""
         signed_at = int(time.time())
         message = signed_at.to_bytes(8, "big") + bytes.fromhex(bundle_digest(bundle))
         signature = base64.urlsafe_b64encode(self._signer().sign(message)).decode()
@@ -87,15 +88,15 @@ class Approvals:
         return {"valid_license": "Valid", _SIGNER: json.dumps(signed)}
 
     def write_trusted(self) -> Path:
-        """Write the list of signers that the node trusts: this folder's own."""
+        """Write the list of signers that the node trusts, with this folder's key only."""
         public = self._signer().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         write_text(self.trusted, yaml.safe_dump({_SIGNER: public.decode()}))
         return self.trusted
 
     def _signer(self) -> Ed25519PrivateKey:
         if not self._key.exists():
-            made = Ed25519PrivateKey.generate()
-            pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            new = Ed25519PrivateKey.generate()
+            pem = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_secret(self._key, pem)
         key = load_pem_private_key(self._key.read_bytes(), password=None)
         assert isinstance(key, Ed25519PrivateKey)

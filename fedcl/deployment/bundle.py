@@ -1,7 +1,7 @@
-"""The bundle: fedcl's own code as a Flower app, the same bytes wherever it is built.
+"""Builds the bundle: fedcl's own code as a Flower app, the same bytes wherever it is built.
 
-Server and sites each build it from the fedcl they installed. A site runs a bundle only if it is the
-one it built and approved, so code that a server ships and a site does not know runs nowhere.
+Server and sites each build it from the fedcl that they installed. A site runs a bundle only if it
+built and approved the same one, so a server cannot run code that the site does not know.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ publisher = "fedcl"
 fab-include = ["fedcl/**/*.py"]
 
 [tool.flwr.app.components]
-clientapp = "fedcl.sites.app:app"
+clientapp = "fedcl.sites.app_process:app"
 serverapp = "fedcl.server.app:app"
 
 [tool.flwr.app.config]
@@ -41,7 +41,7 @@ folder = ""
 
 
 def stage(folder: Path) -> Path:
-    """Write the app's sources into a new folder; return the app's own folder in it.
+    """Copy the app's sources into a new folder and return the app's own folder in it.
 
     Raises:
         RunError: fedcl's sources cannot be found.
@@ -77,16 +77,16 @@ def build() -> bytes:
 
 
 def bundle_digest(bundle: bytes) -> str:
-    """Return what names a bundle: its SHA-256, 64 hexadecimal digits."""
+    """Return the SHA-256 of a bundle, 64 hexadecimal digits, by which it is named."""
     return hashlib.sha256(bundle).hexdigest()
 
 
 def install(bundles: Sequence[Path], home: Path) -> None:
-    """Unpack bundles where Flower looks for them, read-only; whatever lay there goes.
+    """Unpack bundles read-only where Flower looks for them, in place of those there before.
 
     Args:
-        bundles: Files.
-        home: Flower's home.
+        bundles: Files of the bundles to install.
+        home: Flower's home folder, whose folder `apps` is written anew.
 
     Raises:
         RunError: Flower cannot install one.
@@ -110,13 +110,13 @@ def install(bundles: Sequence[Path], home: Path) -> None:
                 check=False,
             )
         if done.returncode:
-            said = (done.stdout + done.stderr).strip()
-            raise RunError(f"{bundle}: Flower cannot install this bundle: {said}")
+            output = (done.stdout + done.stderr).strip()
+            raise RunError(f"{bundle}: Flower cannot install this bundle: {output}")
     _protect(apps, writable=False)
 
 
 def _flowers_name(bundle: Path) -> str:
-    """The file name that Flower insists on."""
+    """Return the file name that Flower demands for a bundle."""
     with zipfile.ZipFile(bundle) as archive:
         project = tomllib.loads(archive.read("pyproject.toml").decode())["project"]
     version = project["version"].replace(".", "-")

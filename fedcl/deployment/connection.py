@@ -1,4 +1,4 @@
-"""How a site stands with its server: its guard writes it, `fedcl status` and `join` read it."""
+"""Records whether a site reaches its server: its guard writes, `fedcl status` and `join` read."""
 
 import json
 from datetime import UTC, datetime
@@ -10,10 +10,10 @@ CONNECTION_FILE = "connection.json"
 
 
 class Connection:
-    """The file that says whether the server answers, and why not.
+    """The file that records whether the server answers, and if not, why.
 
     Args:
-        state: The site's folder of running processes.
+        state: Folder of what the site's running processes write.
     """
 
     def __init__(self, state: Path) -> None:
@@ -21,7 +21,7 @@ class Connection:
         self._known: str | None = ""
 
     def note(self, problem: str | None) -> bool:
-        """Write what keeps the site from its server, None for nothing; return whether it is new."""
+        """Record what keeps the site from its server, or None; return whether that is new."""
         if problem == self._known:
             return False
         since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -30,13 +30,13 @@ class Connection:
         return True
 
     def forget(self) -> None:
-        """Nothing is known: the processes begin."""
+        """Delete the record, because the processes start and nothing is known yet."""
         self._file.unlink(missing_ok=True)
 
     def read(self) -> tuple[str | None, datetime] | None:
-        """Return (the problem or None, since when); None where no call was made yet."""
+        """Return the problem, or None without one, and since when; None before the first call."""
         try:
-            said = json.loads(self._file.read_text(encoding="utf-8"))
+            record = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return said["problem"], datetime.fromisoformat(said["since"])
+        return record["problem"], datetime.fromisoformat(record["since"])

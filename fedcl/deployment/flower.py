@@ -1,4 +1,4 @@
-"""Flower's own commands: where they are, and the surroundings that they must run in."""
+"""Finds Flower's own commands and sets the environment that they must run in."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ LOOPBACK = "127.0.0.1"
 
 
 def flower(command: str, *arguments: str) -> list[str]:
-    """Return a command of Flower's, of the same installation as this fedcl."""
+    """Return a command line that calls Flower from the same installation as this fedcl."""
     return [str(Path(sys.executable).parent / command), *arguments]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment for Flower: a home of its own, and nothing contacts the outside.
+    """Return an environment for Flower with its own home and without contact to the outside.
 
     Args:
-        home: Its home; another for each server and each site.
+        home: Flower's home folder; each server and each site has its own.
     """
     beside = str(Path(sys.executable).parent)
     return {
@@ -26,7 +26,7 @@ def environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
-        # Flower looks its own commands up on the path.
+        # Flower looks its own commands up on PATH.
         "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a user's server.py or types.py beside it is never imported

@@ -1,4 +1,4 @@
-"""A site between institutions: its folder and its settings."""
+"""A site of a federation between institutions: its folder and its settings."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ from fedcl.kit.folders import SiteFolder
 
 @dataclass(frozen=True)
 class SiteHome:
-    """Where a site is at home.
+    """The folder and the settings of one site.
 
     Attributes:
-        files: What lies where.
-        settings: What SITE.yaml says.
+        files: Paths in the site's folder.
+        settings: Settings of SITE.yaml, validated.
     """
 
     files: SiteFolder
@@ -22,16 +22,16 @@ class SiteHome:
 
     @staticmethod
     def of(settings: Path) -> "SiteHome":
-        """Return the home of a SITE.yaml.
+        """Return the home that a SITE.yaml describes.
 
         Raises:
-            ConfigError: it cannot be read.
+            ConfigError: SITE.yaml cannot be read.
         """
         return SiteHome(SiteFolder(settings.absolute().parent), load_site(settings))
 
     @property
     def stop_file(self) -> Path:
-        """While it lies here, nothing leaves."""
+        """The stop file; while it exists, nothing leaves the site."""
         return self.files.path / self.settings.limits.stop_file
 
     def log_failure(self, text: str) -> None:

@@ -1,7 +1,7 @@
-"""The processes of a site: a guard, Flower's node, and what runs the site's app.
+"""Prepares the processes of a site: a guard, Flower's node, and the executor of the site's app.
 
-The node reaches the guard alone, on the loopback; the guard reaches the federation alone. The app
-is handed out to holders of a secret, since the node's own port would give it to anybody.
+The node reaches only the guard, on the loopback, and the guard reaches only the federation. The
+node hands the app to holders of a secret only; without it, its port would give the app to anybody.
 """
 
 import secrets
@@ -26,7 +26,7 @@ def require_ready(home: SiteHome) -> None:
     """Check that a site has all it needs to join.
 
     Raises:
-        ConfigError: what is missing, and the command that makes it.
+        ConfigError: something is missing; the message names it and the command that makes it.
     """
     problem = site_certificate_problem(home.files.path, datetime.now(UTC))
     if problem is not None:
@@ -43,11 +43,10 @@ def require_ready(home: SiteHome) -> None:
 
 
 def site_services(home: SiteHome, settings: Path) -> list[Service]:
-    """Prepare a site's folder; return its processes in the order they start.
+    """Prepare a site's folder and return its processes in the order in which they start.
 
     Args:
-        home: The site.
-        settings: Its SITE.yaml.
+        settings: Path of the site's SITE.yaml.
 
     Raises:
         RunError: Flower cannot install the bundle.
@@ -102,9 +101,9 @@ def site_services(home: SiteHome, settings: Path) -> list[Service]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports of the loopback that nobody uses now."""
+    """Return ports of the loopback that no process uses now."""
     sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports

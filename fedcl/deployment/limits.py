@@ -1,31 +1,21 @@
-"""Does an experiment stay within what a site allows? Asked at approval, and again at every message.
+"""Whether an experiment stays within a site's limits, at its approval and at every message.
 
 The limits stand in SITE.yaml, which no message can change.
 """
 
 from fedcl.config.experiment import Config
-from fedcl.config.network import MLPEncoder
-from fedcl.config.privacy import CentralPrivacy, NoPrivacy
+from fedcl.config.privacy import NoPrivacy, Privacy
 from fedcl.config.site import Limits, PrivacyFloor, Releasable
 from fedcl.errors import LimitError
 
 
 def releases_of(config: Config) -> tuple[Releasable, ...]:
-    """Return the kinds of release that an experiment asks for."""
-    asked: list[Releasable] = []
-    encoder = config.encoder
-    if isinstance(encoder, MLPEncoder) and encoder.public_scale is None:
-        asked.append("feature_sums")
-    if config.secure_sum is not None:
-        return (*asked, "secure_sums")
-    if config.evaluation.from_sums is not None:
-        asked.append("evaluation")
-    if config.objective.moments is not None:
-        asked.append("moments")
-    if config.objective.private_moments is not None:
-        asked.append("private_moments")
-    asked.append("gradients" if isinstance(config.privacy, CentralPrivacy) else "updates")
-    return tuple(asked)
+    """Return the entries of `limits.releases` that an experiment asks a site for."""
+    # Here, since it imports torch: most commands of a site ask for no limit.
+    from fedcl.messages.releases import KINDS
+
+    limits = (kind.limit for kind in KINDS if kind.limit is not None)
+    return tuple(dict.fromkeys(limit.name for limit in limits if limit.asked_by(config)))
 
 
 def require_within(config: Config, limits: Limits) -> None:
@@ -35,8 +25,8 @@ def require_within(config: Config, limits: Limits) -> None:
         LimitError: which limit, what the site allows, what the experiment asks.
     """
     if limits.privacy is not None:
-        _require_privacy(config, limits.privacy)
-    forbidden = [kind for kind in releases_of(config) if kind not in limits.releases]
+        _require_privacy(config.privacy, limits.privacy)
+    forbidden = [name for name in releases_of(config) if name not in limits.releases]
     if forbidden:
         raise LimitError(
             f"limits.releases: this site lets out {', '.join(limits.releases) or 'nothing'}, the "
@@ -49,8 +39,7 @@ def require_within(config: Config, limits: Limits) -> None:
         )
 
 
-def _require_privacy(config: Config, floor: PrivacyFloor) -> None:
-    privacy = config.privacy
+def _require_privacy(privacy: Privacy, floor: PrivacyFloor) -> None:
     if isinstance(privacy, NoPrivacy) or privacy.mode not in floor.modes:
         raise LimitError(
             f"limits.privacy.modes: this site takes part with {' or '.join(floor.modes)}, the "

@@ -1,7 +1,7 @@
-"""A reverse proxy that knows Flower's fleet paths and passes on nothing else.
+"""A reverse proxy that passes on calls of Flower's fleet interface and nothing else.
 
-The server's gateway and a site's guard are this relay, each with rules of its own. Requests are
-short (one object of a message each), so each is held whole and looked at before it goes on.
+The server's gateway and a site's guard are this relay with rules of their own. A request is short
+(one object of a message), so it is read whole and checked before it is passed on.
 """
 
 import ssl
@@ -25,10 +25,10 @@ CALLS = (
     *(ACTIVATE, DEACTIVATE, HEARTBEAT, PULL_MESSAGES, PUSH_MESSAGES, PULL_OBJECT, PUSH_OBJECT),
     *(GET_RUN, GET_BUNDLE, CONFIRM),
 )
-"""What a node asks of its server; a node cannot register itself, start a run or stop one."""
+"""The calls a node may make to its server; none registers a node, starts a run or stops one."""
 
 _LARGEST_BYTES = 64 * 2**20
-"""Of a request: Flower cuts arrays into objects of 5 MiB."""
+"""Largest request in bytes; Flower cuts arrays into objects of 5 MiB, far below."""
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _PASSED_ON = ("content-type", "accept", "traceparent")
 _PASSED_BACK = ("content-type",)
@@ -36,17 +36,17 @@ PROTOBUF = "application/protobuf"
 
 
 NOT_APPROVED = "this key is not approved, was revoked, or has expired"
-"""What the gateway says to a key that the registry does not allow."""
+"""The gateway's answer to a key that the registry does not allow."""
 NOT_REACHED = 0
-"""In place of an HTTP status."""
+"""Stands for the HTTP status when the server could not be reached."""
 
 
 class RefusedError(Exception):
-    """A request that is not passed on.
+    """Tells that a request is not passed on.
 
     Attributes:
-        status: Of the HTTP answer; 401 makes a Flower node stop, 503 makes it try again.
-        why: For the one who asked; no detail that it may not know.
+        status: Status of the HTTP answer; 401 makes a Flower node stop, 503 makes it try again.
+        why: Reason for the caller, without details that the caller may not know.
     """
 
     def __init__(self, status: int, why: str) -> None:
@@ -57,12 +57,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it came.
+    """A request as it arrived at the relay.
 
     Attributes:
-        name: One of CALLS.
-        headers: Lower-case names.
-        body: Protobuf.
+        name: Name of the call, one of `CALLS`.
+        headers: HTTP headers by name in lower case.
+        body: The request's protobuf message, serialised.
     """
 
     name: str
@@ -71,31 +71,31 @@ class Call:
 
 
 class Rules(Protocol):
-    """What a relay does with a call. All of it may take its time: it runs in a thread."""
+    """The rules of a relay for a call; all but `first` may block, since they run in a thread."""
 
     def first(self, call: Call) -> Call | None:
-        """Return a call to make before this one, whose answer does not matter."""
+        """Return a call to make before this one, whose answer is ignored, or None."""
 
     def onward(self, call: Call) -> bytes:
-        """Return the body to pass on.
+        """Return the body to pass on to the server.
 
         Raises:
-            RefusedError: it is not passed on.
+            RefusedError: the call is not passed on.
         """
 
     def here(self, call: Call) -> bytes | None:
-        """Return an answer in place of the server's, which then hears nothing of the call."""
+        """Return an answer to give without asking the server, or None to ask it."""
 
     def back(self, call: Call, answer: bytes) -> bytes:
-        """Return the body to give back; called for successful answers only."""
+        """Return the body to give back to the caller; only successful answers come here."""
 
     def failed(self, call: Call, status: int, why: str) -> int:
-        """Return the status to give back for an answer without success.
+        """Return the HTTP status to give back after a failed call.
 
         Args:
-            call: As it came.
-            status: Of the server's answer, or NOT_REACHED.
-            why: The answer's text, or what kept it from being reached.
+            call: The call as it arrived.
+            status: HTTP status of the server's answer, or `NOT_REACHED`.
+            why: Text of the answer, or the reason why the server was not reached.
         """
 
 
@@ -103,13 +103,13 @@ def relay(upstream: str, verify: ssl.SSLContext, rules: Rules) -> Starlette:
     """Return the relay as an ASGI application.
 
     Args:
-        upstream: https://host:port.
-        verify: Trusts whoever vouches for it.
-        rules: Looked at for each call.
+        upstream: Address of the server, `https://host:port`.
+        verify: TLS context that trusts the server's authority.
+        rules: The rules applied to each call.
     """
     client = httpx.AsyncClient(verify=verify, timeout=_TIMEOUT)
 
-    async def passed_on(call: Call, body: bytes) -> httpx.Response:
+    async def forward(call: Call, body: bytes) -> httpx.Response:
         headers = {
             name: value
             for name, value in call.headers.items()
@@ -129,11 +129,11 @@ def relay(upstream: str, verify: ssl.SSLContext, rules: Rules) -> Starlette:
         try:
             before = rules.first(call)
             if before is not None:
-                await passed_on(before, before.body)
+                await forward(before, before.body)
             own = await run_in_threadpool(rules.here, call)
             if own is not None:
                 return Response(own, 200, {"content-type": PROTOBUF})
-            reply = await passed_on(call, await run_in_threadpool(rules.onward, call))
+            reply = await forward(call, await run_in_threadpool(rules.onward, call))
         except RefusedError as refused:
             return PlainTextResponse(refused.why, refused.status)
         except httpx.HTTPError as error:
@@ -144,7 +144,7 @@ def relay(upstream: str, verify: ssl.SSLContext, rules: Rules) -> Starlette:
             content = await run_in_threadpool(rules.back, call, content)
         else:
             status = await run_in_threadpool(rules.failed, call, status, reply.text)
-        kept = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
-        return Response(content, status, kept)
+        headers = {name: reply.headers[name] for name in _PASSED_BACK if name in reply.headers}
+        return Response(content, status, headers)
 
     return Starlette(routes=[Route(FLEET + "{call}", answer, methods=["POST"])])

@@ -1,4 +1,4 @@
-"""The processes of a server: SuperLink on the loopback, its executor, and the gateway."""
+"""Prepares the processes of a server: the SuperLink on the loopback, its executor, the gateway."""
 
 import sys
 
@@ -9,11 +9,11 @@ from fedcl.kit.federation import FederationSettings
 from fedcl.kit.folders import ServerFolder
 
 FLOWER_CONNECTION = "federation"
-"""What Flower's own configuration calls the SuperLink of this folder."""
+"""Name of this folder's SuperLink in Flower's own configuration."""
 
 
 def server_services(files: ServerFolder, federation: FederationSettings) -> list[Service]:
-    """Prepare a server's folder; return its processes in the order they start."""
+    """Prepare a server's folder and return its processes in the order in which they start."""
     home = files.state / "flower"
     address = f"{LOOPBACK}:{federation.superlink_port}"
     connection = f'address = "{address}"\nroot-certificates = "{files.authority}"\n'

@@ -1,8 +1,8 @@
 """A run of an experiment in a federation: submitted to its server, followed, gone on with.
 
-The server's app writes the run folder on this machine; this looks at what stands there. A run that
-ended before its last round (a killed process, a server that was started again, too few sites) is
-submitted again and goes on from its last checkpoint.
+The server's app writes the run folder on this machine, and this process reads what stands there. A
+run that ended before its last round (a killed process, a server that was started again, too few
+sites) is submitted again and goes on from its last checkpoint.
 """
 
 import json
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
 from fedcl.config.loading import resolved
 from fedcl.deployment.bundle import stage
@@ -21,11 +22,13 @@ from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.serve import FLOWER_CONNECTION
 from fedcl.deployment.supervisor import is_running
 from fedcl.errors import FedclError, RoundError, RunError
-from fedcl.files.atomic import write_json, write_text
+from fedcl.files.atomic import write_text
 from fedcl.privacy.statement import promise
 from fedcl.run_folder.encoder_file import write_encoder
 from fedcl.run_folder.evaluation_file import is_measured
 from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.stop_reason import read_stop
+from fedcl.run_folder.submission import Submission, read_submission, write_submission
 
 _LOOK_S = 0.5
 _LOG_S = 10.0
@@ -35,7 +38,7 @@ question starts a process that takes a second or two of the processor."""
 _LONGEST_S = 90.0
 _FINISHED = "finished"
 _LEAST_BYTES = 2**16
-"""Of free disk: with less, no file can be written whole."""
+"""Fewest free bytes of a disk: with less, no file can be written whole."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Patience:
     """How often a run that does not get on is submitted again.
 
     Attributes:
-        tries: In a row, without a round in between.
-        wait_s: Between them.
+        tries: How many submissions in a row may end without a new round.
+        wait_s: Seconds between two submissions.
     """
 
     tries: int
@@ -56,7 +59,7 @@ class FederationServer:
     """A server's folder, as the one who runs experiments uses it.
 
     Attributes:
-        folder: Of the server.
+        folder: The server's folder, with its federation.yaml.
     """
 
     folder: Path
@@ -76,8 +79,7 @@ class FederationServer:
         """Start a run, or go on with it; return its number.
 
         Args:
-            config: The experiment.
-            base: What its relative paths begin at.
+            base: The folder that the experiment's relative paths begin at.
 
         Raises:
             RunError: Flower does not take it.
@@ -143,18 +145,16 @@ def run_to_the_end(
     *,
     base: Path,
     patience: Patience,
-    look: Callable[[RunFolder], None],
-    say: Callable[[str], object],
+    on_look: Callable[[RunFolder], None],
+    progress: Progress = SILENT,
 ) -> RunFolder:
     """Submit an experiment, or follow it where it runs already, until its last round.
 
     Args:
-        federation: Where.
-        config: The experiment.
-        base: What its relative paths begin at.
-        patience: With a run that does not get on.
-        look: Called a few times per second.
-        say: Shows one line.
+        base: The folder that the experiment's relative paths begin at.
+        patience: How long a run may fail to get on.
+        on_look: Called with the run's folder a few times per second.
+        progress: Told each time the run is submitted or stops.
 
     Raises:
         FedclError: why the run cannot be finished.
@@ -169,11 +169,11 @@ def run_to_the_end(
         if number is None:
             folder.stopped.unlink(missing_ok=True)
             number = federation.submit(config, base=base)
-            write_json(folder.path / "submitted.json", {"run": number})
-            say(f"Run {number}: {_what_next(done, config)}.")
+            write_submission(folder.submitted, Submission(run=number))
+            progress.say(f"Run {number}: {_what_next(done, config)}.")
         else:
-            say(f"Run {number} is under way; following it.")
-        _follow(federation, folder, number, config, look)
+            progress.say(f"Run {number} is under way; following it.")
+        _follow(federation, folder, number, config, on_look)
         tries = 0 if _rounds(folder) > done else tries + 1
         if _is_done(folder, config):
             break
@@ -181,7 +181,7 @@ def run_to_the_end(
         if tries >= patience.tries or (why is not None and not isinstance(why, RoundError)):
             if _rounds(folder) >= config.federation.rounds:
                 # It is trained, though nobody measured it.
-                write_encoder(folder, config, privacy=promise(config))
+                write_encoder(folder, config, privacy=promise(config.privacy, config.secure_sum))
             raise why or RunError(
                 f"{folder.path}: the run ended early {tries} times in a row; "
                 f"{_guessed(federation, folder)}"
@@ -189,16 +189,18 @@ def run_to_the_end(
         reached = _rounds(folder)
         since = f"after round {reached}" if reached > 0 else "before round 1 was done"
         told = str(why or _guessed(federation, folder))
-        say(f"The run stopped {since}: {told.rstrip('.')}. Again in {patience.wait_s:g} s.")
+        progress.say(
+            f"The run stopped {since}: {told.rstrip('.')}. Again in {patience.wait_s:g} s."
+        )
         time.sleep(patience.wait_s)
-    write_encoder(folder, config, privacy=promise(config))
+    write_encoder(folder, config, privacy=promise(config.privacy, config.secure_sum))
     return folder
 
 
 def number_of(folder: RunFolder) -> int | None:
     """Return the number of the run that was last submitted for a folder; None if none was."""
-    file = folder.path / "submitted.json"
-    return int(json.loads(file.read_text())["run"]) if file.exists() else None
+    submission = read_submission(folder.submitted)
+    return None if submission is None else submission.run
 
 
 def _follow(
@@ -206,12 +208,12 @@ def _follow(
     folder: RunFolder,
     number: int,
     config: Config,
-    look: Callable[[RunFolder], None],
+    on_look: Callable[[RunFolder], None],
 ) -> None:
-    """Look until the run is done, or the app or Flower says that it is over."""
+    """Wait until the run is done, or the app or Flower says that it is over."""
     seen, quiet_since = _signs(folder), time.monotonic()
     while not _is_done(folder, config) and not folder.stopped.exists():
-        look(folder)
+        on_look(folder)
         time.sleep(_LOOK_S)
         signs = _signs(folder)
         if signs != seen:
@@ -224,21 +226,21 @@ def _follow(
                 federation.require_running()
             quiet_since = time.monotonic()
     _wait_for_log(folder)
-    look(folder)
+    on_look(folder)
 
 
 def _wait_for_log(folder: RunFolder) -> None:
-    """The server writes a checkpoint, and a moment later the round's line."""
+    """Wait for the round's line, which the server writes a moment after its checkpoint."""
     deadline = time.monotonic() + _LOG_S
     while time.monotonic() < deadline:
-        lines = folder.read_log()
-        if _rounds(folder) <= (lines[-1]["round"] if lines else 0):
+        done = _rounds(folder)
+        if done <= 0 or folder.read_log(skip=done - 1):
             break
         time.sleep(_LOOK_S / 5)
 
 
 def _signs(folder: RunFolder) -> tuple[int, ...]:
-    """When the server's app last wrote what it does, and what it has done."""
+    """Return when the server's app last wrote what it does, and what it has done."""
     files = (folder.now, folder.log)
     return tuple(file.stat().st_mtime_ns for file in files if file.exists())
 
@@ -278,10 +280,5 @@ def _guessed(federation: FederationServer, folder: RunFolder) -> str:
 
 
 def _why_stopped(folder: RunFolder) -> FedclError | None:
-    if not folder.stopped.exists():
-        return None
-    said = json.loads(folder.stopped.read_text(encoding="utf-8"))
-    known = {RoundError.exit_code: RoundError}
-    error = known.get(said["exit_code"], FedclError)(said["message"])
-    error.exit_code = said["exit_code"]
-    return error
+    reason = read_stop(folder.stopped)
+    return None if reason is None else reason.as_error()

@@ -1,7 +1,7 @@
-"""Keeps a few long-lived processes running: restarts what ends, and ends all that it began.
+"""Keeps a few long-lived processes running: restarts what ends, and finally ends all it started.
 
-Every process leads a group of its own, so that whatever it starts ends with it; every one carries a
-mark in its environment, so that what a killed supervisor left behind is found and ended too.
+Every process leads a process group, so that its children end with it. Every process also carries a
+mark in its environment, by which the leftovers of a killed supervisor are found and ended.
 """
 
 import ctypes
@@ -27,23 +27,23 @@ MARK = "FEDCL_SUPERVISED_BY"
 _LOOK_S = 0.25
 _END_S = 0.02
 _GRACE_S = 12.0
-"""Between the polite request to end and the end; Flower's own servers take up to ten seconds."""
+"""Seconds between SIGTERM and SIGKILL; Flower's own servers take up to ten to end."""
 _LONGEST_WAIT_S = 20.0
 _STEADY_S = 60.0
-"""Up for so long, a process is forgiven its earlier restarts."""
+"""Seconds of uptime after which a process is restarted without delay again."""
 _LARGEST_LOG_BYTES = 20 * 2**20
 _DIE_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process to keep running.
+    """A process that the supervisor keeps running.
 
     Attributes:
-        name: Of its log and its line in the status.
-        command: Program and arguments.
-        environment: All of it.
-        folder: Where it runs.
+        name: Name of the process, in its log's file name and in the status.
+        command: Program and arguments to run.
+        environment: Complete environment of the process.
+        folder: Working directory of the process.
     """
 
     name: str
@@ -65,11 +65,11 @@ class _Running:
 
 @dataclass
 class Supervisor:
-    """The services of one folder.
+    """The supervisor of the services of one folder.
 
     Attributes:
-        state: Where status, lock and logs lie.
-        services: In the order they are started.
+        state: Folder of status, lock and logs.
+        services: The services in the order in which they start.
     """
 
     state: Path
@@ -80,10 +80,10 @@ class Supervisor:
         """Start everything and keep it running until SIGTERM or Ctrl-C.
 
         Args:
-            on_look: Called a few times per second.
+            on_look: A function to call a few times per second.
 
         Raises:
-            RunError: another supervisor runs here.
+            RunError: another supervisor runs for this folder, or the system is not Linux.
         """
         require_linux()
         with self._alone():
@@ -92,14 +92,14 @@ class Supervisor:
             handlers = {s: signal.signal(s, self._end) for s in (signal.SIGTERM, signal.SIGINT)}
             try:
                 while not self._ending:
-                    changed = [self._look_after(one) for one in running]
+                    changed = [self._look_after(service) for service in running]
                     if True in changed:
                         self._report(running)
                     on_look()
                     time.sleep(_LOOK_S)
             finally:
-                for one in reversed(running):
-                    end_group(one.process)
+                for service in reversed(running):
+                    end_group(service.process)
                 end_leftovers(self.state)
                 (self.state / "services.json").unlink(missing_ok=True)
                 for number, handler in handlers.items():
@@ -109,7 +109,7 @@ class Supervisor:
         self._ending = True
 
     def _look_after(self, one: _Running) -> bool:
-        """Start a service that is due, note one that ended; return whether anything changed."""
+        """Start a service that is due and note one that ended; return whether its state changed."""
         now = time.monotonic()
         if one.process is None:
             if now < one.next_start:
@@ -179,7 +179,7 @@ def require_linux() -> None:
     """Refuse a system on which processes could outlive their supervisor.
 
     Raises:
-        RunError: it is not Linux.
+        RunError: the system is not Linux.
     """
     if not sys.platform.startswith("linux"):
         raise RunError(
@@ -189,7 +189,7 @@ def require_linux() -> None:
 
 
 def is_running(state: Path) -> bool:
-    """Return whether a supervisor runs here."""
+    """Return whether a supervisor runs for this folder."""
     lock_file = state / "lock"
     if not lock_file.exists():
         return False
@@ -202,7 +202,7 @@ def is_running(state: Path) -> bool:
 
 
 def read_status(state: Path) -> dict[str, Any] | None:
-    """Return what the supervisor last wrote of its services; None where none runs."""
+    """Return the supervisor's last record of its services, or None if there is none."""
     try:
         return json.loads((state / "services.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -210,10 +210,10 @@ def read_status(state: Path) -> dict[str, Any] | None:
 
 
 def stop_supervisor(state: Path, *, longest_s: float = 60.0) -> bool:
-    """End the supervisor of a folder and all it started; return whether one ran.
+    """End the supervisor of a folder with all its processes; return whether one ran.
 
     Raises:
-        RunError: it does not end.
+        RunError: the supervisor does not end in `longest_s` seconds.
     """
     status = read_status(state)
     if not is_running(state):
@@ -230,12 +230,12 @@ def stop_supervisor(state: Path, *, longest_s: float = 60.0) -> bool:
 
 
 def log_file(state: Path, service: str) -> Path:
-    """Return where a service's output goes."""
+    """Return the path of a service's log."""
     return state / "logs" / f"{service}.log"
 
 
 def end_group(process: "subprocess.Popen[bytes] | None") -> None:
-    """End a process and everything it started: politely, then not."""
+    """End a process and everything it started, with SIGTERM first and SIGKILL if need be."""
     if process is None:
         return
     _signal_group(process.pid, signal.SIGTERM)
@@ -250,10 +250,10 @@ def end_group(process: "subprocess.Popen[bytes] | None") -> None:
 
 
 def end_leftovers(state: Path) -> None:
-    """End every process that carries this folder's mark, but for this one; wait for its end."""
+    """Kill every other process that carries this folder's mark and wait until it has ended."""
     deadline = time.monotonic() + _GRACE_S
-    while left := _marked(state):
-        for number in left:
+    while leftovers := _marked_processes(state):
+        for number in leftovers:
             with suppress(OSError):  # gone meanwhile
                 os.kill(number, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -261,19 +261,19 @@ def end_leftovers(state: Path) -> None:
         time.sleep(_END_S)
 
 
-def _marked(state: Path) -> list[int]:
-    """Return the processes that carry this folder's mark and have not ended."""
+def _marked_processes(state: Path) -> list[int]:
+    """Return the ids of the other running processes that carry this folder's mark."""
     mark = f"{MARK}={state}".encode()
-    found = []
+    numbers = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone meanwhile, or not ours
             if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-    return [number for number in found if number != os.getpid()]
+                numbers.append(int(entry.name))
+    return [number for number in numbers if number != os.getpid()]
 
 
 def _runs(group: int) -> bool:
-    """Return whether a process of a group has not ended, its parent's knowledge of it aside."""
+    """Return whether a process of a group still runs; zombies count as ended."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # gone meanwhile
             state, _, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]

@@ -1,4 +1,4 @@
-"""TLS contexts, and a certificate for a site's own loopback."""
+"""Makes TLS contexts, and a certificate for a site's own loopback."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ _DAYS = 365
 
 
 def trusting(authority: Path) -> ssl.SSLContext:
-    """Return a client's context that trusts one authority and no other; TLS 1.2 or newer."""
+    """Return a client's TLS context (1.2 or newer) that trusts one authority and no other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=str(authority))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -26,12 +26,12 @@ def trusting(authority: Path) -> ssl.SSLContext:
 
 
 def write_loopback_certificate(certificate: Path, key: Path) -> None:
-    """Make a certificate for this machine's loopback, signed by itself, anew at each start."""
+    """Write a new certificate for this machine's loopback, signed with its own key."""
     private = ec.generate_private_key(ec.SECP384R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedcl on this machine")])
     now = datetime.now(UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ip_address(LOOPBACK))]
-    made = (
+    loopback = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -44,4 +44,4 @@ def write_loopback_certificate(certificate: Path, key: Path) -> None:
         .sign(private, SHA384())
     )
     write_secret(key, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    write_text(certificate, made.public_bytes(Encoding.PEM).decode())
+    write_text(certificate, loopback.public_bytes(Encoding.PEM).decode())

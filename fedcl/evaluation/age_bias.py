@@ -1,16 +1,16 @@
-"""Does the brain-age gap (predicted minus true age) depend on age, and what a correction leaves.
+"""Measure how the brain-age gap (predicted minus true age) depends on age, and correct for it.
 
 Regression pulls predictions towards the mean: the young are predicted too old, the old too young.
 Smith et al., "Estimation of brain age delta from brain imaging", NeuroImage 2019,
 https://doi.org/10.1016/j.neuroimage.2019.06.017, regress the gap on age and keep the residual. de
 Lange and Cole, "Commentary: Correction procedures in brain-age prediction", NeuroImage: Clinical
 2020, https://doi.org/10.1016/j.nicl.2020.102229, fit that line on training participants and apply
-it to others; so does this file. It is fitted on cross-validated predictions, since on participants
-that a probe was fitted on its gap is smaller.
+it to others; so does this file. The line is fitted on cross-validated predictions, since a probe
+has smaller gaps on the participants that it was fitted on.
 
-A corrected gap contains the true age. Its mean absolute value is no error of prediction, and it is
-small even for a probe that knows little (Butler et al., "Pitfalls in brain age analyses", Human
-Brain Mapping 2021, https://doi.org/10.1002/hbm.25533): report it beside `mae`, never instead.
+A corrected gap depends on the true age. Its mean absolute value is not a prediction error, and is
+small even for a poor probe (Butler et al., "Pitfalls in brain age analyses", Human Brain Mapping
+2021, https://doi.org/10.1002/hbm.25533): report it beside `mae`, never instead.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,18 @@ from fedcl.evaluation.probes import FOLDS, fit_age
 
 @dataclass(frozen=True)
 class AgeBias:
-    """The gap of test participants; None where it is undefined (nobody, or all of one age).
+    """Describe the gap of test participants; None where undefined (nobody, or all of one age).
 
     Attributes:
-        participants: Of the test.
-        mae: Mean absolute gap, years: the prediction error.
-        slope: Of the gap on age, years per year; 0 is no bias, -1 a constant prediction.
-        correlation: Of the gap with age (Pearson), in [-1, 1].
-        fitted_slope: Of the correction, from the training participants, years per year.
-        fitted_intercept: Gap that the correction expects at age 0, years.
-        corrected_mae: Mean absolute corrected gap, years. Uses the true age: no prediction error.
-        corrected_slope: Of the corrected gap on age, years per year.
+        participants: Number of test participants.
+        mae: Mean absolute gap in years, the prediction error.
+        slope: Slope of the gap on age, years per year; 0 is no bias, -1 a constant prediction.
+        correlation: Pearson correlation of the gap with age, in [-1, 1].
+        fitted_slope: Slope of the correction, fitted on training participants, years per year.
+        fitted_intercept: Gap that the correction expects at age 0, in years.
+        corrected_mae: Mean absolute corrected gap in years; it uses the true age and is therefore
+            not a prediction error.
+        corrected_slope: Slope of the corrected gap on age, years per year.
     """
 
     participants: int
@@ -53,13 +54,15 @@ def age_bias(
     test_true: np.ndarray,
     test_predicted: np.ndarray,
 ) -> AgeBias:
-    """Measure the bias on the test, before and after a correction fitted on the training.
+    """Measure the bias on test participants, before and after a correction fitted on training ones.
 
     Args:
-        train_true: Ages of the training participants, years.
-        train_cv_predicted: Each predicted by a probe fitted without them (`cv_predictions`).
-        test_true: Ages of the test participants, years.
-        test_predicted: Predicted by the probe that was fitted on all training participants.
+        train_true: Ages of the training participants in years.
+        train_cv_predicted: Age of each training participant in years, predicted by a probe that was
+            fitted without them (`cv_predictions`).
+        test_true: Ages of the test participants in years.
+        test_predicted: Ages of the test participants in years, predicted by the probe that was
+            fitted on all training participants.
     """
     gap = test_predicted - test_true
     line = _line(test_true, gap)
@@ -86,16 +89,17 @@ def age_bias(
 def cv_predictions(
     features: np.ndarray, ages: np.ndarray, *, seed: int, jobs: int = 1
 ) -> np.ndarray:
-    """Return each participant's age, in years, predicted by an age probe fitted without them.
+    """Return each participant's age in years as predicted by an age probe fitted without them.
 
-    Five folds of participants in an order drawn from the seed. The ridge's alpha is the one the
-    age probe chooses on all of them: one number, the same for every fold.
+    The participants are divided into five folds in an order drawn from the seed. All folds use the
+    alpha of the ridge regression that the age probe chooses on all participants.
 
     Args:
-        features: (participants, dim); one row per participant, so no person is in two folds.
-        ages: Years.
-        seed: Names the folds.
-        jobs: Processes for the choice of alpha; the result does not depend on it.
+        features: Features of shape (participants, dim), one row per participant, so that no person
+            is in two folds.
+        ages: True ages in years, shape (participants,).
+        seed: Seed from which the folds are drawn.
+        jobs: Number of parallel jobs to choose alpha; the result does not depend on it.
 
     Raises:
         DataError: fewer participants than folds.
@@ -107,7 +111,7 @@ def cv_predictions(
 
 
 def _line(ages: np.ndarray, gap: np.ndarray) -> tuple[float, float] | None:
-    """Return (slope, intercept) of least squares; None without two ages."""
+    """Return slope and intercept of the least-squares line; None without two different ages."""
     if len(ages) < 2 or np.ptp(ages) == 0:
         return None
     years = ages - ages.mean()

@@ -1,6 +1,6 @@
-"""Age errors by site, sex, decade of age and field strength: who is predicted worse.
+"""Compare age errors between sites, sexes, decades of age and field strengths.
 
-The errors of few people are hidden (`fedcl.evaluation.hiding`).
+The errors of groups with few participants are hidden (`fedcl.evaluation.hiding`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,17 +13,18 @@ from fedcl.evaluation.hiding import HiddenFactor, Key, cells_to_hide
 from fedcl.site_labels import site_order
 
 UNKNOWN = "unknown"
-"""Label of those whose sex or field strength is not known; without them the rest would follow."""
+"""Label of an unknown sex or field strength; without this cell the others would not sum to all."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Who the participants are, one value each.
+    """Hold the groups of the participants, one value per participant.
 
     Attributes:
-        sites: Labels.
-        sexes: "female", "male" or "" where not known.
-        field_strengths: Tesla, NaN where not known; None: of nobody.
+        sites: Label of each participant's site.
+        sexes: Sex of each participant: "female", "male", or "" where unknown.
+        field_strengths: Field strength of each scan in tesla, NaN where unknown; None if all are
+            unknown.
     """
 
     sites: np.ndarray
@@ -33,15 +34,15 @@ class People:
 
 @dataclass(frozen=True)
 class GroupErrors:
-    """Errors of the participants who share a site, a sex, a decade of age or a field strength.
+    """Hold errors of participants who share a site, a sex, a decade of age or a field strength.
 
     Attributes:
-        kind: What they share.
-        label: Its value: a site, "female", "20-29" (years, both included), "1.5" (tesla).
-        participants: None where the cell is hidden: it has fewer than `min_participants`, or
-            another cell's errors would follow from it.
-        mae: Mean absolute error, years; None where hidden.
-        mean_error: Mean of predicted minus true, years; None where hidden.
+        kind: Factor that the participants share.
+        label: Value that they share: a site, "female", "20-29" (years, both included), "1.5" (T).
+        participants: Number of participants; None where the cell is hidden, because it has fewer
+            than `min_participants`, or because another cell's errors would follow from it.
+        mae: Mean absolute error in years; None where hidden.
+        mean_error: Mean of predicted minus true age in years; None where hidden.
     """
 
     kind: HiddenFactor
@@ -53,22 +54,22 @@ class GroupErrors:
 
 @dataclass(frozen=True)
 class Gaps:
-    """How unequal the errors are, over the cells that are shown; None where undefined. Years.
+    """Measure how unequal the errors are over the cells that are shown; None where undefined.
 
-    The largest and the smallest of many cells lie apart by chance too, the more so the smaller the
+    The largest and the smallest of many cells differ by chance too, the more so the smaller the
     cells: compare runs on the same participants, not one number with zero.
 
     Attributes:
-        worst_site: With the largest MAE.
-        worst_site_mae: Its MAE.
-        site_range: Worst minus best site's MAE.
-        site_sd: Standard deviation of the sites' MAE (n - 1).
-        sex: Women's MAE minus men's.
-        sex_mean_error: Women's mean error minus men's.
-        age: MAE of the oldest decade shown minus that of the youngest.
-        worst_age: Decade with the largest MAE.
-        worst_age_mae: Its MAE.
-        field: MAE at the strongest field shown minus that at the weakest.
+        worst_site: Label of the site with the largest MAE.
+        worst_site_mae: Largest MAE of a site in years.
+        site_range: Largest minus smallest MAE of a site in years.
+        site_sd: Standard deviation of the sites' MAE (n - 1) in years.
+        sex: Women's MAE minus men's in years.
+        sex_mean_error: Women's mean error minus men's in years.
+        age: MAE of the oldest decade shown minus that of the youngest, in years.
+        worst_age: Decade of age with the largest MAE, such as "20-29".
+        worst_age_mae: Largest MAE of a decade of age in years.
+        field: MAE at the strongest field shown minus that at the weakest, in years.
     """
 
     worst_site: str | None
@@ -86,13 +87,13 @@ class Gaps:
 def age_errors_by_cell(
     true: np.ndarray, predicted: np.ndarray, people: People, *, min_participants: int = 10
 ) -> tuple[GroupErrors, ...]:
-    """Return the errors of every cell, kind by kind; labels in the order of their values.
+    """Return the errors of every cell, factor by factor, each with its labels in ascending order.
 
     Args:
-        true: Ages, years.
-        predicted: Years, same order.
-        people: The same participants.
-        min_participants: A cell of fewer is hidden, so that it is at least 1.
+        true: True ages in years, shape (participants,).
+        predicted: Predicted ages in years, in the same order.
+        people: Groups of the participants, in the same order.
+        min_participants: Least number of participants of a cell that is shown, at least 1.
     """
     members = _members(true, people)
     hidden = cells_to_hide(members, least=min_participants)
@@ -108,13 +109,15 @@ def age_errors_by_cell(
 
 
 def gaps(cells: Sequence[GroupErrors]) -> Gaps:
-    """Return how far apart the cells that are shown lie; an unknown value is left aside."""
+    """Return the differences between the cells that are shown, leaving out unknown values."""
     known = [cell for cell in cells if cell.kind == "site" or cell.label != UNKNOWN]
     mae = {(c.kind, c.label): c.mae for c in known if c.mae is not None}
     mean = {(c.kind, c.label): c.mean_error for c in known if c.mean_error is not None}
     sites = {label: value for (kind, label), value in mae.items() if kind == "site"}
     decades = {label: value for (kind, label), value in mae.items() if kind == "age"}
-    worst_site, worst_age = (max(of, key=of.__getitem__, default=None) for of in (sites, decades))
+    worst_site, worst_age = (
+        max(errors, key=errors.__getitem__, default=None) for errors in (sites, decades)
+    )
     both = ("sex", "female") in mae and ("sex", "male") in mae
     return Gaps(
         worst_site=worst_site,
@@ -131,7 +134,7 @@ def gaps(cells: Sequence[GroupErrors]) -> Gaps:
 
 
 def _members(ages: np.ndarray, people: People) -> dict[Key, np.ndarray]:
-    """Return who is in each cell, bool, (participants,)."""
+    """Return the members of each cell as a bool array, shape (participants,)."""
     decades = [f"{low}-{low + 9}" for low in (ages // 10 * 10).astype(int)]
     kinds: dict[HiddenFactor, tuple[list[str], Callable[[str], Any]]] = {
         "site": ([str(site) for site in people.sites], site_order),
@@ -150,6 +153,6 @@ def _members(ages: np.ndarray, people: People) -> dict[Key, np.ndarray]:
 
 
 def _last_minus_first(mae: Mapping[Key, float], kind: HiddenFactor) -> float | None:
-    """The cells are in the order of their values."""
+    """Return the MAE of the last cell of a factor minus that of the first, in ascending order."""
     values = [value for key, value in mae.items() if key[0] == kind]
     return values[-1] - values[0] if len(values) > 1 else None

@@ -1,20 +1,20 @@
-"""What can be had without looking at a scan: the numbers that every result must be read against."""
+"""Measure what is possible without looking at a scan, as a reference for every result."""
 
 import numpy as np
 
 from fedcl.evaluation.probes import balanced_accuracy, fit_site
 
-_FOUND: dict[tuple[tuple[bytes, ...], int], float] = {}
-"""The last answer of `site_from_age`: the same for every kind of features, and every arm."""
+_LAST_RESULT: dict[tuple[tuple[bytes, ...], int], float] = {}
+"""Last result of `site_from_age`, which is the same for every kind of features and every arm."""
 
 
 def median_error(training_ages: np.ndarray, ages: np.ndarray) -> float | None:
-    """Return the MAE, in years, of always predicting the median training age; None for nobody."""
+    """Return the MAE in years of always predicting the median training age; None without ages."""
     return float(np.abs(ages - np.median(training_ages)).mean()) if len(ages) else None
 
 
 def site_chance(training_sites: np.ndarray) -> float:
-    """Return the balanced accuracy of guessing: at random, or always the largest site."""
+    """Return the balanced accuracy of guessing at random, or of always predicting one site."""
     return 1 / len(np.unique(training_sites))
 
 
@@ -29,18 +29,18 @@ def site_from_age(
 ) -> float:
     """Return the balanced accuracy of the site probe given age and its square only.
 
-    Sites recruit at different ages, so even a representation of age alone tells some of the site.
+    Sites recruit at different ages, so even a representation of age alone is informative of site.
     """
-    asked = (training_ages, training_sites, ages, sites)
-    key = tuple(one.tobytes() for one in asked), seed
-    if key not in _FOUND:
+    arrays = (training_ages, training_sites, ages, sites)
+    key = tuple(array.tobytes() for array in arrays), seed
+    if key not in _LAST_RESULT:
         probe = fit_site(age_terms(training_ages), training_sites, jobs=jobs, seed=seed)
-        _FOUND.clear()
-        _FOUND[key] = balanced_accuracy(probe.predict(age_terms(ages)) == sites, sites)
-    return _FOUND[key]
+        _LAST_RESULT.clear()
+        _LAST_RESULT[key] = balanced_accuracy(probe.predict(age_terms(ages)) == sites, sites)
+    return _LAST_RESULT[key]
 
 
 def age_terms(ages: np.ndarray) -> np.ndarray:
-    """Return age and its square, shape (participants, 2)."""
+    """Return age, in units of 20 years from 40, and its square, shape (participants, 2)."""
     years = (ages - 40) / 20  # fixed scaling, so that both terms are of order one
     return np.stack([years, years**2], axis=1)

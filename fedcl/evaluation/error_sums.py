@@ -1,10 +1,10 @@
-"""Errors of the probes as sums over groups of participants; small groups stay at the site.
+"""Sum the errors of the probes over groups of participants; sums of small groups stay at the site.
 
-A group is a cell: everybody of a split at a site, those of a sex, those of a decade of age. A cell
-of few participants would say something of each, and so would the difference between two cells:
-what is left out of a division is therefore nobody, or again no few participants (complementary
-suppression; Willenborg and de Waal, "Elements of statistical disclosure control", 2001,
-https://doi.org/10.1007/978-1-4613-0121-9).
+A group is a cell of a table: all participants of a split at a site, those of one sex, or those of
+one decade of age. The sum of a cell with few participants would disclose something about each, and
+so would the difference between two cells. Therefore the participants left out of a division are
+either none or not few (complementary suppression; Willenborg and de Waal, "Elements of statistical
+disclosure control", 2001, https://doi.org/10.1007/978-1-4613-0121-9).
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ import numpy as np
 INTERNAL, EXTERNAL = TESTS = ("internal", "external")
 EVERYBODY, SEX, AGE = DIVISIONS = ("all", "sex", "age")
 DECADES = (*(f"{first}-{first + 9}" for first in range(0, 90, 10)), "90+")
-"""Ages in whole years, of which the last birthday counts."""
+"""Decades of age in completed years."""
 SEXES = ("female", "male")
 
 
 @dataclass(frozen=True)
 class ErrorSums:
-    """Sums over the errors of age (predicted less true, years); they add across sites.
+    """Hold sums over the errors of age (predicted minus true), which add across sites.
 
     Attributes:
-        count: Participants.
-        absolute: Sum of |error|, years.
-        signed: Sum of errors, years.
-        squared: Sum of error^2, years^2.
+        count: Number of participants in the sums.
+        absolute: Sum of absolute errors in years.
+        signed: Sum of signed errors in years.
+        squared: Sum of squared errors in years^2.
     """
 
     count: int
@@ -53,28 +53,28 @@ class ErrorSums:
 
     @property
     def mae(self) -> float:
-        """Mean absolute error, years."""
+        """Return the mean absolute error in years."""
         return self.absolute / self.count
 
     @property
     def mean_error(self) -> float:
-        """Mean error, years; above zero: predicted too old."""
+        """Return the mean error in years, which is positive where ages are overestimated."""
         return self.signed / self.count
 
     @property
     def rmse(self) -> float:
-        """Root of the mean squared error, years."""
+        """Return the root mean squared error in years."""
         return float(np.sqrt(self.squared / self.count))
 
 
 @dataclass(frozen=True, order=True)
 class ParticipantGroup:
-    """A group of test participants of one site.
+    """Identify a group of test participants of one site.
 
     Attributes:
-        split: One of TESTS.
-        by: How the split is divided: one of DIVISIONS.
-        value: Of the sex or decade; "" for everybody.
+        split: Test split of the participants, one of TESTS.
+        by: Factor that divides the split, one of DIVISIONS.
+        value: Sex or decade of age of the group; "" for all participants.
     """
 
     split: str
@@ -83,7 +83,7 @@ class ParticipantGroup:
 
     @property
     def name(self) -> str:
-        """In a message, and in a receipt."""
+        """Return the name of the group in messages and receipts, such as "internal/sex/female"."""
         return "/".join((self.split, self.by, self.value)).rstrip("/")
 
 
@@ -93,18 +93,18 @@ CELLS = tuple(
     for by, values in ((EVERYBODY, ("",)), (SEX, SEXES), (AGE, DECADES))
     for value in values
 )
-"""All that a site may speak of."""
+"""All groups of which a site may release sums."""
 
 CELL_OF = {cell.name: cell for cell in CELLS}
 
 
 @dataclass(frozen=True)
 class RecognisedCount:
-    """How many internal test participants of a site are taken for the site's own.
+    """Count the internal test participants of a site whose site the probe recognises.
 
     Attributes:
-        count: Participants.
-        correct: Of them.
+        count: Number of internal test participants.
+        correct: Number of them whose site was predicted correctly.
     """
 
     count: int
@@ -112,7 +112,7 @@ class RecognisedCount:
 
 
 def decade(age: float) -> str:
-    """Return the decade of an age in years."""
+    """Return the decade that contains an age in years, one of DECADES."""
     return DECADES[min(max(int(age // 10), 0), len(DECADES) - 1)]
 
 
@@ -124,59 +124,61 @@ def error_cells(
     sexes: np.ndarray,
     min_cell: int,
 ) -> dict[ParticipantGroup, ErrorSums]:
-    """Return what may leave a site of its errors in one split.
+    """Return the error sums of one split that may leave a site, by group.
 
     Args:
-        split: One of TESTS.
-        errors: Years, one per participant.
-        ages: Years, same order.
-        sexes: "female", "male", or "" where it is not known, same order.
-        min_cell: Fewest participants of a cell, and of what follows from several by subtraction.
+        split: Test split of the participants, one of TESTS.
+        errors: Predicted minus true age in years, one per participant.
+        ages: True ages in years, in the same order.
+        sexes: Sex of each participant in the same order: "female", "male", or "" where unknown.
+        min_cell: Least number of participants of a cell, and of any group whose sums follow from
+            those of cells by subtraction.
     """
     if len(errors) < max(min_cell, 1):
         return {}
     decades = np.array([decade(age) for age in ages])
-    told_sexes = _told(sexes, min_cell) if (sexes != "").all() else []
-    told_decades = _told(decades, min_cell)
-    for sex in told_sexes:
-        # Subtracting from a sex the decades in which there is no other must leave no few either.
-        alone = [one for one in told_decades if (sexes[decades == one] == sex).all()]
+    shown_sexes = _releasable(sexes, min_cell) if (sexes != "").all() else []
+    shown_decades = _releasable(decades, min_cell)
+    for sex in shown_sexes:
+        # The sums of decades with one sex only can be subtracted from those of that sex, which must
+        # not leave few participants either.
+        alone = [label for label in shown_decades if (sexes[decades == label] == sex).all()]
         left = int(((sexes == sex) & ~np.isin(decades, alone)).sum())
         if 0 < left < min_cell:
-            told_decades = []
+            shown_decades = []
     return {
         ParticipantGroup(split, EVERYBODY, ""): ErrorSums.of(errors),
         **{
             ParticipantGroup(split, SEX, sex): ErrorSums.of(errors[sexes == sex])
-            for sex in told_sexes
+            for sex in shown_sexes
         },
         **{
-            ParticipantGroup(split, AGE, one): ErrorSums.of(errors[decades == one])
-            for one in told_decades
+            ParticipantGroup(split, AGE, label): ErrorSums.of(errors[decades == label])
+            for label in shown_decades
         },
     }
 
 
-def _told(labels: np.ndarray, min_cell: int) -> list[str]:
-    """Return the groups of a division that may be told beside everybody's total.
+def _releasable(labels: np.ndarray, min_cell: int) -> list[str]:
+    """Return the groups of a division that may be released beside the total of all participants.
 
-    Groups are held back from the smallest on, until none of the others is small and those held
-    back are not few together.
+    Groups are withheld from the smallest on, until none of the others is small and those withheld
+    are not few together.
     """
     values, sizes = np.unique(labels, return_counts=True)
     groups = sorted(zip(sizes.tolist(), values.tolist(), strict=True))
-    held_back = 0
-    while groups and (groups[0][0] < min_cell or 0 < held_back < min_cell):
-        held_back += groups.pop(0)[0]
+    withheld = 0
+    while groups and (groups[0][0] < min_cell or 0 < withheld < min_cell):
+        withheld += groups.pop(0)[0]
     return sorted(value for _, value in groups)
 
 
 def recognised(correct: np.ndarray, *, min_cell: int) -> RecognisedCount | None:
-    """Return how many of a site's participants were recognised; None of few participants.
+    """Return how many of a site's participants were recognised; None for fewer than `min_cell`.
 
     Args:
-        correct: Whether the site was predicted, bool, one per internal test participant.
-        min_cell: Fewest participants.
+        correct: True for each internal test participant whose site was predicted correctly.
+        min_cell: Least number of participants whose count may be released.
     """
     return (
         None
@@ -187,5 +189,5 @@ def recognised(correct: np.ndarray, *, min_cell: int) -> RecognisedCount | None:
 
 def summed_balanced_accuracy(sites: Mapping[str, RecognisedCount]) -> float | None:
     """Return the mean over sites of the share recognised, in [0, 1]; None without sites."""
-    shares = [one.correct / one.count for one in sites.values()]
+    shares = [site.correct / site.count for site in sites.values()]
     return float(np.mean(shares)) if shares else None

@@ -1,16 +1,18 @@
-"""Which cells of a table to hide, so that the errors of few people do not follow from the others.
+"""Choose which cells of a table to hide, so that no small group's errors follow from the others.
 
-The mean error of a few people comes close to naming theirs. A cell of few is hidden, and another
-with it, since otherwise it is what is left of everybody without the rest (Hundepool et al.,
-"Statistical disclosure control", 2012, https://doi.org/10.1002/9781118348239). What a table tells
-are the sums and differences of everybody and of the cells that are shown, over all kinds at once: a
-field strength is made of sites, since a site has one scanner, and a decade of age may be one
-site's. While one to three hidden cells of a kind, or all those that are told together only, can be
-told and are few people, one more cell is hidden: of their kind and the smallest where that
-suffices.
+The mean error of a few people comes close to disclosing the error of each. A cell with few people
+is hidden, and so is a second cell, since otherwise the first is the total minus all other cells
+(Hundepool et al., "Statistical disclosure control", 2012, https://doi.org/10.1002/9781118348239). A
+reader can compute all sums and differences of the total and the cells that are shown, over all
+factors at once: a field strength is a union of sites, since a site has one scanner, and all people
+of a decade of age may belong to one site. The algorithm looks at groups of hidden cells of one
+factor: one to three cells, and the sets of cells that can only be computed together. While such a
+group can be computed and has few people, one more cell is hidden: the smallest of the same factor
+where that suffices.
 
-A cell hidden for another's sake must not be told from a small one, or the small one's number would
-follow. Groups across kinds (the women of one site) are in no cell and are not looked after.
+A cell that is hidden to protect another looks the same as a small one, or the number of the small
+one would follow. Groups across factors, such as the women of one site, are in no cell and are not
+protected.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -20,20 +22,21 @@ from typing import Literal
 import numpy as np
 
 HiddenFactor = Literal["site", "sex", "age", "field"]
-"""What the people of a cell share."""
+"""Factor whose value the people of a cell share."""
 Key = tuple[HiddenFactor, str]
-"""A cell: its kind and its label."""
+"""Identity of a cell: its factor and its label."""
 
 _ROUNDING = 1e-6
-"""Below it a length is zero: cells are counts of people, so that true distances are far above."""
+"""Length below which a vector counts as zero: true lengths, of counts of people, are far larger."""
 
 
 def cells_to_hide(members: Mapping[Key, np.ndarray], *, least: int) -> set[Key]:
     """Return the cells to hide: small ones, and others until no small group's errors follow.
 
     Args:
-        members: Who is in each cell, bool, (participants,); everybody is in one cell of each kind.
-        least: People whose errors may be told together, at least 1.
+        members: Members of each cell as a bool array, shape (participants,); every participant is
+            in exactly one cell of each factor.
+        least: Least number of people whose errors may be shown together, at least 1.
     """
     if not members:
         return set()
@@ -41,12 +44,13 @@ def cells_to_hide(members: Mapping[Key, np.ndarray], *, least: int) -> set[Key]:
     vectors = _vectors(members)
     hidden = {key for key, size in sizes.items() if size < least}
     while True:
-        told = _told(vectors, hidden)
+        basis = _computable(vectors, hidden)
         small = next(
             (
                 group
-                for group in _groups(vectors, hidden, told)
-                if sum(sizes[key] for key in group) < least and _can_be_told(group, vectors, told)
+                for group in _groups(vectors, hidden, basis)
+                if sum(sizes[key] for key in group) < least
+                and _can_be_computed(group, vectors, basis)
             ),
             None,
         )
@@ -57,24 +61,26 @@ def cells_to_hide(members: Mapping[Key, np.ndarray], *, least: int) -> set[Key]:
             key=lambda key: (key[0] != small[0][0], sizes[key]),
         )
         if not shown:
-            return hidden  # fewer than `least` are everybody
+            return hidden  # there are fewer than `least` participants in all
         suffices = (
-            key for key in shown if not _can_be_told(small, vectors, _told(vectors, {key, *hidden}))
+            key
+            for key in shown
+            if not _can_be_computed(small, vectors, _computable(vectors, {key, *hidden}))
         )
         hidden.add(next(suffices, shown[0]))
 
 
 def _vectors(members: Mapping[Key, np.ndarray]) -> dict[Key, np.ndarray]:
-    """Return a short vector for each cell; they have the inner products of the cells' 0/1 ones."""
+    """Return a short vector per cell, with the same inner products as the cells' 0/1 vectors."""
     everybody = np.array(list(members.values()), dtype=np.float64)
     values, directions = np.linalg.eigh(everybody @ everybody.T)
-    # The kinds overlap, so that some values are zero but for rounding, which a root would magnify.
-    kept = values > 1e-9 * values[-1]
-    return dict(zip(members, directions[:, kept] * np.sqrt(values[kept]), strict=True))
+    # Factors overlap, so that some eigenvalues are 0 up to rounding, which a root would enlarge.
+    positive = values > 1e-9 * values[-1]
+    return dict(zip(members, directions[:, positive] * np.sqrt(values[positive]), strict=True))
 
 
-def _told(vectors: Mapping[Key, np.ndarray], hidden: Set[Key]) -> np.ndarray:
-    """Return an orthonormal basis of what can be told, one row per direction."""
+def _computable(vectors: Mapping[Key, np.ndarray], hidden: Set[Key]) -> np.ndarray:
+    """Return an orthonormal basis of all that the shown cells determine, one row per direction."""
     first = next(iter(vectors))[0]
     everybody = sum(vector for (kind, _), vector in vectors.items() if kind == first)
     shown = [vector for key, vector in vectors.items() if key not in hidden]
@@ -83,25 +89,25 @@ def _told(vectors: Mapping[Key, np.ndarray], hidden: Set[Key]) -> np.ndarray:
 
 
 def _groups(
-    vectors: Mapping[Key, np.ndarray], hidden: Set[Key], told: np.ndarray
+    vectors: Mapping[Key, np.ndarray], hidden: Set[Key], basis: np.ndarray
 ) -> Iterator[tuple[Key, ...]]:
-    """Yield groups of hidden cells of one kind: up to three, and those told together only."""
+    """Yield groups of hidden cells of one factor: up to three, or computable together only."""
     for kind in dict.fromkeys(kind for kind, _ in vectors):
         unseen = [key for key in vectors if key in hidden and key[0] == kind]
         for count in (1, 2, 3):
             yield from combinations(unseen, count)
         if unseen:
             cells = np.array([vectors[key] for key in unseen])
-            left = cells - cells @ told.T @ told
+            left = cells - cells @ basis.T @ basis
             values, directions = np.linalg.eigh(left @ left.T)
             free = directions[:, values < _ROUNDING]
             for together in np.abs(free @ free.T) > _ROUNDING:
                 if together.any():
-                    yield tuple(key for key, one in zip(unseen, together, strict=True) if one)
+                    yield tuple(key for key, member in zip(unseen, together, strict=True) if member)
 
 
-def _can_be_told(
-    group: tuple[Key, ...], vectors: Mapping[Key, np.ndarray], told: np.ndarray
+def _can_be_computed(
+    group: tuple[Key, ...], vectors: Mapping[Key, np.ndarray], basis: np.ndarray
 ) -> bool:
     whole = np.sum([vectors[key] for key in group], axis=0)
-    return bool(np.linalg.norm(whole - whole @ told.T @ told) < _ROUNDING * np.linalg.norm(whole))
+    return bool(np.linalg.norm(whole - whole @ basis.T @ basis) < _ROUNDING * np.linalg.norm(whole))

@@ -1,7 +1,8 @@
-"""How far a measured value could move with other test participants: bootstrap intervals.
+"""Compute bootstrap intervals: how far a measure could vary with other test participants.
 
 Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13,
-https://doi.org/10.1201/9780429246593. Percentiles of resamples; the probes are not fitted again.
+https://doi.org/10.1201/9780429246593. The intervals are percentiles over resampled test
+participants; the probes are not fitted again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 ResampledRows = dict[str, np.ndarray]
-"""Row numbers of the test participants that take part, by split."""
+"""Row numbers of the resampled test participants, by split."""
 
 _PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value with its 95 % interval; None without resamples."""
+    """Hold a measured value and the bounds of its 95 % interval, None without resamples."""
 
     value: float
     low: float | None
@@ -27,7 +28,7 @@ class Interval:
 def resamples(
     sizes: Mapping[str, int], *, bootstrap: int, generator: np.random.Generator
 ) -> list[ResampledRows]:
-    """Draw participants with replacement, each split by itself, `bootstrap` times."""
+    """Draw participants with replacement within each split, `bootstrap` times."""
     return [
         {name: generator.integers(size, size=size) for name, size in sizes.items()}
         for _ in range(bootstrap)
@@ -42,9 +43,9 @@ def measure_with_interval(
     """Return `value` on all participants, and its interval over the draws.
 
     Args:
-        value: Computes the measure on the rows it is given.
-        sizes: Participants of each split.
-        draws: From `resamples`.
+        value: Function that computes the measure on the rows it is given.
+        sizes: Number of participants of each split.
+        draws: Resampled rows, as `resamples` returns them.
     """
     exact = float(value({name: np.arange(size) for name, size in sizes.items()}))
     if not draws:

@@ -1,8 +1,8 @@
-"""The site probe from sums: linear discriminant analysis needs class means and one covariance.
+"""Fit the site probe from sums: linear discriminant analysis on class means and one covariance.
 
 Hastie, Tibshirani and Friedman, "The elements of statistical learning", 2nd edition, section 4.3,
-https://hastie.su.domains/ElemStatLearn/. A class is a site, so its mean is what a site's own sums
-say. The covariance is shrunk by a fixed share, since choosing it takes more than sums.
+https://hastie.su.domains/ElemStatLearn/. A class is a site, so its mean follows from the site's own
+sums. The covariance is shrunk by a fixed share, since choosing the share takes more than sums.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ Priors = Literal["uniform", "empirical"]
 
 @dataclass(frozen=True)
 class ClassSums:
-    """Sums over participants by label; those of two groups add to those of both.
+    """Hold sums over participants by label; the sums of two groups add up to those of both.
 
     Attributes:
-        counts: Participants of each label.
-        totals: Sum of features of each label, (dim,), float64; the same labels.
+        counts: Number of participants of each label.
+        totals: Sum of the features of each label, (dim,), float64; the same labels.
         xx: Sum of products of features about the mean of their label, (dim, dim).
     """
 
@@ -36,7 +36,7 @@ class ClassSums:
 
     @staticmethod
     def of(features: np.ndarray, labels: np.ndarray) -> "ClassSums":
-        """Return the sums of (participants, dim) by label."""
+        """Return the sums by label of features of shape (participants, dim)."""
         dim = features.shape[1]
         sums = ClassSums({}, {}, np.zeros((dim, dim)))
         for label in np.unique(labels):
@@ -46,7 +46,7 @@ class ClassSums:
 
     @staticmethod
     def of_site(site: str, sums: RidgeSums) -> "ClassSums":
-        """Return what the sums of one site say where its label is the class."""
+        """Return the class sums of one site, whose label is the class of all its participants."""
         if not sums.count:
             return ClassSums({}, {}, sums.xx)
         return ClassSums({site: sums.count}, {site: sums.total_x}, sums.xx)
@@ -58,8 +58,8 @@ class ClassSums:
                 counts[label], totals[label] = count, other.totals[label]
                 continue
             own = counts[label]
-            apart = other.totals[label] / count - totals[label] / own
-            xx = xx + own * count / (own + count) * np.outer(apart, apart)
+            difference = other.totals[label] / count - totals[label] / own
+            xx = xx + own * count / (own + count) * np.outer(difference, difference)
             counts[label] = own + count
             totals[label] = totals[label] + other.totals[label]
         return ClassSums(counts, totals, xx)
@@ -67,12 +67,12 @@ class ClassSums:
 
 @dataclass(frozen=True)
 class SiteProbe:
-    """A linear model of the label.
+    """Predict the site from features by a linear model.
 
     Attributes:
-        labels: Sorted.
-        coefficients: (labels, dim).
-        intercepts: (labels,).
+        labels: Labels of the sites in sorted order, at least two.
+        coefficients: Weights of the features for each label, shape (labels, dim).
+        intercepts: Constant of each label's score, shape (labels,).
     """
 
     labels: tuple[str, ...]
@@ -80,7 +80,7 @@ class SiteProbe:
     intercepts: np.ndarray
 
     def decide(self, features: np.ndarray) -> np.ndarray:
-        """Return each label's log posterior but for a constant, (participants, labels)."""
+        """Return each label's log posterior up to a constant, shape (participants, labels)."""
         return features.astype(np.float64) @ self.coefficients.T + self.intercepts
 
     def predict(self, features: np.ndarray) -> np.ndarray:
@@ -91,25 +91,26 @@ class SiteProbe:
 def fit_lda(
     sums: ClassSums, *, shrinkage: float = SHRINKAGE, priors: Priors = "uniform"
 ) -> SiteProbe:
-    """Return the discriminant of the labels.
+    """Return the linear discriminant of the labels.
 
     Args:
-        sums: Of the training participants.
-        shrinkage: Of the covariance, in [0, 1].
-        priors: Of the labels; uniform serves balanced accuracy, empirical plain accuracy.
+        sums: Sums over training participants by label.
+        shrinkage: Share of the covariance replaced by a multiple of the identity, in [0, 1].
+        priors: Prior probabilities of the labels: uniform maximises balanced accuracy, empirical
+            plain accuracy.
 
     Raises:
-        DataError: fewer than two labels.
+        DataError: there are fewer than two labels.
     """
     labels = tuple(sorted(sums.counts))
     if len(labels) < 2:
         raise DataError(f"the site probe from sums tells sites apart, and {len(labels)} has sums")
     counts = np.array([sums.counts[label] for label in labels], dtype=np.float64)
     means = np.stack([sums.totals[label] for label in labels]) / counts[:, None]
-    # About the grand mean the intercepts are of the size of the differences between sites.
+    # Centred at the grand mean, intercepts are of the order of the differences between sites.
     centre = np.average(means, axis=0, weights=counts)
     covariance = _shrunk(sums.xx / counts.sum(), shrinkage)
-    # Least squares, since a representation that collapsed leaves the covariance singular.
+    # Least squares, since a collapsed representation leaves the covariance singular.
     coefficients = np.linalg.lstsq(covariance, (means - centre).T)[0].T
     intercepts = -0.5 * np.einsum("kd,kd->k", means - centre, coefficients) - coefficients @ centre
     if priors == "empirical":
@@ -118,7 +119,7 @@ def fit_lda(
 
 
 def class_sums(sites: Mapping[str, RidgeSums]) -> ClassSums:
-    """Return the sums by site from every site's own.
+    """Return the class sums of all sites from each site's own sums.
 
     Raises:
         DataError: there is no site.

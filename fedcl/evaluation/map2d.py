@@ -1,4 +1,4 @@
-"""A two-dimensional map of embeddings: t-SNE from a PCA start, the same for the same input.
+"""Map embeddings to two dimensions by t-SNE initialised with PCA, deterministically.
 
 van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008,
 https://jmlr.org/papers/v9/vandermaaten08a.html
@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE
 
 
 def map_2d(embeddings: np.ndarray, *, seed: int) -> np.ndarray:
-    """Return one point per row, shape (rows, 2); distances far apart carry no meaning."""
+    """Return one point per row, shape (rows, 2); large distances on the map have no meaning."""
     rows, dim = embeddings.shape
     if dim == 1 or rows < 10:
         return np.stack([embeddings[:, 0], embeddings[:, -1]], axis=1)

@@ -1,9 +1,10 @@
-"""A probe of the site that is not linear: what a small network still recognises.
+"""Probe the site with a non-linear model: what a small network still recognises.
 
-A linear probe at chance leaves open whether sites differ in spread or shape instead of in their
-means. scikit-learn's multilayer perceptron, Adam (Kingma and Ba, "Adam: a method for stochastic
-optimization", ICLR 2015, https://arxiv.org/abs/1412.6980), on standardised features. Its settings
-are fixed, so that runs can be compared; nothing is chosen by cross-validation.
+A linear probe at chance leaves open whether sites differ in spread or shape rather than in their
+means. The probe is scikit-learn's multilayer perceptron on standardised features, trained by Adam
+(Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015,
+https://arxiv.org/abs/1412.6980). Its settings are fixed, so that runs can be compared; nothing is
+chosen by cross-validation.
 """
 
 import warnings
@@ -20,29 +21,29 @@ from fedcl.evaluation.chance import age_terms
 from fedcl.evaluation.probes import balanced_accuracy
 
 HIDDEN = 100
-"""Units of the one hidden layer, ReLU."""
+"""Number of units of the one hidden layer, with ReLU."""
 WEIGHT_DECAY = 1.0
-"""scikit-learn's alpha: times half the squared weights, over the participants of a batch."""
+"""Penalty alpha of scikit-learn: the loss adds alpha * |weights|^2 / (2 * batch size)."""
 EPOCHS = 100
-"""Passes over the participants, at most; fewer once the loss stays within 1e-4 for ten."""
+"""Largest number of passes over the participants; ten passes without 1e-4 of progress end it."""
 BATCH_SIZE = 64
-"""Participants."""
+"""Number of participants in a batch."""
 LEARNING_RATE = 1e-3
 
 
 def fit_site_mlp(features: np.ndarray, sites: np.ndarray, *, seed: int) -> Pipeline:
-    """Return a network with one hidden layer that predicts the site, fitted on all.
+    """Return a network with one hidden layer that predicts the site, fitted on all participants.
 
-    Every site has the same weight in the loss, whatever its size, since what is measured is the
-    balanced accuracy. A site may have one participant.
+    Every site has the same weight in the loss, whatever its size, since the measure is balanced
+    accuracy. A site may have one participant.
 
     Args:
-        features: (participants, dim).
-        sites: Labels, (participants,).
-        seed: Names the first weights and the order of the participants.
+        features: Features of shape (participants, dim).
+        sites: Label of each participant's site, shape (participants,).
+        seed: Seed of the initial weights and of the order of the participants.
 
     Raises:
-        DataError: fewer than two sites.
+        DataError: there are fewer than two sites.
     """
     if len(np.unique(sites)) < 2:
         raise DataError("the site probe needs training participants of at least 2 sites")
@@ -52,12 +53,12 @@ def fit_site_mlp(features: np.ndarray, sites: np.ndarray, *, seed: int) -> Pipel
         batch_size=min(BATCH_SIZE, len(sites)),
         learning_rate_init=LEARNING_RATE,
         max_iter=EPOCHS,
-        random_state=seed % 2**32,  # scikit-learn takes 32 bits
+        random_state=seed % 2**32,  # scikit-learn accepts seeds of 32 bits
     )
     probe = Pipeline([("scale", StandardScaler()), ("network", network)])
     weights = compute_sample_weight("balanced", sites)
     with warnings.catch_warnings():
-        # The number of passes is part of the probe's definition, not a search for the optimum.
+        # The number of passes is part of the probe's definition; convergence is not required.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than")
         return probe.fit(features.astype(np.float64), sites, network__sample_weight=weights)
@@ -71,14 +72,14 @@ def mlp_site_from_age(
     *,
     seed: int,
 ) -> float:
-    """Return the balanced accuracy of the same probe given age and its square only.
+    """Return the balanced accuracy of the network probe given age and its square only.
 
     Args:
-        training_ages: Years.
-        training_sites: Labels, same order.
-        ages: Of the test participants, years.
-        sites: Theirs.
-        seed: As for `fit_site_mlp`.
+        training_ages: Ages of the training participants in years.
+        training_sites: Site labels of the training participants, in the same order.
+        ages: Ages of the test participants in years.
+        sites: Site labels of the test participants, in the same order.
+        seed: Seed of the initial weights and of the order of the participants.
     """
     probe = fit_site_mlp(age_terms(training_ages), training_sites, seed=seed)
     return balanced_accuracy(probe.predict(age_terms(ages)) == sites, sites)

@@ -1,6 +1,6 @@
-"""Each site with its own encoder and its own age probe: what a hospital gets by itself.
+"""Evaluate sites that each train their own encoder and age probe: what a site reaches by itself.
 
-Every site has another feature space, so a probe of the site across them has no meaning: the site's
+Every site has a feature space of its own, so a site probe across them has no meaning: the site's
 accuracy and the challenge score are left out.
 """
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.evaluation.challenge import Challenge, SiteError, Split
 from fedcl.evaluation.intervals import Interval, measure_with_interval, resamples
+from fedcl.evaluation.openbhb_challenge import Challenge, SiteError, Split
 from fedcl.evaluation.probes import FOLDS, fit_age
 from fedcl.seeds import numpy_generator
 
 
 @dataclass(frozen=True)
 class SiteFeatures:
-    """One site's participants, and the unseen sites', under that site's encoder."""
+    """Hold one site's participants and the unseen sites', represented by that site's encoder."""
 
     site: str
     train: Split
@@ -28,9 +28,10 @@ class SiteFeatures:
 def own_site(sites: Sequence[SiteFeatures], *, bootstrap: int, seed: int) -> Challenge:
     """Return the age errors of the sites' own probes.
 
-    Internal: everybody's error under the own site's probe. External: the mean over sites of each
-    one's error on the unseen sites. Sites with fewer training participants than folds predict
-    their median. Intervals resample participants (internal) and sites (external).
+    The internal error is that of all internal test participants under their own site's probe. The
+    external error is the mean over sites of the error of a site's probe on the unseen sites. Sites
+    with fewer training participants than folds predict their median age. Intervals resample
+    participants (internal) and sites (external).
     """
     internal: list[tuple[np.ndarray, np.ndarray, str]] = []
     external: list[float] = []
@@ -38,21 +39,21 @@ def own_site(sites: Sequence[SiteFeatures], *, bootstrap: int, seed: int) -> Cha
     medians_internal: list[np.ndarray] = []
     medians_external: list[float] = []
     predicted_external = np.zeros(len(sites[0].external))
-    for one in sites:
-        predict = _probe(one.train)
-        median = float(np.median(one.train.ages))
-        if len(one.internal):
-            predicted = predict(one.internal.features)
-            internal.append((one.internal.ages, predicted, one.site))
-            medians_internal.append(np.abs(one.internal.ages - median))
-            error = predicted - one.internal.ages
+    for own in sites:
+        predict = _probe(own.train)
+        median = float(np.median(own.train.ages))
+        if len(own.internal):
+            predicted = predict(own.internal.features)
+            internal.append((own.internal.ages, predicted, own.site))
+            medians_internal.append(np.abs(own.internal.ages - median))
+            error = predicted - own.internal.ages
             mae = float(np.abs(error).mean())
-            rows.append(SiteError(one.site, "internal", len(error), mae, float(error.mean())))
-        if len(one.external):
-            predicted = predict(one.external.features)
+            rows.append(SiteError(own.site, "internal", len(error), mae, float(error.mean())))
+        if len(own.external):
+            predicted = predict(own.external.features)
             predicted_external += predicted / len(sites)
-            external.append(float(np.abs(predicted - one.external.ages).mean()))
-            medians_external.append(float(np.abs(one.external.ages - median).mean()))
+            external.append(float(np.abs(predicted - own.external.ages).mean()))
+            medians_external.append(float(np.abs(own.external.ages - median).mean()))
     generator = numpy_generator(seed, "bootstrap", "own site")
     errors = np.concatenate([np.abs(p - t) for t, p, _ in internal]) if internal else np.zeros(0)
     predictions = {}

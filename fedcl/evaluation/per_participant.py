@@ -1,4 +1,4 @@
-"""From scans to participants: each is measured once, however many scans there are."""
+"""Average the features of each participant's scans, so that every participant is measured once."""
 
 import numpy as np
 
@@ -9,13 +9,14 @@ from fedcl.evaluation.split import Split
 def per_participant(
     cohort: Cohort, features: np.ndarray, rows: Rows, site: str | None = None
 ) -> Split:
-    """Return what the probes see: each participant once, the mean of their scans and ages.
+    """Return one row per participant for the probes: the means of their scans' features and ages.
 
     Args:
-        cohort: Everybody.
-        features: Of the scans in `rows`.
-        rows: All scans of some participants.
-        site: Stands for theirs, where one site's encoder meets others' participants.
+        cohort: Cohort that the scans belong to.
+        features: Features of the scans in `rows`, shape (scans, dim).
+        rows: Rows of all scans of some participants.
+        site: Label given to all participants instead of their own, for participants of other sites
+            under one site's encoder; None keeps their own.
     """
     owners = cohort.owners(rows)
     _, first, scans = np.unique(owners, return_index=True, return_counts=True)

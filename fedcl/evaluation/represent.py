@@ -1,10 +1,10 @@
-"""The frozen encoder's representations and embeddings of participants, without augmentation."""
+"""Compute a frozen encoder's representations and embeddings of scans, without augmentation."""
 
 import numpy as np
 import torch
 
 from fedcl.compute.device import autocast
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Compute
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.models.network import Network
@@ -14,7 +14,7 @@ _BATCH = 64
 
 @torch.no_grad()
 def represent(
-    network: Network, cohort: Cohort, rows: Rows, config: Config
+    network: Network, cohort: Cohort, rows: Rows, compute: Compute
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (representations, embeddings) of `rows`, float32, shapes (rows, width), (rows, dim).
 
@@ -25,7 +25,7 @@ def represent(
     batches = [rows[start : start + _BATCH] for start in range(0, max(len(rows), 1), _BATCH)]
     representations, embeddings = [], []
     for _, arrays in read_ahead(cohort, batches, device=device):
-        with autocast(config.compute, device):
+        with autocast(compute, device):
             representation, embedding = network(arrays)
         representations.append(representation.float().cpu().numpy())
         embeddings.append(embedding.float().cpu().numpy())

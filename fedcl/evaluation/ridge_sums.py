@@ -1,10 +1,10 @@
-"""The age probe from sums: ridge regression needs counts, means and products, no participant.
+"""Fit the age probe from sums: ridge regression needs counts, means and products only.
 
 Hoerl and Kennard, "Ridge regression", Technometrics 1970,
 https://doi.org/10.1080/00401706.1970.10488634. Products are taken about the sums' own mean and
 merged by Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American
 Statistician 1983, https://doi.org/10.1080/00031305.1983.10483115, so that features with a large
-mean lose no digits and sites need no common reference.
+mean lose no precision and sites need no common reference.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from fedcl.evaluation.challenge_rules import GRID
 
 @dataclass(frozen=True)
 class RidgeSums:
-    """Sums over participants; those of two groups add to those of both.
+    """Hold sums over participants; the sums of two groups add up to those of both.
 
     Attributes:
-        count: Participants.
+        count: Number of participants in the sums.
         total_x: Sum of features, (dim,), float64.
-        total_y: Sum of ages, years.
+        total_y: Sum of ages in years.
         xx: Sum of products of features about their mean, (dim, dim).
         xy: Sum of products of features and age about their means, (dim,).
-        yy: Sum of squares of age about its mean.
+        yy: Sum of squares of age about its mean, in years^2.
     """
 
     count: int
@@ -40,11 +40,11 @@ class RidgeSums:
 
     @staticmethod
     def of(features: np.ndarray, ages: np.ndarray) -> "RidgeSums":
-        """Return the sums of participants.
+        """Return the sums over some participants.
 
         Args:
-            features: (participants, dim).
-            ages: Years, (participants,).
+            features: Features of shape (participants, dim).
+            ages: True ages in years, shape (participants,).
         """
         x, y = features.astype(np.float64), ages.astype(np.float64)
         count = len(y)
@@ -55,16 +55,16 @@ class RidgeSums:
 
     @property
     def mean_x(self) -> np.ndarray:
-        """Mean features; zero without participants."""
+        """Return the mean of each feature, or zeros without participants."""
         return self.total_x / max(self.count, 1)
 
     @property
     def mean_y(self) -> float:
-        """Mean age, years; zero without participants."""
+        """Return the mean age in years, or zero without participants."""
         return self.total_y / max(self.count, 1)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the sums as two arrays, by name; the products without their mirror image."""
+        """Return the sums as two arrays by name; of symmetric products the upper triangle only."""
         dim = len(self.xy)
         products = np.empty((dim + 1, dim + 1))
         products[:dim, :dim], products[:dim, dim], products[dim, dim] = self.xx, self.xy, self.yy
@@ -75,7 +75,7 @@ class RidgeSums:
 
     @staticmethod
     def from_arrays(count: int, totals: np.ndarray, products: np.ndarray) -> "RidgeSums":
-        """Return the sums again; `products` holds as many values as `totals` asks for."""
+        """Return the sums from the two arrays that `arrays` makes, of matching lengths."""
         dim = len(totals) - 1
         square = np.zeros((dim + 1, dim + 1))
         square[np.triu_indices(dim + 1)] = products
@@ -85,7 +85,7 @@ class RidgeSums:
 
     def __add__(self, other: "RidgeSums") -> "RidgeSums":
         count = self.count + other.count
-        # Two groups differ in their means too: this is what that adds to the products.
+        # The products are about each group's own mean; the difference of the means adds this part.
         weight = self.count * other.count / max(count, 1)
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
         return RidgeSums(
@@ -100,12 +100,12 @@ class RidgeSums:
 
 @dataclass(frozen=True)
 class AgeProbe:
-    """A linear model of age.
+    """Predict age from features by a linear model.
 
     Attributes:
-        coefficients: Years per unit of each feature, (dim,).
-        intercept: Years.
-        alpha: The penalty that was chosen.
+        coefficients: Slopes in years per unit of each feature, (dim,).
+        intercept: Predicted age in years where all features are zero.
+        alpha: Ridge penalty that was chosen from GRID.
     """
 
     coefficients: np.ndarray
@@ -113,18 +113,19 @@ class AgeProbe:
     alpha: float
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Return ages in years, float64, of (participants, dim)."""
+        """Return predicted ages in years, float64, from features of shape (participants, dim)."""
         return features.astype(np.float64) @ self.coefficients + self.intercept
 
 
 def fit_ridge(folds: Sequence[RidgeSums]) -> AgeProbe:
-    """Return ridge regression with intercept, alpha chosen by mean R^2 over folds, fitted on all.
+    """Return a ridge regression with intercept, alpha chosen by mean R^2 over folds, fitted on all.
 
-    Unlike the challenge's probe, folds are groups of sites: a participant's fold would have to
-    travel. A fold whose R^2 is not defined (fewer than two ages) is not scored.
+    Unlike the challenge's probe, folds are groups of sites, since folds of participants would need
+    a sum per fold from every site. A fold whose R^2 is undefined (fewer than two ages) is not
+    scored.
 
     Args:
-        folds: The sums of each; participants of a site are in one of them.
+        folds: Sums of each fold; all participants of a site are in the same fold.
 
     Raises:
         DataError: fewer than two folds have participants, or none can be scored.
@@ -144,11 +145,11 @@ def fit_ridge(folds: Sequence[RidgeSums]) -> AgeProbe:
 
 
 def r_squared(probe: AgeProbe, sums: RidgeSums) -> float:
-    """Return the share of the variance of age that a probe explains; 1 is all of it.
+    """Return the share R^2 of the variance of age that a probe explains, at most 1.
 
     Args:
-        probe: Fitted on others.
-        sums: Of the participants it is scored on.
+        probe: Age probe that was fitted on other participants.
+        sums: Sums over the participants that the probe is scored on.
     """
     slope = probe.coefficients
     spread = sums.yy - 2 * slope @ sums.xy + slope @ sums.xx @ slope

@@ -1,20 +1,30 @@
-"""Participants as the probes see them."""
+"""Hold the participants of a split in the form that the probes use."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.errors import RunError
+from fedcl.errors import DataError, RunError
 
 
 @dataclass(frozen=True)
 class Split:
-    """Participants of one split.
+    """Hold the participants of one split, one row each.
 
     Attributes:
-        features: (participants, dim).
-        ages: Years.
-        sites: Labels.
+        features: Finite features of shape (participants, dim).
+        ages: True ages in years, shape (participants,).
+        sites: Label of each participant's site, shape (participants,).
+
+    Raises:
+        DataError: The arrays do not belong together.
+        RunError: A feature is infinite or undefined.
+
+    Example:
+        >>> import numpy as np
+        >>> from fedcl.evaluation import Split
+        >>> len(Split(np.zeros((2, 8)), ages=np.array([30.5, 61.0]), sites=np.array(["a", "b"])))
+        2
     """
 
     features: np.ndarray
@@ -22,6 +32,14 @@ class Split:
     sites: np.ndarray
 
     def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not (
+            self.ages.shape == self.sites.shape == self.features.shape[:1]
+        ):
+            raise DataError(
+                "features, ages, sites: expected shapes (participant, dim), (participant,) and "
+                f"(participant,); found {self.features.shape}, {self.ages.shape} and "
+                f"{self.sites.shape}"
+            )
         if not np.isfinite(self.features).all():
             raise RunError(
                 "the encoder gives infinite or undefined features: the training diverged; train "

@@ -1,8 +1,8 @@
-"""Evaluation where features stay at the sites: they say sums, and errors under what is fitted.
+"""Evaluate an encoder while features stay at the sites, which release sums and error sums only.
 
-In two exchanges: every site says the sums of its training participants, from which the probes are
-fitted; then every site says the sums of its test participants' errors under those probes. Here are
-the functions of both sides.
+There are two exchanges: every site releases the sums over its training participants, from which the
+server fits the probes; then every site releases the sums of its test participants' errors under
+those probes. This file has the functions of both sides.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,18 +32,18 @@ from fedcl.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class SumProbes:
-    """Probes fitted from the sites' sums.
+    """Hold the probes that were fitted from the sites' sums.
 
     Attributes:
-        age: Of age.
-        site: Of the site.
+        age: Linear model that predicts age in years.
+        site: Linear model that predicts the site.
     """
 
     age: AgeProbe
     site: SiteProbe
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the probes as two arrays, by name; the site probe's labels are apart."""
+        """Return the coefficients of both probes as arrays by name, without the site labels."""
         age = np.array([self.age.intercept, self.age.alpha])
         return {
             "age": np.concatenate([self.age.coefficients, age]),
@@ -52,7 +52,7 @@ class SumProbes:
 
     @staticmethod
     def from_arrays(labels: tuple[str, ...], age: np.ndarray, site: np.ndarray) -> "SumProbes":
-        """Return the probes again."""
+        """Return the probes from the site labels and the two arrays that `arrays` makes."""
         *slope, intercept, alpha = age.tolist()
         return SumProbes(
             AgeProbe(np.array(slope), intercept, alpha),
@@ -62,33 +62,33 @@ class SumProbes:
 
 @dataclass(frozen=True)
 class SiteErrors:
-    """What a site says of its test participants.
+    """Hold what a site releases about its test participants.
 
     Attributes:
-        cells: Errors of age of those groups that are not small.
-        recognised: By the site probe; None of few participants.
+        cells: Sums of age errors of all groups that are not small.
+        recognised: Number of participants whose site the probe recognises; None for few of them.
     """
 
     cells: dict[ParticipantGroup, ErrorSums]
     recognised: RecognisedCount | None
 
     def error_array(self) -> np.ndarray:
-        """Return the sums of absolute, signed and squared errors, a row for each cell."""
+        """Return the sums of absolute, signed and squared errors, one row for each cell."""
         rows = [[e.absolute, e.signed, e.squared] for e in self.cells.values()]
         return np.array(rows, dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class SumProbeResults:
-    """What the probes from sums measure; None where no site has enough participants.
+    """Hold what the probes from sums measure; None where no site has enough participants.
 
     Attributes:
-        mae_internal: Mean absolute error of age on the internal test, years.
-        mae_external: On sites never seen in training, years.
-        site_balanced_accuracy: Of the site probe on the internal test, in [0, 1].
-        challenge_score: mae_external * site_balanced_accuracy ** 0.3.
-        alpha: Penalty of the age probe.
-        participants: In the sums of "train", "internal" and "external".
+        mae_internal: Mean absolute error of age on the internal test, in years.
+        mae_external: Mean absolute error of age on sites not seen in training, in years.
+        site_balanced_accuracy: Balanced accuracy of the site probe on the internal test, in [0, 1].
+        challenge_score: Score mae_external * site_balanced_accuracy ** 0.3, in years.
+        alpha: Ridge penalty of the age probe.
+        participants: Number of participants in the sums of "train", "internal" and "external".
     """
 
     mae_internal: float | None
@@ -101,12 +101,12 @@ class SumProbeResults:
 
 @dataclass(frozen=True)
 class SiteTestSet:
-    """One site's test participants of one split.
+    """Hold one site's test participants of one split.
 
     Attributes:
-        features: (participants, dim).
-        ages: Years.
-        sexes: "female", "male" or "".
+        features: Features of shape (participants, dim).
+        ages: True ages in years, shape (participants,).
+        sexes: Sex of each participant: "female", "male", or "" where unknown.
     """
 
     features: np.ndarray
@@ -115,38 +115,41 @@ class SiteTestSet:
 
 
 def assign_folds(participants: Mapping[str, int], *, seed: int) -> dict[str, int]:
-    """Return the fold of every site: the largest first, each into the fold with the fewest so far.
+    """Return the fold of every site, from 0, such that folds have similar numbers of participants.
+
+    Sites are assigned from the largest to the smallest, each to the fold with the fewest
+    participants so far.
 
     Args:
-        participants: Of every site.
-        seed: Orders sites of the same size.
+        participants: Number of training participants of every site.
+        seed: Seed of the order of sites of the same size.
     """
     labels = sorted(participants)
-    drawn = [labels[i] for i in numpy_generator(seed, "folds of sites").permutation(len(labels))]
+    shuffled = [labels[i] for i in numpy_generator(seed, "folds of sites").permutation(len(labels))]
     sizes = [0] * FOLDS
     folds = {}
-    for site in sorted(drawn, key=lambda site: -participants[site]):
+    for site in sorted(shuffled, key=lambda site: -participants[site]):
         folds[site] = sizes.index(min(sizes))
         sizes[folds[site]] += participants[site]
     return folds
 
 
 def fit_probes(sums: Mapping[str, RidgeSums], *, seed: int) -> SumProbes:
-    """Return the probes of age and of the site.
+    """Return the probes of age and of the site, fitted from the sites' sums.
 
     Args:
-        sums: Of the training participants of every site that says them.
-        seed: Of `assign_folds`.
+        sums: Sums over the training participants of every site that released them.
+        seed: Seed from which sites are assigned to folds.
 
     Raises:
-        DataError: fewer than two sites say sums.
+        DataError: fewer than two sites released sums.
     """
     if len(sums) < 2:
         raise DataError(
             f"the probes from sums are fitted across sites, and {len(sums)} of them say the sums "
             "of their training participants; at least 2 are needed"
         )
-    folds = assign_folds({site: one.count for site, one in sums.items()}, seed=seed)
+    folds = assign_folds({site: own.count for site, own in sums.items()}, seed=seed)
     groups = [
         reduce(add, [sums[site] for site in sorted(sums) if folds[site] == number])
         for number in sorted(set(folds.values()))
@@ -157,38 +160,38 @@ def fit_probes(sums: Mapping[str, RidgeSums], *, seed: int) -> SumProbes:
 def errors_of_site(
     site: str, tests: Mapping[str, SiteTestSet], probes: SumProbes, *, min_cell: int
 ) -> SiteErrors:
-    """Return what a site says of its test participants.
+    """Return what a site releases about its test participants.
 
     Args:
-        site: Its label.
-        tests: By split; a site may have none.
-        probes: Fitted from all sites' sums.
-        min_cell: Fewest participants of a cell.
+        site: Label of the site.
+        tests: Test participants of the site by split; a site may have none.
+        probes: Probes fitted from the sums of all sites.
+        min_cell: Least number of participants of a group whose sums are released.
     """
     cells: dict[ParticipantGroup, ErrorSums] = {}
-    for split, held in tests.items():
-        errors = probes.age.predict(held.features) - held.ages
-        cells |= error_cells(split, errors, ages=held.ages, sexes=held.sexes, min_cell=min_cell)
-    own = None
+    for split, own in tests.items():
+        errors = probes.age.predict(own.features) - own.ages
+        cells |= error_cells(split, errors, ages=own.ages, sexes=own.sexes, min_cell=min_cell)
+    count = None
     if INTERNAL in tests:
         correct = probes.site.predict(tests[INTERNAL].features) == site
-        own = recognised(correct, min_cell=min_cell)
-    return SiteErrors(cells, own)
+        count = recognised(correct, min_cell=min_cell)
+    return SiteErrors(cells, count)
 
 
 def summarise(
     alpha: float, training_participants: int, sites: Mapping[str, SiteErrors]
 ) -> SumProbeResults:
-    """Return what all sites' errors say.
+    """Return the results over all sites.
 
     Args:
-        alpha: Of the age probe.
-        training_participants: Behind the probes.
-        sites: What each said.
+        alpha: Ridge penalty of the age probe.
+        training_participants: Number of participants in the sums that the probes were fitted from.
+        sites: Errors that each site released.
     """
     internal, external = (_everybody(sites.values(), split) for split in (INTERNAL, EXTERNAL))
-    told = {site: one.recognised for site, one in sites.items() if one.recognised is not None}
-    accuracy = summed_balanced_accuracy(told)
+    counts = {site: own.recognised for site, own in sites.items() if own.recognised is not None}
+    accuracy = summed_balanced_accuracy(counts)
     challenge_score = None
     if external is not None and accuracy is not None:
         challenge_score = score(external.mae, accuracy)

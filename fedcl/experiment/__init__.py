@@ -1,0 +1,1 @@
+"""One experiment from configuration to results; the package `fedcl` itself is its public face."""

@@ -1,10 +1,11 @@
-"""Each site alone: what a hospital gets without a federation, from the same local round."""
+"""Each site trains alone: what a hospital gets without a federation, by the same local round."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from fedcl.compute.device import choose_workers
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import worker_pool
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse, resolved
@@ -23,36 +24,35 @@ def train_alone(
     config: Config,
     folder: RunFolder,
     sites: tuple[str, ...],
-    *,
-    on_site: Callable[[str], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> None:
     """Train one encoder per site, side by side; a resumed run goes on from each site's checkpoint.
 
     Args:
-        config: The experiment.
         folder: The run; each site's checkpoints lie under `sites/`.
         sites: Labels of the training sites.
-        on_site: Called with the label when a site is done.
+        progress: Told how many sites are done.
     """
     text = resolved(config)
     workers = choose_workers(config.compute)
     if workers == 1:
-        for site in sites:
+        for done, site in enumerate(sites, start=1):
             _train_one(text, site, folder.path)
-            on_site(site)
+            progress.step("Sites", done, len(sites))
         return
     with worker_pool(workers) as pool:
-        for site in _as_done(pool, text, sites, folder.path):
-            on_site(site)
+        for done in _counted(pool, text, sites, folder.path):
+            progress.step("Sites", done, len(sites))
 
 
-def _as_done(
+def _counted(
     pool: ProcessPoolExecutor, text: str, sites: tuple[str, ...], path: Path
-) -> Iterator[str]:
-    futures = {pool.submit(_train_one, text, site, path): site for site in sites}
-    for future in as_completed(futures):
+) -> Iterator[int]:
+    """Train side by side; yield how many sites are done as each ends."""
+    futures = [pool.submit(_train_one, text, site, path) for site in sites]
+    for done, future in enumerate(as_completed(futures), start=1):
         future.result()
-        yield futures[future]
+        yield done
 
 
 def _train_one(config_text: str, site: str, path: Path) -> None:

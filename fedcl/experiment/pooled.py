@@ -10,16 +10,24 @@ from collections.abc import Callable
 
 from fedcl.compute.device import choose_device, to_device, use_threads
 from fedcl.config.experiment import Config
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import Cohort, Rows, feature_sums
 from fedcl.errors import RunError
-from fedcl.local_round import local_round
-from fedcl.messages.releases import terms_as_json
+from fedcl.local_round import TrainingSums, local_round
 from fedcl.models.network import Network, build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling, write_state
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
-from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.run_folder.checkpoint import Checkpoint
+from fedcl.run_folder.folder import RunFolder
+from fedcl.run_folder.rounds_file import (
+    RoundLine,
+    SiteLine,
+    term_counts,
+    term_means,
+    term_skips,
+)
 
 
 def train_rounds(
@@ -34,12 +42,11 @@ def train_rounds(
     """Train one network on `rows` for all rounds, checkpointing each; go on from the last one.
 
     Args:
-        config: The experiment.
-        cohort: Everybody.
-        rows: Whom to train on: all sites, or one.
-        folder: Where the checkpoints and the log go.
-        name: Names the draws and stands for the sites in the log.
-        on_round: Called after each round.
+        cohort: Everybody, training and test participants.
+        rows: The scans to train on, those of all sites or of one.
+        folder: The run that the checkpoints and the log belong to.
+        name: Names the random draws, and stands for the sites in the log.
+        on_round: Called with the round's number after each.
 
     Raises:
         RunError: the training diverged; the rounds before are kept.
@@ -49,7 +56,7 @@ def train_rounds(
     names = travelling(network, keep_norm=False)
     checkpoint = folder.load()
     if checkpoint is None:
-        checkpoint = Checkpoint(0, read_state(network, names), {}, {})
+        checkpoint = Checkpoint(0, read_state(network, names), {}, None)
         folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
     else:
         folder.write_log(checkpoint)
@@ -63,7 +70,13 @@ def train_rounds(
         if memory:
             restore_optimizer(optimizer, memory)
         trained = local_round(
-            network, optimizer, cohort, rows, config, round_number=number, site=name
+            network,
+            optimizer,
+            cohort,
+            rows,
+            LocalSettings.of(config),
+            round_number=number,
+            site=name,
         )
         if not math.isfinite(trained.terms["loss"].total):
             raise RunError(
@@ -71,26 +84,32 @@ def train_rounds(
                 "number; take a smaller local.optimizer.learning_rate"
             )
         memory = optimizer_state(optimizer)
-        entry = {
-            "participants": trained.participants,
-            "seconds": round(trained.seconds, 3),
-            "bytes": 0,
-            **terms_as_json(trained.terms),
-            "steps": trained.steps,
-            "rejected": None,
-        }
-        record = {
-            "round": number,
-            "seconds": round(time.perf_counter() - started, 3),
-            "loss": trained.terms["loss"].mean,
-            "bytes": 0,
-            "sites": {name: entry},
-        }
+        line = RoundLine(
+            round=number,
+            seconds=round(time.perf_counter() - started, 3),
+            loss=trained.terms["loss"].mean,
+            bytes=0,
+            sites={name: _site_line(trained)},
+        )
         folder.save(
-            Checkpoint(number, read_state(network, names), memory, record),
+            Checkpoint(number, read_state(network, names), memory, line),
             keep_every=config.evaluation.every_rounds,
         )
         on_round(number)
+
+
+def _site_line(trained: TrainingSums) -> SiteLine:
+    """Return what the log says of a round without a federation: nothing travelled."""
+    return SiteLine(
+        participants=trained.participants,
+        seconds=round(trained.seconds, 3),
+        bytes=0,
+        terms=term_means(trained.terms),
+        counts=term_counts(trained.terms),
+        skipped=term_skips(trained.terms),
+        steps=trained.steps,
+        rejected=None,
+    )
 
 
 def start_network(config: Config, cohort: Cohort, rows: Rows) -> Network:

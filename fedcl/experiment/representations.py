@@ -6,9 +6,10 @@ import numpy as np
 
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
 from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Split
+from fedcl.evaluation.openbhb_challenge import Split
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.models.network import Network
@@ -20,13 +21,17 @@ from fedcl.sites.memory import SiteMemory
 def features(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return everybody's (representations, embeddings) under a round's checkpoint; None: the last.
+    """Return everybody's (representations, embeddings), one row per scan of the cohort.
+
+    Args:
+        network: The experiment's network; its weights are replaced.
+        number: The round whose checkpoint is meant; None: the last.
 
     Raises:
         RunError: there is no checkpoint.
     """
     parts = [
-        (rows, represent(network, cohort, rows, config))
+        (rows, represent(network, cohort, rows, config.compute))
         for rows in encoded_alike(network, config, cohort, folder, number)
     ]
     order = np.argsort(np.concatenate([part for part, _ in parts]))
@@ -37,7 +42,7 @@ def features(
 def encoded_alike(
     network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> Iterator[Rows]:
-    """Yield participants after participants, `network` being the encoder that they meet.
+    """Yield group after group of scans, `network` being the encoder that their site meets.
 
     Where normalisation layers stay at the sites, each site's participants meet their own, and
     those of unseen sites the mean of the sites' layers.
@@ -64,16 +69,15 @@ def encoded_alike(
         yield cohort.rows(site=site)
 
 
-def split_of(cohort: Cohort, features: np.ndarray, split: str, config: Config) -> Split:
+def split_of(cohort: Cohort, features: np.ndarray, split: str, local: Local) -> Split:
     """Return what the probes see of a split: each participant once, in the cohort's order.
 
     Args:
-        cohort: Everybody.
-        features: Of everybody's scans.
-        split: Of training, only the sites that took part.
-        config: The experiment.
+        cohort: Everybody, training and test participants.
+        features: One row per scan of the cohort.
+        split: One of `SPLITS`; of the training split only the sites that took part.
     """
     rows = cohort.rows(split=split)
     if split == TRAIN:
-        rows = training_rows(cohort, config)
+        rows = training_rows(cohort, local)
     return per_participant(cohort, features[rows], rows)

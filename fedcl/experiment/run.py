@@ -1,33 +1,35 @@
 """One experiment from configuration to report: open the data, train, evaluate, write.
 
-`simulate_federation`, `pooled` and `local` differ in who trains together and in nothing else.
+Runs of the kinds simulate, pooled and local differ in who trains together and in nothing else.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedcl.compute.device import choose_device
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import prepare_workers
 from fedcl.config.experiment import Config, RunKind
 from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
-from fedcl.config.secure_sum import SecureSum
-from fedcl.data.cohort import TRAIN, Cohort, training_rows
-from fedcl.data.open import open_experiment
-from fedcl.errors import ConfigError, DataError, RunError
-from fedcl.experiment import local as alone
-from fedcl.experiment import pooled
-from fedcl.experiment.evaluate import OnStep, evaluate_run, skipped_sites
+from fedcl.data.cohort import Cohort, training_rows
+from fedcl.errors import ConfigError, RunError
+from fedcl.experiment.evaluate import evaluate_run
+from fedcl.experiment.local import train_alone
+from fedcl.experiment.pooled import train_rounds
 from fedcl.experiment.simulation import simulate_federation
+from fedcl.experiment.training_sites import (
+    open_for_training,
+    require_identities,
+    sites_without_own_mean,
+    skipped_sites,
+)
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import Results, read_results
-from fedcl.secure_sum.identity import own_identity
 from fedcl.tracking.follow import tracking
 from fedcl.tracking.mlflow import require_mlflow
-
-Say = Callable[[str], object]
 
 
 def run_experiment(
@@ -36,8 +38,7 @@ def run_experiment(
     *,
     resume: bool,
     restart: bool,
-    on_step: OnStep,
-    say: Say,
+    progress: Progress = SILENT,
     page: bool = True,
     jobs: int | None = None,
 ) -> tuple[Results, Path]:
@@ -45,18 +46,47 @@ def run_experiment(
 
     Args:
         kind: Who trains together.
-        config: The experiment.
-        resume: Go on with the run in the folder, or start one.
-        restart: Discard the run in the folder.
-        on_step: Progress.
-        say: Shows one line to the user.
+        resume: Whether to go on with the run in the folder, where there is one.
+        restart: Whether to discard the run in the folder.
+        progress: Told of every step, and of what the user should know.
         page: Whether to draw the run's report.
-        jobs: Threads for the probes; by default one per core.
+        jobs: How many threads the probes use; by default one per core.
 
     Raises:
         FedclError: what is wrong and what to do.
     """
     started = datetime.now(UTC)
+    _require_meaningful(kind, config)
+    folder = RunFolder(config.output.path)
+    choose_device(config.compute)
+    require_mlflow(config.output)
+    if restart:
+        _discard(folder)
+    if not resume:
+        folder.require_new()
+    if kind != "pooled":
+        prepare_workers(config.compute)
+    cohort = open_for_training(config, progress)
+    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    if kind == "simulate":
+        _require_federation(config, sites)
+    folder.resume(config)
+    _tell_cautions(config, cohort, sites, progress)
+    with tracking(kind, config, folder, progress) as following:
+        _train(kind, config, cohort, sites, folder, progress, following.update)
+        results = evaluate_run(
+            kind, config, cohort, folder, started, progress=progress, page=page, jobs=jobs
+        )
+        following.finish(results)
+    return results, folder.path
+
+
+def _require_meaningful(kind: RunKind, config: Config) -> None:
+    """Check that what the experiment asks for means something to a run of this kind.
+
+    Raises:
+        ConfigError: naming the key.
+    """
     if kind != "pooled":
         require_comparable(config.objective, federated=kind == "simulate")
     if kind != "simulate" and config.privacy.mode != "none":
@@ -69,44 +99,40 @@ def run_experiment(
             "harmonise: ComBat compares all sites, and `fedcl local` is what each has by itself; "
             "write harmonise: null"
         )
-    folder = RunFolder(config.output.path)
-    choose_device(config.compute)
-    require_mlflow(config)
-    if restart:
-        _discard(folder)
-    if not resume:
-        folder.require_new()
-    if kind != "pooled":
-        prepare_workers(config.compute)
-    cohort = open_for_training(config, on_step)
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
-    if kind == "simulate" and len(sites) < config.federation.min_sites:
+
+
+def _require_federation(config: Config, sites: tuple[str, ...]) -> None:
+    """Check that the sites of a simulation are enough, and that each can prove who it is.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if len(sites) < config.federation.min_sites:
         raise ConfigError(
             f"federation.min_sites: {config.federation.min_sites}, and {len(sites)} sites have "
             f"local.min_participants = {config.local.min_participants} training participants; "
             "nobody else will come to a simulation, so ask for fewer"
         )
-    if kind == "simulate" and config.secure_sum is not None:
+    if config.secure_sum is not None:
         require_identities(config.secure_sum, sites)
-    folder.resume(config)
+
+
+def _tell_cautions(
+    config: Config, cohort: Cohort, sites: tuple[str, ...], progress: Progress
+) -> None:
+    """Tell what the user should know before the training."""
     for caution in cautions(config.harmonise):
-        say(caution)
-    skipped = skipped_sites(cohort, config)
+        progress.say(caution)
+    skipped = skipped_sites(cohort, config.local)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
-        say(f"Too few training participants, evaluated only: site {names}.")
-    small = _without_own_mean(cohort, config, sites)
+        progress.say(f"Too few training participants, evaluated only: site {names}.")
+    small = sites_without_own_mean(cohort, config.objective, sites)
     if small:
-        say(
+        progress.say(
             "Too small for a mean of their own (private_moments.min_participants), so FairKL "
             f"leaves them alone: site {', '.join(small)}."
         )
-
-    with tracking(kind, config, folder, say) as following:
-        _train(kind, config, cohort, sites, folder, on_step, following.look)
-        results = evaluate_run(kind, config, cohort, folder, started, on_step, page=page, jobs=jobs)
-        following.finish(results)
-    return results, folder.path
 
 
 def _train(
@@ -115,44 +141,38 @@ def _train(
     cohort: Cohort,
     sites: tuple[str, ...],
     folder: RunFolder,
-    on_step: OnStep,
-    look: Callable[[], None],
+    progress: Progress,
+    follow: Callable[[], None],
 ) -> None:
-    """Train to the last round; `look` is called when a round may have been written down."""
+    """Train to the last round; `follow` is called when a round may have been written down."""
     rounds = config.federation.rounds
     match kind:
         case "simulate":
 
             def on_reply(number: str, waiting: int) -> None:
                 if number != "0":
-                    look()
-                    on_step("Rounds", int(number) - (waiting > 0), rounds)
-                    on_step("Sites of this round", asked - waiting, asked)
+                    follow()
+                    progress.step("Rounds", int(number) - (waiting > 0), rounds)
+                    progress.step("Sites of this round", asked - waiting, asked)
 
             asked = min(config.federation.sites_per_round or len(sites), len(sites))
             simulate_federation(config, sites=len(cohort.sites), resume=True, on_reply=on_reply)
         case "pooled":
 
             def on_round(number: int) -> None:
-                look()
-                on_step("Rounds", number, rounds)
+                follow()
+                progress.step("Rounds", number, rounds)
 
-            pooled.train_rounds(
+            train_rounds(
                 config,
                 cohort,
-                training_rows(cohort, config),
+                training_rows(cohort, config.local),
                 folder,
                 name="pooled",
                 on_round=on_round,
             )
         case "local":
-            done: list[str] = []
-
-            def on_site(site: str) -> None:
-                done.append(site)
-                on_step("Sites", len(done), len(sites))
-
-            alone.train_alone(config, folder, sites, on_site=on_site)
+            train_alone(config, folder, sites, progress)
 
 
 def beside(kind: RunKind, config: Config) -> Config:
@@ -166,7 +186,7 @@ def beside(kind: RunKind, config: Config) -> Config:
     return config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
 
 
-def evaluate_again(path: Path, on_step: OnStep) -> Results:
+def evaluate_again(path: Path, progress: Progress = SILENT) -> Results:
     """Evaluate the last checkpoint of a run again and write its results and report.
 
     Raises:
@@ -176,47 +196,12 @@ def evaluate_again(path: Path, on_step: OnStep) -> Results:
     before = read_results(folder.results)
     config = folder.config()
     config = config.model_copy(update={"output": config.output.model_copy(update={"path": path})})
-    cohort = open_for_training(config, on_step)
+    cohort = open_for_training(config, progress)
     kind = before.run.kind
-    with tracking(kind, config, folder, lambda _: None) as following:
-        results = evaluate_run(kind, config, cohort, folder, datetime.now(UTC), on_step)
+    with tracking(kind, config, folder) as following:
+        results = evaluate_run(kind, config, cohort, folder, datetime.now(UTC), progress=progress)
         following.finish(results)
     return results
-
-
-def require_identities(settings: SecureSum, sites: Sequence[str]) -> None:
-    """Check that every site of a simulation has the key that is pinned for it.
-
-    Raises:
-        ConfigError: naming a site that has not.
-    """
-    for site in sites:
-        own_identity(settings.keys, settings.identities, site)
-
-
-def open_for_training(config: Config, on_step: OnStep) -> Cohort:
-    """Open the cohort and check that somebody can train on it.
-
-    Raises:
-        DataError: fewer than two training sites.
-    """
-    cohort = open_experiment(config, lambda done, total: on_step("Preparing scans", done, total))
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
-    if len(sites) < 2:
-        raise DataError(
-            f"{cohort.name}: {len(sites)} sites have local.min_participants = "
-            f"{config.local.min_participants} training participants; at least 2 are needed"
-        )
-    return cohort
-
-
-def _without_own_mean(cohort: Cohort, config: Config, sites: Sequence[str]) -> list[str]:
-    """The sites whose own moments the noise would drown."""
-    settings = config.objective.private_moments
-    if settings is None:
-        return []
-    sizes = {site: len(cohort.rows(split=TRAIN, site=site)) for site in sites}
-    return [site for site in sites if sizes[site] < settings.min_participants]
 
 
 def _discard(folder: RunFolder) -> None:

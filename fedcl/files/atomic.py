@@ -1,4 +1,4 @@
-"""Nothing half-written: files and folders appear whole under their name, or not at all."""
+"""Write files and folders that appear complete under their name, or not at all."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from safetensors.numpy import load_file, save_file
 
 
 def write_file(path: Path, write: Callable[[Path], None], *, durable: bool = False) -> None:
-    """Let `write` fill a temporary neighbour of `path`, then give it its name.
+    """Write a temporary file beside `path` by calling `write`, then rename it to `path`.
 
     Args:
-        path: The file.
-        write: Fills the file it is given.
-        durable: Whether to wait until it is on the disk, name and all.
+        path: File to write; its folder is created if necessary.
+        write: Function that writes the content to the path it is given.
+        durable: Whether to wait until the content and the name are on the disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)
@@ -34,7 +34,7 @@ def write_file(path: Path, write: Callable[[Path], None], *, durable: bool = Fal
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -43,7 +43,7 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Write a text file whole; `durable` as of `write_file`."""
+    """Write a UTF-8 text file atomically; if `durable`, wait until it is on the disk."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Write a file that its owner alone may read, and wait for the disk."""
+    """Write a file that only its owner may read, and wait until it is on the disk."""
 
     def write(temporary: Path) -> None:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -65,7 +65,7 @@ def write_secret(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole; NaN is refused, since JSON has none."""
+    """Write a JSON file atomically; NaN is refused, since JSON does not define it."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -76,20 +76,22 @@ def write_tensors(
     metadata: dict[str, str] | None = None,
     durable: bool = False,
 ) -> None:
-    """Write named arrays as one safetensors file, metadata in its header; `durable` as of
-    `write_file`."""
+    """Write named arrays as one safetensors file atomically, with `metadata` in its header.
+
+    If `durable`, wait until the file is on the disk.
+    """
     # safetensors copies raw memory: a non-contiguous view would be written in the wrong order.
     whole = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in state.items()}
     write_file(path, lambda temporary: save_file(whole, temporary, metadata), durable=durable)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_tensors` wrote."""
+    """Return the named arrays of a file that `write_tensors` wrote."""
     return load_file(path)
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write into a temporary neighbour, then give it its name, replacing an old one."""
+    """Fill a temporary folder beside `path` by calling `fill`, then rename it, replacing `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _neighbour(path)
     try:
@@ -103,5 +105,5 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _neighbour(path: Path) -> Path:
-    """A hidden name beside `path` that no other process or thread writes to."""
+    """Return a hidden name beside `path` that no other process or thread uses."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")

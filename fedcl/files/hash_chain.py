@@ -1,9 +1,10 @@
-"""A file of JSON lines that is only ever added to: each line holds the hash of the one before.
+"""Append JSON lines to a file in which each line holds the hash of the line before.
 
-A second file, the mark, says how many lines there are and the hash of the last: a file that was
-cut, altered, reordered or removed is refused. A process that is killed leaves at most a torn line,
-which never counted, or a whole one without its mark, which does. Whoever writes both files anew
-can write another history: a hash noted elsewhere (`Looked.last`) is what shows that.
+A second file, the mark, holds the number of lines and the hash of the last one: a file that was
+shortened, altered, reordered or removed is refused. A process that is killed leaves at most an
+incomplete line, which does not count, or a complete one without its mark, which counts. A person
+who rewrites both files can invent another history; only a hash noted elsewhere
+(`ChainContents.last`) reveals that.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ from fedcl.errors import PrivacyError
 from fedcl.files.atomic import sync, write_text
 
 ChainEntry = dict[str, Any]
-"""What a line says, without the hash."""
+"""Content of a line, without the hash of the line before."""
 
 _START = "0" * 64
 _BEFORE = "before"
@@ -31,15 +32,16 @@ _BLOCK = 1 << 12
 
 @dataclass(frozen=True)
 class ChainContents:
-    """What a chain holds.
+    """Hold what was read from a chain.
 
     Attributes:
-        entries: The lines, up to the first that cannot be trusted.
-        last: The hash of the last of them.
-        problem: Which line cannot be trusted and what to do; None where the chain is whole.
-        torn: Bytes of a line whose writer was killed; they count for nothing.
-        unmarked: Whether the last line has no mark: its writer was killed, or it was put there by
-            hand.
+        entries: Lines of the file, up to the first one that cannot be trusted.
+        last: Hash of the last of these lines, 64 hexadecimal digits.
+        problem: Message that says which line cannot be trusted and what to do; None where the chain
+            is intact.
+        torn: Number of bytes of an incomplete last line, whose writer was killed.
+        unmarked: Whether the last line has no mark, because its writer was killed or it was added
+            by hand.
     """
 
     entries: tuple[ChainEntry, ...]
@@ -51,15 +53,15 @@ class ChainContents:
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain on disk.
+    """Describe a chain on disk.
 
     Attributes:
-        path: The file; beside it lie its mark and its lock.
-        name: What messages call it, such as "ledger".
-        lines: What they call its lines, such as "charges".
-        durable: Whether a line must outlive a power cut too; without, only a killed process.
-        error: What is raised where it cannot be trusted.
-        advice: What to do then.
+        path: File of the chain; its mark and its lock lie beside it.
+        name: Name of the chain in messages, such as "ledger".
+        lines: Name of its lines in messages, such as "charges".
+        durable: Whether a line must survive a power cut, not only the end of the process.
+        error: Type of the error that is raised where the chain cannot be trusted.
+        advice: End of such an error's message: what the user should do.
     """
 
     path: Path
@@ -71,61 +73,66 @@ class Chain:
 
     @property
     def mark(self) -> Path:
-        """The file of the mark."""
+        """Return the path of the file that holds the mark."""
         return self.path.with_suffix(".head")
 
     @contextmanager
-    def opened(self) -> Iterator["OpenChain"]:
-        """Let nobody else write or look meanwhile."""
+    def lock(self) -> Iterator["OpenChain"]:
+        """Open the chain with an exclusive lock, so that no other process writes or reads it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as lock:
+        with self._lock_file.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield OpenChain(self)
 
     def append(self, entry: ChainEntry) -> None:
-        """Add a line; as of `OpenChain.append`."""
-        with self.opened() as chain:
+        """Append a line under an exclusive lock.
+
+        Raises:
+            PrivacyError: the end of the file does not match its mark; the error has type `error`.
+        """
+        with self.lock() as chain:
             chain.append(entry)
 
-    def look(self) -> ChainContents:
-        """Read every line and change nothing: a copy on a read-only disk can be looked at."""
-        if not self._lock.exists():  # nobody ever wrote here: it is a copy
+    def read(self) -> ChainContents:
+        """Return all lines without changing any file, so that a read-only copy can be read too."""
+        if not self._lock_file.exists():  # a copy, which no process writes to
             return read_chain(self)
-        with self._lock.open("r") as lock:
+        with self._lock_file.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             return read_chain(self)
 
     @property
-    def _lock(self) -> Path:
+    def _lock_file(self) -> Path:
         return self.path.parent / f".{self.path.stem}.lock"
 
 
 class OpenChain:
-    """A chain that this process alone uses."""
+    """Read and write a chain while this process holds its lock."""
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
     def entries(self) -> tuple[ChainEntry, ...]:
-        """Return every line; mend what a killed process left.
+        """Return all lines, after repairing what a killed process has left.
 
         Raises:
-            PrivacyError: the chain's own kind: a line cannot be trusted.
+            PrivacyError: a line cannot be trusted; the error has the chain's own type.
         """
-        found = read_chain(self._chain)
-        if found.problem is not None:
-            raise self._chain.error(found.problem)
-        if found.torn:
-            self._cut(found.torn)
-        if found.unmarked:
-            self._mark(len(found.entries), found.last)
-        return found.entries
+        contents = read_chain(self._chain)
+        if contents.problem is not None:
+            raise self._chain.error(contents.problem)
+        if contents.torn:
+            self._cut(contents.torn)
+        if contents.unmarked:
+            self._mark(len(contents.entries), contents.last)
+        return contents.entries
 
     def append(self, entry: ChainEntry) -> None:
-        """Add a line, at a cost that does not grow with the file.
+        """Append a line, in a time that does not grow with the file.
 
         Raises:
-            PrivacyError: the chain's own kind: the end of the file is not as it was marked.
+            PrivacyError: the end of the file does not match its mark; the error has the chain's own
+                type.
         """
         count, last = self._end()
         line = (json.dumps({_BEFORE: last, **entry}, allow_nan=False) + "\n").encode()
@@ -141,18 +148,18 @@ class OpenChain:
         self._mark(count + 1, _digest(line))
 
     def _end(self) -> tuple[int, str]:
-        """Return (lines, hash of the last) as the mark says, once the file ends with that line."""
+        """Return the number of lines and the hash of the last, after repairing mark and file."""
         count, marked = read_mark(self._chain)
         line, torn = _tail(self._chain.path)
         last = _START if line is None else _digest(line)
         if last == marked and (count == 0) == (line is None):
-            if torn:  # killed while writing: the line never counted
+            if torn:  # the writer was killed before the line was complete, so it does not count
                 self._cut(torn)
             return count, last
         if line is not None and not torn and _follows(line, marked):
-            self._mark(count + 1, last)  # killed between the line and its mark
+            self._mark(count + 1, last)  # the writer was killed between the line and its mark
             return count + 1, last
-        # Reading it all says which line it is.
+        # Reading the whole file finds the line that is wrong.
         problem = read_chain(self._chain).problem
         raise self._chain.error(problem or _altered(self._chain, count))
 
@@ -167,14 +174,14 @@ class OpenChain:
         if self._chain.durable or not path.exists():
             write_text(path, text, durable=self._chain.durable)
             return
-        # To rename costs a flush of the disk; a kill cannot halve one short write over a mark,
-        # which only grows.
+        # A rename would take a flush of the disk. Overwriting is safe: a kill cannot interrupt one
+        # short write, and a mark never becomes shorter.
         with path.open("r+b", buffering=0) as file:
             file.write(text.encode())
 
 
 def read_chain(chain: Chain) -> ChainContents:
-    """Read a chain that nobody writes to meanwhile."""
+    """Return the contents of a chain; no other process may write to it meanwhile."""
     problem = None
     try:
         count, marked = read_mark(chain)
@@ -201,7 +208,7 @@ def read_chain(chain: Chain) -> ChainContents:
         hashes.append(_digest(text + b"\n"))
     follows = len(entries)
     if problem is not None and follows < len(lines):
-        del entries[-1:]  # where two lines do not fit together, either may be the altered one
+        del entries[-1:]  # if two lines do not match, either may be the altered one
     if count > len(lines):
         problem = (
             f"{chain.path}: {count} {chain.lines} were made and {len(lines)} are there, line "
@@ -218,22 +225,22 @@ def read_chain(chain: Chain) -> ChainContents:
 
 
 def read_mark(chain: Chain) -> tuple[int, str]:
-    """Return (lines, hash of the last) as the mark says.
+    """Return the number of lines and the hash of the last one according to the mark.
 
     Raises:
-        PrivacyError: the chain's own kind: it is damaged.
+        PrivacyError: the mark is damaged; the error has the chain's own type.
     """
     if not chain.mark.exists():
         return 0, _START
-    # Bytes that are no text are no mark either.
-    found = _MARK.fullmatch(chain.mark.read_bytes().decode("ascii", "replace"))
-    if found is None:
+    # Bytes that are not ASCII are replaced and do not match.
+    match = _MARK.fullmatch(chain.mark.read_bytes().decode("ascii", "replace"))
+    if match is None:
         raise chain.error(f"{chain.mark}: damaged; {chain.advice}")
-    return int(found[1]), found[2]
+    return int(match[1]), match[2]
 
 
 def _tail(path: Path) -> tuple[bytes | None, int]:
-    """Return the last whole line of a file, and how many bytes come after it."""
+    """Return the last complete line of a file, and the number of bytes after it."""
     if not path.exists():
         return None, 0
     with path.open("rb") as file:

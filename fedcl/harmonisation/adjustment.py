@@ -1,9 +1,10 @@
-"""What is taken out of a site's scans, and put in its place.
+"""Remove the shift and scale of a site from its scans, as ComBat does.
 
-y* = (y - alpha - x beta - sigma gamma) / sqrt(delta) + alpha + x beta, with the site's own gamma
-and delta (Johnson et al. 2007, https://doi.org/10.1093/biostatistics/kxj037), is for given
-covariates x a factor and an offset per feature. Where delta is not 1 the result depends on x: see
-docs/harmonisation.md for whose x that is.
+The adjusted features are y* = (y - alpha - x beta - sigma gamma) / sqrt(delta) + alpha + x beta,
+with the site's own gamma and delta (Johnson et al. 2007,
+https://doi.org/10.1093/biostatistics/kxj037). For given covariates x this is a factor and an offset
+per feature. Where delta is not 1 the result depends on x: docs/explanation/harmonisation.md
+explains whose covariates are used.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from fedcl.harmonisation.sums import SiteResiduals
 
 @dataclass(frozen=True)
 class SiteEffect:
-    """What a site keeps to itself.
+    """Hold the effect of one site on every feature, which does not leave the site.
 
     Attributes:
-        shift: In the feature's own unit: sigma gamma, shape (feature,).
-        scale: Dimensionless: sqrt(delta), shape (feature,).
+        shift: Shift sigma gamma in the unit of each feature, shape (feature,).
+        scale: Dimensionless scale sqrt(delta), shape (feature,).
     """
 
     shift: np.ndarray
@@ -30,12 +31,13 @@ class SiteEffect:
 
 @dataclass(frozen=True)
 class Adjustment:
-    """y* = factor y + offset, and where `slopes` is there + (1 - factor) x slopes.
+    """Adjust features by y* = factor y + offset, plus (1 - factor) x slopes unless slopes is None.
 
     Attributes:
-        factor: Shape (feature,).
-        offset: Shape (feature,).
-        slopes: Of the participant's own covariates, shape (covariate, feature); None: not asked.
+        factor: Factor 1 / sqrt(delta) of each feature, shape (feature,).
+        offset: Offset in the unit of each feature, shape (feature,).
+        slopes: Effects of the participant's own covariates x, shape (covariate, feature); None
+            where their covariates are not used.
     """
 
     factor: np.ndarray
@@ -43,11 +45,11 @@ class Adjustment:
     slopes: np.ndarray | None = None
 
     def __call__(self, y: np.ndarray, covariates: np.ndarray) -> np.ndarray:
-        """Return a scan's features, adjusted.
+        """Return the adjusted features of a scan.
 
         Args:
-            y: As measured, shape (feature,).
-            covariates: The participant's, shape (covariate,).
+            y: Features as measured, shape (feature,).
+            covariates: Covariates of the participant at this scan, shape (covariate,).
         """
         adjusted = self.factor * y + self.offset
         if self.slopes is None:
@@ -59,36 +61,37 @@ class Adjustment:
 def site_effect(residuals: SiteResiduals, shared: Common) -> SiteEffect:
     """Return a site's shift and scale of every feature.
 
-    A feature that changes at no site keeps its scale; where it differs between sites, which it then
-    gives away without error, the whole difference is the shift. Neither is part of a prior.
+    A feature that is constant within every site keeps its scale, and its whole difference between
+    sites is the shift: such a feature identifies the site without error. It takes no part in the
+    estimation of the priors.
     """
-    away = residuals.mean - shared.coefficients.intercept
+    difference = residuals.mean - shared.coefficients.intercept
     changing = shared.variance > 0
     level = np.abs(shared.coefficients.intercept)
-    shift = np.where(np.abs(away) > RESOLUTION * level, away, 0.0)
+    shift = np.where(np.abs(difference) > RESOLUTION * level, difference, 0.0)
     scale = np.ones_like(shift)
     sd = np.sqrt(shared.variance[changing])
     n = residuals.participants
     own = residuals.squares[changing] / (n - 1) / shared.variance[changing]
-    gamma, delta = shrunken(away[changing] / sd, own, participants=n)
+    gamma, delta = shrunken(difference[changing] / sd, own, participants=n)
     shift[changing], scale[changing] = sd * gamma, np.sqrt(delta)
     return SiteEffect(shift, scale)
 
 
 def at_site_mean(effect: SiteEffect, shared: Common, mean_covariates: np.ndarray) -> Adjustment:
-    """Return one adjustment for everybody of a site: that of its average participant."""
-    of, factor = shared.coefficients, 1 / effect.scale
-    stays = of.intercept + mean_covariates @ of.slopes
-    return Adjustment(factor, (1 - factor) * stays - factor * effect.shift)
+    """Return one adjustment for all participants of a site: that of its average participant."""
+    coefficients, factor = shared.coefficients, 1 / effect.scale
+    expected = coefficients.intercept + mean_covariates @ coefficients.slopes
+    return Adjustment(factor, (1 - factor) * expected - factor * effect.shift)
 
 
 def at_participant(effect: SiteEffect, shared: Common) -> Adjustment:
-    """Return the published adjustment, which asks for each participant's covariates."""
-    of, factor = shared.coefficients, 1 / effect.scale
-    offset = (1 - factor) * of.intercept - factor * effect.shift
-    return Adjustment(factor, offset, of.slopes)
+    """Return the adjustment as published, which uses each participant's own covariates."""
+    coefficients, factor = shared.coefficients, 1 / effect.scale
+    offset = (1 - factor) * coefficients.intercept - factor * effect.shift
+    return Adjustment(factor, offset, coefficients.slopes)
 
 
 def location_only(effect: SiteEffect) -> Adjustment:
-    """Return the adjustment that takes out the shift and leaves the scale as it is."""
+    """Return the adjustment that removes the shift and leaves the scale unchanged."""
     return Adjustment(np.ones_like(effect.shift), -effect.shift)

@@ -1,4 +1,4 @@
-"""What all sites have in common: the effect of the covariates, the grand mean, the spread.
+"""Estimate what all sites share: the effects of the covariates, the grand mean and the variance.
 
 Johnson, Li and Rabinovic, "Adjusting batch effects in microarray expression data using empirical
 Bayes methods", Biostatistics 2007, https://doi.org/10.1093/biostatistics/kxj037; on brains Fortin
@@ -14,18 +14,18 @@ from fedcl.errors import DataError
 from fedcl.harmonisation.sums import CovariateSums, ResidualSums
 
 _LEAST_EIGENVALUE = 1e-8
-"""Of the covariates' correlation within sites: below, their effects cannot be told apart."""
+"""Least eigenvalue of the covariates' correlation within sites that identifies their effects."""
 RESOLUTION = 1e-7
-"""Relative, of float32: a feature that spreads less than this does not change."""
+"""Relative resolution of float32; a feature with a smaller relative SD counts as constant."""
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """After round 1.
+    """Hold the regression coefficients that follow from round 1.
 
     Attributes:
-        slopes: How a feature changes with a covariate, shape (covariate, feature).
-        intercept: The grand mean: the sites' own, weighted by their participants (feature,).
+        slopes: Change of each feature per unit of each covariate, shape (covariate, feature).
+        intercept: Grand mean: the sites' intercepts, weighted by their participants; (feature,).
         centre: Mean covariates of all participants, shape (covariate,).
         spread: Covariance of the covariates within sites, shape (covariate, covariate).
     """
@@ -38,39 +38,42 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Common:
-    """After round 2: everything that a site needs of the others.
+    """Hold all that a site needs to know of the other sites, complete after round 2.
 
     Attributes:
-        coefficients: Of round 1.
-        variance: Mean squared residual, 0 where a feature does not change, shape (feature,).
+        coefficients: Common regression coefficients from round 1.
+        variance: Mean squared residual, 0 where a feature is constant, shape (feature,).
     """
 
     coefficients: Coefficients
     variance: np.ndarray
 
     def without_covariates(self) -> "Common":
-        """Return the same when covariates are not looked at: their effect is part of the spread.
+        """Return the estimates for a model without covariates, whose effect joins the variance.
 
-        A participant then counts as one of average covariates, and features spread as they do
-        within an average site.
+        Every participant then counts as one with average covariates, and the variance of a feature
+        is that within an average site.
         """
-        of = self.coefficients
-        explained = np.einsum("if,ij,jf->f", of.slopes, of.spread, of.slopes)
-        none = Coefficients(
-            of.slopes[:0], of.intercept + of.centre @ of.slopes, of.centre[:0], of.spread[:0, :0]
+        full = self.coefficients
+        explained = np.einsum("if,ij,jf->f", full.slopes, full.spread, full.slopes)
+        reduced = Coefficients(
+            full.slopes[:0],
+            full.intercept + full.centre @ full.slopes,
+            full.centre[:0],
+            full.spread[:0, :0],
         )
-        return Common(none, np.where(self.variance > 0, self.variance + explained, 0.0))
+        return Common(reduced, np.where(self.variance > 0, self.variance + explained, 0.0))
 
 
 def coefficients(sums: CovariateSums, names: Sequence[str]) -> Coefficients:
     """Return the common coefficients from round 1 of all sites.
 
     Args:
-        sums: Added up over the sites.
-        names: What the covariates are called in messages.
+        sums: Sums of round 1 added up over the sites.
+        names: Names of the covariates in messages, in the order of the design's columns.
 
     Raises:
-        DataError: the covariates' effects cannot be told from the sites' or from each other's.
+        DataError: the covariates' effects cannot be separated from the sites' or from each other's.
     """
     _require_identified(sums.spread, names)
     slopes = np.linalg.solve(sums.spread, sums.products)
@@ -80,17 +83,17 @@ def coefficients(sums: CovariateSums, names: Sequence[str]) -> Coefficients:
     return Coefficients(slopes, intercept, centre, sums.spread / sums.participants)
 
 
-def common(found: Coefficients, residuals: ResidualSums) -> Common:
-    """Return what the sites have in common, from round 2 of all sites."""
+def common(fitted: Coefficients, residuals: ResidualSums) -> Common:
+    """Return what all sites share, from the coefficients and the sums of round 2 of all sites."""
     variance = residuals.squares / residuals.participants
-    level = np.abs(found.intercept + found.centre @ found.slopes)
-    return Common(found, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
+    level = np.abs(fitted.intercept + fitted.centre @ fitted.slopes)
+    return Common(fitted, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
 
 
 def _require_identified(spread: np.ndarray, names: Sequence[str]) -> None:
     sd = np.sqrt(np.diag(spread))
-    for name, one in zip(names, sd, strict=True):
-        if one == 0:
+    for name, own_sd in zip(names, sd, strict=True):
+        if own_sd == 0:
             raise DataError(
                 f"harmonise.covariates: {name} does not vary among the training participants of "
                 "any one site, so its effect cannot be told from the site's; leave it out"

@@ -1,13 +1,13 @@
-"""What a site says so that all sites together can fit ComBat: two rounds of sums that add.
+"""Compute the sums from which all sites together fit ComBat, in two rounds.
 
-The first holds what common coefficients are made of, the second how far the participants lie from
-them. That these two suffice is shown in Chen et al., "Privacy-preserving harmonization via
-distributed ComBat", NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2021.118822
+The first round gives the common regression coefficients, the second the variance of the residuals.
+Chen et al., "Privacy-preserving harmonization via distributed ComBat", NeuroImage 2022,
+https://doi.org/10.1016/j.neuroimage.2021.118822, show that these sums suffice.
 
-Unlike the paper, a site takes its own mean out of the products first. Least squares with one
-indicator per site needs no more (Frisch and Waugh 1933, https://doi.org/10.2307/1907330), and then
-no entry of a sum is one site's, nobody has to agree on the order of the sites, and nothing is lost
-to rounding where a mean is large.
+Unlike the paper, a site subtracts its own mean from the products first. Least squares with one
+indicator per site needs no more (Frisch and Waugh 1933, https://doi.org/10.2307/1907330). Thus no
+entry of a sum belongs to one site, the sites need not agree on an order, and large means cause no
+loss of precision.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CovariateSums:
-    """Round 1. A participant weighs one, however many scans.
+    """Hold the sums of round 1, in which a participant has weight 1, however many scans they have.
 
     Attributes:
-        participants: How many.
+        participants: Number of participants, the sum of their scans' weights.
         covariates: Sum of x, shape (covariate,).
         features: Sum of y, shape (feature,).
         spread: Sum of (x - site's mean)(x - site's mean)^T, shape (covariate, covariate).
@@ -46,10 +46,10 @@ class CovariateSums:
 
 @dataclass(frozen=True)
 class ResidualSums:
-    """Round 2.
+    """Hold the sums of round 2.
 
     Attributes:
-        participants: How many.
+        participants: Number of participants, the sum of their scans' weights.
         squares: Sum of squared residuals about the site's own mean, shape (feature,).
     """
 
@@ -62,13 +62,13 @@ class ResidualSums:
 
 @dataclass(frozen=True)
 class SiteResiduals:
-    """What a site keeps: its participants after the common effect of the covariates.
+    """Hold the residuals y - x slopes of one site, most of which stay at the site.
 
     Attributes:
-        participants: How many.
-        mean: Of y - x slopes, shape (feature,).
-        squares: Sum of squares about it, shape (feature,).
-        covariates: Mean of x, shape (covariate,).
+        participants: Number of participants, the sum of their scans' weights.
+        mean: Mean of the residuals y - x slopes, shape (feature,).
+        squares: Sum of squares of the residuals about their mean, shape (feature,).
+        covariates: Mean of the covariates x, shape (covariate,).
     """
 
     participants: float
@@ -78,19 +78,19 @@ class SiteResiduals:
 
     @property
     def said(self) -> ResidualSums:
-        """What the site lets out of it."""
+        """Return the sums of round 2 that leave the site."""
         return ResidualSums(self.participants, self.squares)
 
 
 def covariate_sums(
     scans: Iterable[np.ndarray], covariates: np.ndarray, shares: np.ndarray
 ) -> CovariateSums:
-    """Return round 1 of one site; a scan at a time is in memory.
+    """Return the sums of round 1 of one site, with one scan at a time in memory.
 
     Args:
-        scans: The features of each scan.
-        covariates: Of each scan, shape (scan, covariate).
-        shares: One over the number of the participant's scans, shape (scan,).
+        scans: Features y of each scan, shape (feature,).
+        covariates: Covariates x of each scan, shape (scan, covariate).
+        shares: Weight of each scan, one over the number of the participant's scans; (scan,).
     """
     participants = float(shares.sum())
     mean = shares @ covariates / participants
@@ -101,7 +101,7 @@ def covariate_sums(
         if number == 0:
             first, features = y, np.zeros_like(y)
             products = np.zeros((covariates.shape[1], len(y)))
-        # Against the first scan: a feature that never changes gives exactly 0.
+        # Relative to the first scan, a constant feature gives exactly 0.
         difference = y - first
         features += shares[number] * difference
         for column, weight in zip(products, weighted[number], strict=True):
@@ -118,20 +118,20 @@ def covariate_sums(
 def site_residuals(
     scans: Iterable[np.ndarray], covariates: np.ndarray, shares: np.ndarray, slopes: np.ndarray
 ) -> SiteResiduals:
-    """Return round 2 of one site, and what it keeps; a scan at a time is in memory.
+    """Return the residuals of one site after round 1, with one scan at a time in memory.
 
     Args:
-        scans: As of round 1.
-        covariates: As of round 1.
-        shares: As of round 1.
-        slopes: The common coefficients, shape (covariate, feature).
+        scans: Features y of each scan, shape (feature,).
+        covariates: Covariates x of each scan, shape (scan, covariate).
+        shares: Weight of each scan, one over the number of the participant's scans; (scan,).
+        slopes: Common coefficients of all sites, shape (covariate, feature).
     """
     weight = 0.0
     mean, squares = np.zeros(slopes.shape[1]), np.zeros(slopes.shape[1])
     for x, share, scan in zip(covariates, shares, scans, strict=True):
         residual = scan - x @ slopes
         weight += share
-        away = residual - mean
-        mean += share / weight * away
-        squares += share * away * (residual - mean)
+        difference = residual - mean
+        mean += share / weight * difference
+        squares += share * difference * (residual - mean)
     return SiteResiduals(weight, mean, squares, shares @ covariates / weight)

@@ -1,4 +1,4 @@
-"""What the server decides about sites: a verified key is approved, a site is revoked."""
+"""The server's decisions about sites: it approves a verified key, or revokes a site."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +13,12 @@ from fedcl.kit.verification import VerifiedRequest, entry_of, require_same_feder
 
 
 def verify_request(folder: Path, path: Path, now: datetime) -> VerifiedRequest:
-    """Check a site's request against this federation and what stands about the site.
+    """Check a site's request against this federation and against the site's registry entry.
 
     Raises:
-        ConfigError: it is altered, unproven, void, late, for another federation or unknown site.
-        RunError: this is no server's folder, or its registry is damaged.
+        ConfigError: the request was altered, does not prove its key, is void or late, or is for
+            another federation or an unknown site.
+        RunError: `folder` is not a server's folder, or its registry is damaged.
     """
     files, request = server_folder(folder), read_request(path)
     require_same_federation(request, path, files)
@@ -25,11 +26,11 @@ def verify_request(folder: Path, path: Path, now: datetime) -> VerifiedRequest:
 
 
 def approve(folder: Path, checked: VerifiedRequest, now: datetime) -> ApprovedEvent:
-    """Accept a verified request's key; one that was accepted before stays as it is.
+    """Approve the key of a verified request and return the event; an earlier approval stands.
 
     Raises:
-        ConfigError: what happened since it was verified makes it void.
-        RunError: as of `verify_request`.
+        ConfigError: the request became void since it was verified.
+        RunError: `folder` is not a server's folder, or its registry is damaged.
     """
     files, request = server_folder(folder), checked.request
     days = load_federation(files.federation).days.node_key
@@ -51,11 +52,12 @@ def approve(folder: Path, checked: VerifiedRequest, now: datetime) -> ApprovedEv
 
 
 def revoke(folder: Path, site: str, now: datetime) -> None:
-    """Shut a site out: its key and its open invitation count no more.
+    """Revoke a site: its key and its open invitation are no longer valid.
 
     Raises:
-        ConfigError: there is no such site.
-        RunError: it is shut out already; or as of `verify_request`.
+        ConfigError: no such site was ever invited.
+        RunError: the site is revoked already, `folder` is not a server's folder, or its registry is
+            damaged.
     """
     files = server_folder(folder)
 
@@ -66,7 +68,7 @@ def revoke(folder: Path, site: str, now: datetime) -> None:
         return RevokedEvent(time=_second(now), site=site)
 
     Registry(folder).record(decide)
-    # The registry decides; these would only mislead.
+    # Only the registry decides; files of a revoked site would mislead whoever finds them.
     files.public_key(site).unlink(missing_ok=True)
     files.invitation(site).unlink(missing_ok=True)
 

@@ -1,7 +1,8 @@
-"""The federation's own certificate authority, and the server's certificate.
+"""Makes the federation's own certificate authority and the server's certificate.
 
-Profile of https://www.rfc-editor.org/rfc/rfc5280: an authority that vouches for servers only, not
-for other authorities; ECDSA on P-384 with SHA-384. Sites trust this authority and no other.
+The profile of X.509 (https://www.rfc-editor.org/rfc/rfc5280) is an authority that vouches for
+servers only, not for other authorities, with ECDSA on P-384 and SHA-384. Sites trust this
+authority and no other.
 """
 
 import ipaddress
@@ -15,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedcl.kit.federation import FederationSettings, is_address
 
-# A certificate begins a little earlier, for machines whose clock is behind.
+# A certificate begins a little earlier than now, for machines whose clock is behind.
 _EARLIER = timedelta(hours=1)
 
 
@@ -28,11 +29,11 @@ class Pair:
 
 
 def make_authority(settings: FederationSettings, now: datetime) -> Pair:
-    """Make a federation's authority."""
+    """Make a federation's authority: a new key and a certificate that it signs itself."""
     key = ec.generate_private_key(ec.SECP384R1())
     name = _name(f"{settings.name} authority")
     until = now + timedelta(days=settings.days.authority)
-    builder = _begun(name, key.public_key(), now, until).issuer_name(name)
+    builder = _builder(name, key.public_key(), now, until).issuer_name(name)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(authority=True), critical=True)
     return Pair(builder.sign(key, hashes.SHA384()), key)
@@ -41,14 +42,14 @@ def make_authority(settings: FederationSettings, now: datetime) -> Pair:
 def make_server_certificate(settings: FederationSettings, authority: Pair, now: datetime) -> Pair:
     """Make the certificate of the gateway and of the SuperLink behind it on loopback.
 
-    It ends no later than the authority's.
+    The certificate ends no later than the authority's.
     """
     key, issuer = ec.generate_private_key(ec.SECP384R1()), authority.certificate
     until = min(now + timedelta(days=settings.days.server), issuer.not_valid_after_utc)
     names = x509.SubjectAlternativeName(alternative_names(settings))
     by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key())
     for_servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    builder = _begun(_name(f"{settings.name} server"), key.public_key(), now, until)
+    builder = _builder(_name(f"{settings.name} server"), key.public_key(), now, until)
     builder = builder.issuer_name(issuer.subject)
     builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
     builder = builder.add_extension(_usage(authority=False), critical=True)
@@ -70,7 +71,7 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _begun(
+def _builder(
     subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, until: datetime
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).public_key(key)
@@ -82,7 +83,7 @@ def _begun(
 
 def _usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=True,  # the authority's: of invitations
+        digital_signature=True,  # the authority signs invitations too
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

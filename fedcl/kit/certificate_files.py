@@ -1,4 +1,4 @@
-"""Certificates and their keys on disk, written and read with every doubt told."""
+"""Writes certificates and their keys, and reads them with a message for each possible fault."""
 
 from pathlib import Path
 
@@ -21,22 +21,22 @@ from fedcl.kit.private_file import read_private
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:
-    """Return a certificate as text."""
+    """Return a certificate as PEM text."""
     return certificate.public_bytes(Encoding.PEM).decode("ascii")
 
 
 def write_pair(pair: Pair, *, certificate: Path, key: Path) -> None:
-    """Write a private key, for its owner alone, then its certificate."""
+    """Write a private key that only its owner may read, then its certificate."""
     raw = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_secret(key, raw)
     write_text(certificate, certificate_pem(pair.certificate), durable=True)
 
 
 def parse_authority(pem: str) -> x509.Certificate:
-    """Return an authority's certificate.
+    """Return an authority's certificate from its PEM text.
 
     Raises:
-        ValueError: it is none, does not vouch for itself, or is not alone.
+        ValueError: the text is not one certificate of an authority that vouches for itself.
     """
     certificate = _parse(pem)
     try:
@@ -50,10 +50,10 @@ def parse_authority(pem: str) -> x509.Certificate:
 
 
 def load_authority_certificate(path: Path) -> x509.Certificate:
-    """Return the authority's certificate.
+    """Return the authority's certificate from its file.
 
     Raises:
-        ConfigError: it cannot be read or is none.
+        ConfigError: the file cannot be read or is not such a certificate.
     """
     try:
         return parse_authority(read_text(path, what="the authority's certificate"))
@@ -65,7 +65,8 @@ def load_authority(folder: ServerFolder) -> Pair:
     """Return the authority with its private key.
 
     Raises:
-        ConfigError: one is missing, others may read the key, or they do not belong together.
+        ConfigError: a file is missing, others may read the key, or certificate and key do not
+            belong together.
     """
     what = "the authority's key, which signs invitations and certificates; put it back for this"
     pair = Pair(
@@ -80,7 +81,7 @@ def load_server_certificate(folder: ServerFolder) -> x509.Certificate:
     """Return the server's certificate.
 
     Raises:
-        ConfigError: it cannot be read or is none.
+        ConfigError: the file cannot be read or is not a certificate.
     """
     try:
         return _parse(read_text(folder.certificate, what="the server's certificate"))
@@ -92,7 +93,7 @@ def require_server_key(folder: ServerFolder, certificate: x509.Certificate) -> N
     """Check that the private key of the server's certificate is there.
 
     Raises:
-        ConfigError: it is missing, others may read it, or it is another certificate's.
+        ConfigError: the key is missing, others may read it, or it is another certificate's.
     """
     key = _load_key(folder.key, what="the key of the server's certificate")
     if key.public_key() != certificate.public_key():
@@ -101,13 +102,13 @@ def require_server_key(folder: ServerFolder, certificate: x509.Certificate) -> N
 
 def _parse(pem: str) -> x509.Certificate:
     try:
-        found = x509.load_pem_x509_certificates(pem.encode())
+        certificates = x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         raise ValueError("not a certificate in PEM") from None
-    # Whoever trusts the file would trust each of them.
-    if len(found) != 1:
-        raise ValueError(f"expected one certificate, found {len(found)}")
-    return found[0]
+    # Whoever trusts the file would trust every certificate in it.
+    if len(certificates) != 1:
+        raise ValueError(f"expected one certificate, found {len(certificates)}")
+    return certificates[0]
 
 
 def _load_key(path: Path, *, what: str) -> ec.EllipticCurvePrivateKey:

@@ -1,4 +1,4 @@
-"""Why a certificate would fail at the next handshake, told before a process starts."""
+"""Finds out before a process starts why a certificate would fail at the next TLS handshake."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from fedcl.kit.folders import ServerFolder, SiteFolder
 
 
 def server_certificate_problem(folder: Path, now: datetime) -> str | None:
-    """Return what is wrong with a server folder's certificates and what to do; None if nothing."""
+    """Return a fault of a server folder's certificates with its remedy, or None without a fault."""
     files = ServerFolder(folder)
     renew = f"`fedcl kit renew {folder}` makes another"
     try:
@@ -48,7 +48,7 @@ def server_certificate_problem(folder: Path, now: datetime) -> str | None:
 
 
 def site_certificate_problem(folder: Path, now: datetime) -> str | None:
-    """Return what is wrong with the authority that a site trusts; None if nothing is."""
+    """Return the fault of the authority that a site trusts, or None without a fault."""
     path = SiteFolder(folder).authority
     mend = "ask the federation for an invitation to its next authority"
     try:

@@ -1,7 +1,7 @@
-"""The papers that travel between server and sites: YAML of texts only, each saying its kind.
+"""Reads and writes the documents that travel between server and sites.
 
-Whoever reads one trusts nothing of it yet, so it is small, holds no YAML aliases, and every scalar
-is taken as it is written.
+A document is YAML whose scalars are all texts, and its key `kind` tells what it is. Its reader
+trusts nothing in it yet, so it must be small and free of YAML aliases.
 """
 
 import json
@@ -22,7 +22,7 @@ _KINDS = {
     "fedcl-invitation": "an invitation, for `fedcl kit request` at its site",
     "fedcl-request": "a site's request, for `fedcl kit approve` at the server",
 }
-# Files that persons write say no kind; these keys tell them apart.
+# Files that persons write have no key `kind`; these keys tell them apart.
 _KEYS = {
     "a federation's settings": {"listen", "sites"},
     "a site's settings": {"limits", "server"},
@@ -33,7 +33,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are."""
+    """A YAML dumper that writes texts of several lines as literal blocks."""
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -58,19 +58,19 @@ def signed_bytes(document: Section, *, purpose: str, leave_out: set[str]) -> byt
     """Return the bytes that a signature or an authentication code covers.
 
     Args:
-        document: What is signed.
-        purpose: Begins the bytes: what is signed for one purpose is never taken for another.
-        leave_out: Fields that are made from these bytes.
+        purpose: Text at the start of the bytes, so that a signature made for one purpose never
+            counts for another.
+        leave_out: Fields that are made from these bytes, such as the signature itself.
     """
     tree = document.model_dump(mode="json", exclude=leave_out)
     return f"{purpose}\n{json.dumps(tree, sort_keys=True)}".encode()
 
 
 def read_document(path: Path, section: type[S], *, kind: str) -> S:
-    """Read a paper of a kind, `fedcl-invitation` for example.
+    """Read a document of the given kind, for example `fedcl-invitation`.
 
     Raises:
-        ConfigError: the file cannot be read, is something else, or a key is at fault.
+        ConfigError: the file cannot be read, is of another kind, or a key is at fault.
     """
     expected = _KINDS[kind].partition(",")[0]
     text = read_text(path, what=expected)
@@ -80,18 +80,18 @@ def read_document(path: Path, section: type[S], *, kind: str) -> S:
         tree = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    found = kind_of(tree)
-    if found != _KINDS[kind]:
-        told = "" if found is None else f"; this is {found}"
-        raise ConfigError(f"{path}: expected {_KINDS[kind]}{told}")
+    actual = kind_of(tree)
+    if actual != _KINDS[kind]:
+        hint = "" if actual is None else f"; this is {actual}"
+        raise ConfigError(f"{path}: expected {_KINDS[kind]}{hint}")
     return validated(section, tree, source=str(path))
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """Return the text of a small file.
+    """Return the text of a file of at most `LARGEST_BYTES` bytes.
 
     Raises:
-        ConfigError: it cannot be read, is too long, or is no text.
+        ConfigError: the file cannot be read, is too long, or is not UTF-8 text.
     """
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the file that is {what}")
@@ -109,7 +109,10 @@ def read_text(path: Path, *, what: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a YAML text is harmless: either can take a reader minutes, or its memory."""
+    """Return whether a YAML text is free of aliases and of deep nesting.
+
+    Either can cost a YAML reader minutes, or all its memory.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.BaseLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -120,7 +123,7 @@ def _is_plain(text: str) -> bool:
 
 
 def kind_of(tree: Any) -> str | None:
-    """Return in words which file of a federation a YAML tree is; None if it is none of them."""
+    """Return in words which file of a federation a YAML tree is, or None for any other tree."""
     if not isinstance(tree, dict):
         return None
     kind = tree.get("kind")

@@ -1,4 +1,4 @@
-"""What a federation is: FEDERATION.yaml, written by a person, read by `fedcl kit new`.
+"""Reads FEDERATION.yaml, the federation's settings: a person writes it for `fedcl kit new`.
 
 name: brain-age                  # letters, digits, dots, dashes
 host: fl.hospital.example        # under which the sites reach the server
@@ -29,7 +29,7 @@ Days = Annotated[int, Field(ge=1, le=7300)]
 _NAME_PART = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 
 
-def _shown(label: str) -> str:
+def _printable(label: str) -> str:
     # Labels are shown on the terminal of whoever approves a site.
     if not label.isprintable() or label != label.strip():
         raise ValueError("a label is printable text without space around it")
@@ -47,38 +47,40 @@ def _reachable(host: str) -> str:
     return host.lower()
 
 
-Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_shown)]
+Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 Host = Annotated[str, AfterValidator(_reachable)]
 
 
 class Validity(Section):
-    """How long each thing is valid, in days."""
+    """How long certificates, invitations and keys are valid, in days."""
 
     authority: Days
-    """The federation's certificate authority; when it ends, everybody is invited anew."""
+    """Days the certificate authority is valid, 1 to 7300; then every site is invited anew."""
     server: Days
-    """The server's certificate; `fedcl kit renew` makes the next."""
+    """Days the server's certificate is valid, 1 to 7300; `fedcl kit renew` makes the next."""
     invitation: Days
-    """Until when a site's request can be approved."""
+    """Days in which a site's request can be approved, 1 to 7300."""
     node_key: Days
-    """A site's approved key; then the site is invited again and makes another."""
+    """Days a site's approved key is valid, 1 to 7300; then the site is invited again."""
 
 
 class FederationSettings(Section):
-    """One federation between institutions."""
+    """The settings of one federation between institutions."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")]
+    """Name of the federation: letters, digits, dots, dashes."""
     host: Host
     """DNS name or IP address under which the sites reach the server."""
     port: Port
-    """Of the gateway."""
+    """Port of the gateway, 1 to 65535; the only port that sites reach."""
     listen: str
-    """Address that the gateway binds; 0.0.0.0 is every interface."""
+    """IP address that the gateway binds; 0.0.0.0 stands for every interface."""
     superlink_port: Port
-    """Of Flower's SuperLink, on loopback."""
+    """Port of Flower's SuperLink on loopback, 1 to 65535."""
     also: tuple[Host, ...]
     """Further names and addresses in the server's certificate."""
     sites: Annotated[tuple[Label, ...], Field(min_length=1)]
+    """Labels of the sites, as in their participants tables; a number in quotes."""
     days: Validity
 
     @field_validator("listen")
@@ -116,7 +118,7 @@ class FederationSettings(Section):
 
     @property
     def server(self) -> str:
-        """The gateway as sites call it, host:port."""
+        """Address of the gateway as sites call it, `host:port`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -134,7 +136,8 @@ def load_federation(path: Path) -> FederationSettings:
     """Read FEDERATION.yaml.
 
     Raises:
-        ConfigError: the file, key or value at fault, and what was expected.
+        ConfigError: the file cannot be read, or a key or value is at fault; the message says what
+            was expected.
     """
     text = read_text(path, what="the federation's settings")
     try:

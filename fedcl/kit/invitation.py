@@ -1,7 +1,7 @@
-"""An invitation: for one site, once, until a date; signed by the federation's authority.
+"""An invitation lets one site join, once and until a date; the federation's authority signs it.
 
-Its code lets the server know a request that was made with it. The registry keeps the code's hash,
-which is also the key of the request's authentication code.
+By its secret code the server recognises a request that was made with it. The registry holds only
+the hash of the code, which is also the key of the request's authentication code.
 """
 
 import base64
@@ -25,7 +25,7 @@ from fedcl.kit.federation import FederationSettings, Label
 from fedcl.kit.fingerprint import certificate_fingerprint
 
 CLOCKS_AGREE = timedelta(minutes=5)
-"""The most that clocks may differ: Flower refuses nodes beyond it."""
+"""Largest difference allowed between two clocks: Flower refuses nodes beyond it."""
 
 _HEADING = """\
 Invitation to a federation. Give it to this site alone, in a way that nobody else reads: its code
@@ -33,27 +33,27 @@ counts once. There: `fedcl kit request`, and compare the fingerprint by telephon
 
 
 class Invitation(Section):
-    """What a site needs to ask for its place."""
+    """Everything a site needs to request admission."""
 
     kind: Literal["fedcl-invitation"] = "fedcl-invitation"
     federation: str
     site: Label
     server: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]+$")]
-    """host:port of the gateway."""
+    """Address of the gateway, `host:port`."""
     authority: str
-    """The authority's certificate, PEM."""
+    """Certificate of the federation's authority as PEM text."""
     fingerprint: str
-    """Of that certificate: the part that is compared by telephone."""
+    """Fingerprint of the authority's certificate, which persons compare by telephone."""
     code: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Secret until it is used; 32 random bytes."""
+    """32 random bytes in hexadecimal, secret until a request has used them."""
     issued: AwareDatetime
     expires: AwareDatetime
     signature: str
-    """By the authority, base64; over all the rest."""
+    """Signature of the authority over all other fields, in base64."""
 
     @property
     def verifier(self) -> str:
-        """What the server keeps of the code."""
+        """Hash of the code, which is all that the server's registry holds of it."""
         return code_verifier(self.code)
 
 
@@ -65,7 +65,7 @@ def code_verifier(code: str) -> str:
 def make_invitation(
     settings: FederationSettings, authority: Pair, site: str, now: datetime
 ) -> Invitation:
-    """Make an invitation with a new code; it ends no later than the authority."""
+    """Make an invitation with a new code that ends no later than the authority."""
     end = authority.certificate.not_valid_after_utc
     unsigned = Invitation(
         federation=settings.name,
@@ -80,7 +80,7 @@ def make_invitation(
         .replace(microsecond=0),
         signature="",
     )
-    signature = authority.key.sign(_signed(unsigned), ec.ECDSA(hashes.SHA384()))
+    signature = authority.key.sign(_bytes_to_sign(unsigned), ec.ECDSA(hashes.SHA384()))
     return unsigned.model_copy(update={"signature": base64.b64encode(signature).decode()})
 
 
@@ -90,10 +90,10 @@ def invitation_text(invitation: Invitation) -> str:
 
 
 def read_invitation(path: Path) -> Invitation:
-    """Read an invitation and check that it is whole; not whether it is still valid.
+    """Read an invitation and check that nothing was altered; its dates are not checked.
 
     Raises:
-        ConfigError: it cannot be read, is something else, or was altered.
+        ConfigError: the file cannot be read, is not an invitation, or was altered.
     """
     invitation = read_document(path, Invitation, kind="fedcl-invitation")
     try:
@@ -101,8 +101,8 @@ def read_invitation(path: Path) -> Invitation:
     except ValueError as error:
         raise ConfigError(f"{path}: authority: {error}; ask for the invitation again") from None
     key = certificate.public_key()
-    whole = isinstance(key, ec.EllipticCurvePublicKey) and _verified(invitation, key)
-    if not whole or invitation.fingerprint != certificate_fingerprint(certificate):
+    genuine = isinstance(key, ec.EllipticCurvePublicKey) and _is_signed_with(key, invitation)
+    if not genuine or invitation.fingerprint != certificate_fingerprint(certificate):
         raise ConfigError(
             f"{path}: altered since the federation's authority signed it; ask for it again"
         )
@@ -113,7 +113,7 @@ def require_current(invitation: Invitation, path: Path, now: datetime) -> None:
     """Check that an invitation is valid now.
 
     Raises:
-        ConfigError: it expired, or the clocks disagree.
+        ConfigError: the invitation expired, or the clocks disagree.
     """
     clock = f"this machine's clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if now >= invitation.expires:
@@ -128,14 +128,14 @@ def require_current(invitation: Invitation, path: Path, now: datetime) -> None:
         )
 
 
-def _signed(invitation: Invitation) -> bytes:
+def _bytes_to_sign(invitation: Invitation) -> bytes:
     return signed_bytes(invitation, purpose="fedcl invitation", leave_out={"signature"})
 
 
-def _verified(invitation: Invitation, key: ec.EllipticCurvePublicKey) -> bool:
+def _is_signed_with(key: ec.EllipticCurvePublicKey, invitation: Invitation) -> bool:
     try:
         signature = base64.b64decode(invitation.signature, validate=True)
-        key.verify(signature, _signed(invitation), ec.ECDSA(hashes.SHA384()))
+        key.verify(signature, _bytes_to_sign(invitation), ec.ECDSA(hashes.SHA384()))
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -1,7 +1,7 @@
-"""What a site makes of its invitation: its own key, its folder, and the request it sends.
+"""Makes a site's own key, its folder and its request from the invitation.
 
-One invitation, one key: the same invitation again keeps the key, another invitation makes another.
-The key before stays beside it, since the server accepts it until the new one is approved.
+Each invitation has one key: the same invitation again keeps the key, another invitation makes
+another. The former key stays beside it, since the server accepts it until the new one is approved.
 """
 
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ from fedcl.site_labels import file_stem
 
 @dataclass(frozen=True)
 class PreparedSite:
-    """A site's folder, ready.
+    """A site's folder with its key and request, ready to be sent.
 
     Attributes:
-        folder: The site's folder.
-        request: What is sent to the server, in its file.
+        folder: The site's folder, which now holds key, settings and request.
+        request: The request that is sent to the server, as it stands in its file.
         former_key: Where the key of an older invitation lies now; None if there was none.
-        notes: What the person should look at in the site's own settings.
+        notes: Faults in the site's own settings that a person should correct.
     """
 
     folder: SiteFolder
@@ -50,26 +50,26 @@ class PreparedSite:
 def prepare_request(
     path: Path, folder: Path | None, now: datetime, data: Data | None = None
 ) -> PreparedSite:
-    """Make the site's key, if need be, and its request.
+    """Make the site's request, and its key if this invitation has none yet.
 
     Args:
-        path: The invitation.
-        folder: The site's; by default the one that the invitation lies in if that is a site's, else
-            one named after the site in the working directory.
-        now: The time.
-        data: How the site's participants are read, for a SITE.yaml that is not there yet.
+        path: File of the invitation.
+        folder: Folder of the site; by default the invitation's folder if that is a site's, else one
+            named after the site in the working directory.
+        data: How the site's participants are read, for a SITE.yaml that does not exist yet.
 
     Raises:
-        ConfigError: the invitation cannot be used, the folder is another's, or its key is unusable.
+        ConfigError: the invitation cannot be used, the folder belongs to another site, or its key
+            is unusable.
     """
     invitation = read_invitation(path)
     require_current(invitation, path, now)
     beside = SiteFolder(path.parent)
     named = Path(file_stem(invitation.site))
     files = SiteFolder(folder or (beside.path if beside.settings.exists() else named))
-    held = _held(files, invitation)
+    previous = _previous_invitation(files, invitation)
     files.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    former = _put_aside(files) if held != invitation else None
+    former = _put_aside(files) if previous != invitation else None
     write_secret(files.invitation, invitation_text(invitation).encode())
     write_text(files.authority, invitation.authority)
     key = load_node_key(files.key) if files.key.exists() else make_node_key(files.key)
@@ -82,8 +82,8 @@ def prepare_request(
     return PreparedSite(files, request, former, _notes(files, invitation))
 
 
-def _held(files: SiteFolder, invitation: Invitation) -> Invitation | None:
-    """Return the invitation that the folder was made with, once it fits the new one."""
+def _previous_invitation(files: SiteFolder, invitation: Invitation) -> Invitation | None:
+    """Return the folder's last invitation after a check that the new one may follow it."""
     if files.path.exists() and not files.path.is_dir():
         raise ConfigError(f"{files.path}: is a file; the site's folder goes there (--folder)")
     if (files.path / "registry.jsonl").exists():
@@ -98,22 +98,23 @@ def _held(files: SiteFolder, invitation: Invitation) -> Invitation | None:
             )
     if not files.invitation.exists():
         return None
-    held = read_invitation(files.invitation)
-    if (held.federation, held.site) != (invitation.federation, invitation.site):
+    previous = read_invitation(files.invitation)
+    if (previous.federation, previous.site) != (invitation.federation, invitation.site):
         raise ConfigError(
-            f"{files.path}: the folder of site {held.site} in the federation {held.federation}; "
-            f"site {invitation.site} of {invitation.federation} needs another (--folder)"
+            f"{files.path}: the folder of site {previous.site} in the federation "
+            f"{previous.federation}; site {invitation.site} of {invitation.federation} needs "
+            "another (--folder)"
         )
-    if invitation.issued < held.issued:
+    if invitation.issued < previous.issued:
         raise ConfigError(
-            f"{files.path}: has a later invitation ({held.issued:%Y-%m-%d %H:%M} UTC) than this "
-            f"one ({invitation.issued:%Y-%m-%d %H:%M} UTC), which is void"
+            f"{files.path}: has a later invitation ({previous.issued:%Y-%m-%d %H:%M} UTC) than "
+            f"this one ({invitation.issued:%Y-%m-%d %H:%M} UTC), which is void"
         )
-    return held
+    return previous
 
 
 def _put_aside(files: SiteFolder) -> Path | None:
-    """Move the key of an older invitation aside; two keys never share a name."""
+    """Move the key of an older invitation aside, under a name made from its fingerprint."""
     if not files.key.exists():
         return None
     key: ec.EllipticCurvePrivateKey = load_node_key(files.key)
@@ -131,7 +132,7 @@ def _notes(files: SiteFolder, invitation: Invitation) -> tuple[str, ...]:
         ("server", settings.server, invitation.server),
     )
     return tuple(
-        f"{files.settings}: {key}: {found!r}, and the invitation says {said!r}; correct it"
-        for key, found, said in pairs
-        if found != said
+        f"{files.settings}: {key}: {actual!r}, and the invitation says {expected!r}; correct it"
+        for key, actual, expected in pairs
+        if actual != expected
     )

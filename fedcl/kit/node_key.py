@@ -19,17 +19,17 @@ from fedcl.kit.private_file import read_private
 
 
 def make_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Make a key and write its private half, which its owner alone may read."""
+    """Make a key and write its private half to a file that only its owner may read."""
     key = ec.generate_private_key(ec.SECP384R1())
     write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     return key
 
 
 def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Return a site's private key.
+    """Return a site's private key from its file.
 
     Raises:
-        ConfigError: there is none, others may read it, or it is another kind of key.
+        ConfigError: the file is missing, others may read it, or it holds another kind of key.
     """
     raw = read_private(path, what="the node's key; `fedcl kit request INVITATION` makes it")
     try:
@@ -49,10 +49,10 @@ def public_line(key: ec.EllipticCurvePublicKey) -> str:
 
 
 def parse_public_line(line: str) -> ec.EllipticCurvePublicKey:
-    """Return the key of such a line.
+    """Return the public key in a line that `public_line` made.
 
     Raises:
-        ValueError: it is anything else: another curve, a comment behind the key.
+        ValueError: the line is anything else, such as a key on another curve or with a comment.
     """
     try:
         key = load_ssh_public_key(line.encode())
@@ -66,8 +66,8 @@ def parse_public_line(line: str) -> ec.EllipticCurvePublicKey:
 
 
 def sent_public_key(line: str) -> bytes:
-    """Return the key of such a line as Flower's nodes send it with each request.
+    """Return the public key of a line in the form that Flower's nodes send with each request.
 
-    That is PEM of the SubjectPublicKeyInfo, `public_key_to_bytes` in Flower.
+    That form is the PEM of the SubjectPublicKeyInfo, `public_key_to_bytes` in Flower.
     """
     return parse_public_line(line).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

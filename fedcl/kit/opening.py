@@ -1,4 +1,4 @@
-"""What the server's institution makes itself: a federation, invitations, the next certificate."""
+"""Makes a federation, its invitations and the server's next certificate, all at the server."""
 
 import base64
 import secrets
@@ -25,19 +25,18 @@ def new_federation(file: Path, folder: Path | None, now: datetime) -> ServerFold
     """Make the server's folder from FEDERATION.yaml, with an invitation for each site.
 
     Args:
-        file: FEDERATION.yaml; the folder keeps a copy.
-        folder: Where; by default the federation's name in the working directory.
-        now: The time.
+        file: FEDERATION.yaml, of which the folder keeps a copy.
+        folder: Folder to make; by default one named after the federation in the working directory.
 
     Raises:
-        ConfigError: of `load_federation`.
-        RunError: the folder is there already.
+        ConfigError: FEDERATION.yaml cannot be read, or a key or value in it is at fault.
+        RunError: the folder exists already.
     """
     settings = load_federation(file)
-    made = ServerFolder(folder or Path(settings.name))
-    if made.path.exists():
+    files = ServerFolder(folder or Path(settings.name))
+    if files.path.exists():
         raise RunError(
-            f"{made.path}: already there; a federation's keys are not overwritten. Choose another "
+            f"{files.path}: already there; a federation's keys are not overwritten. Choose another "
             "--folder, or invite a further site with `fedcl kit invite`"
         )
     authority = make_authority(settings, now)
@@ -54,19 +53,19 @@ def new_federation(file: Path, folder: Path | None, now: datetime) -> ServerFold
         for site in settings.sites:
             _invite(inside, settings, authority, site, now)
 
-    write_folder(made.path, fill)
-    write_server_units(made.path, settings.name)
-    return made
+    write_folder(files.path, fill)
+    write_server_units(files.path, settings.name)
+    return files
 
 
 def invite(folder: Path, site: str, now: datetime) -> Path:
-    """Make another invitation for a site, or the first of one that joins later; return its file.
+    """Make a new invitation for a site and return its file.
 
-    The key that the site has now stays valid until another is approved.
+    The site may be new. A key that it has already stays valid until another is approved.
 
     Raises:
         ConfigError: the site is not in the settings' `sites`, or the authority's key is missing.
-        RunError: this is no server's folder, or the authority expired.
+        RunError: `folder` is not a server's folder, or the authority expired.
     """
     files = server_folder(folder)
     settings = load_federation(files.federation)
@@ -81,10 +80,11 @@ def invite(folder: Path, site: str, now: datetime) -> Path:
 
 
 def renew(folder: Path, now: datetime) -> datetime:
-    """Make a new server certificate and key, for the names in the settings; return its end.
+    """Make a new server certificate and key for the names in the settings; return when it ends.
 
     Raises:
-        ConfigError, RunError: as of `invite`.
+        ConfigError: the settings or the authority's key cannot be read.
+        RunError: `folder` is not a server's folder, or the authority expired.
     """
     files = server_folder(folder)
     settings = load_federation(files.federation)
@@ -106,7 +106,7 @@ def _invite(
             expires=invitation.expires,
         )
 
-    # The registry first: an invitation that it does not know would be refused.
+    # The registry comes first: an invitation that it does not know would be refused.
     Registry(files.path).record(decide)
     write_secret(files.invitation(site), invitation_text(invitation).encode())
 

@@ -1,4 +1,4 @@
-"""What `fedcl kit list` shows: the authority, the server's certificate and each site."""
+"""The lines of `fedcl kit list`: the authority, the server's certificate and each site."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,14 +15,15 @@ from fedcl.kit.registry import Registry, SiteEntry
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that ends.
+    """The state of a certificate or of a site, with its dates.
 
     Attributes:
-        what: "authority", "server" or the site's label.
-        state: In words.
-        fingerprint: Of the certificate or of the key; None while a site has none.
-        since: When this state began.
-        until: When it ends or ended; None if it has no end.
+        what: The word "authority" or "server", or the label of a site.
+        state: The state in words, such as "valid" or "invitation expired".
+        fingerprint: Fingerprint of the certificate or of the site's key; None while a site has
+            none.
+        since: Time at which this state began.
+        until: Time at which it ends or ended; None if it has no end.
     """
 
     what: str
@@ -32,18 +33,18 @@ class Line:
     until: datetime | None
 
     def days_left(self, now: datetime) -> int | None:
-        """Return the whole days until the end; None after it, or without one."""
+        """Return the whole days until the end; None if it is past or there is none."""
         if self.until is None or now >= self.until:
             return None
         return (self.until - now).days
 
 
 def overview(folder: Path, now: datetime) -> tuple[Line, ...]:
-    """Return how everything stands, sites in the order of the settings.
+    """Return the state of authority, server and sites, with sites in the order of the settings.
 
     Raises:
         ConfigError: the settings or a certificate cannot be read.
-        RunError: this is no server's folder, or its registry is damaged.
+        RunError: `folder` is not a server's folder, or its registry is damaged.
     """
     files = server_folder(folder)
     entries = {entry.site: entry for entry in Registry(folder).sites()}

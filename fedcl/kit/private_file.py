@@ -1,4 +1,4 @@
-"""Private keys and secrets on disk: their owner alone may read them."""
+"""Reads private keys and secrets, and refuses files that others than their owner may read."""
 
 import stat
 from pathlib import Path
@@ -10,7 +10,7 @@ def require_private(path: Path) -> None:
     """Check that nobody but the owner can read or write a file.
 
     Raises:
-        ConfigError: others may.
+        ConfigError: others may read or write it.
     """
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(f"{path}: others than its owner may read or write it; chmod 600 it")
@@ -20,11 +20,11 @@ def read_private(path: Path, *, what: str) -> bytes:
     """Return the bytes of a private file.
 
     Args:
-        path: The file.
-        what: It is, and what to do if it is not there: "the node's key; ..." for a message.
+        what: What the file is, and what to do if it is missing, for the message: "the node's key;
+            `fedcl kit request INVITATION` makes it".
 
     Raises:
-        ConfigError: it is not there, or others may read it.
+        ConfigError: the file is missing, or others may read it.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: not there: {what}")

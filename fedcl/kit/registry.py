@@ -1,6 +1,6 @@
-"""Who may take part: what was decided about each site, an event a line, in order.
+"""The server's registry: every decision about a site, one event per line, in order.
 
-registry.jsonl grows by lines and no line changes. It is rewritten whole under a lock, so a reader
+registry.jsonl only grows: no line ever changes. It is rewritten whole under a lock, so a reader
 sees all of an event or nothing of it, and never waits.
 """
 
@@ -30,26 +30,26 @@ def _is_key(line: str) -> str:
 
 
 class InvitedEvent(Section):
-    """A site was given an invitation; it makes an older one that was not used void."""
+    """A site was given an invitation, which makes an older unused invitation void."""
 
     event: Literal["invited"] = "invited"
     time: AwareDatetime
     site: Label
     verifier: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Hash of the invitation's code."""
+    """Hash of the invitation's code, 64 hexadecimal digits."""
     expires: AwareDatetime
 
 
 class ApprovedEvent(Section):
-    """A site's key was accepted; it takes the place of the one before."""
+    """A site's key was approved; it replaces the key before it."""
 
     event: Literal["approved"] = "approved"
     time: AwareDatetime
     site: Label
     verifier: str
-    """Of the invitation it was requested with, which is used up."""
+    """Hash of the code of the invitation that this approval used up."""
     public_key: Annotated[str, AfterValidator(_is_key)]
-    """The line that Flower registers."""
+    """The site's public key as the line that Flower registers."""
     fingerprint: str
     expires: AwareDatetime
 
@@ -69,15 +69,15 @@ _EVENT: TypeAdapter[InvitedEvent | ApprovedEvent | RevokedEvent] = TypeAdapter(E
 
 @dataclass(frozen=True)
 class SiteEntry:
-    """What stands about one site after all events.
+    """The state of one site after all events.
 
     Attributes:
-        site: Its label.
-        invitations: All that were ever made, oldest first.
-        approvals: All keys that were ever approved, oldest first.
-        pending: The invitation that can still be used up.
-        approved: The key in force, expired or not.
-        revoked: Since when the site is shut out; None if it is not.
+        site: Label of the site.
+        invitations: All invitations that were ever made for it, oldest first.
+        approvals: All approvals of its keys, oldest first.
+        pending: The invitation that is not used yet, expired or not; None if there is none.
+        approved: The approval of its present key, expired or not; None if it has no key.
+        revoked: Time at which the site was revoked; None if it is not.
     """
 
     site: str
@@ -88,7 +88,7 @@ class SiteEntry:
     revoked: datetime | None = None
 
     def state(self, now: datetime) -> SiteState:
-        """Return how the site stands: a valid key first, then an invitation, then what ended."""
+        """Return the site's state; a valid key counts before an open invitation."""
         if self.allowed(now) is not None:
             return "approved"
         if self.pending is not None:
@@ -96,23 +96,23 @@ class SiteEntry:
         return "revoked" if self.approved is None else "key expired"
 
     def allowed(self, now: datetime) -> ApprovedEvent | None:
-        """Return the key that the site may connect with now; None if it may not."""
+        """Return the approval of the key that the site may connect with now; None if it may not."""
         if self.approved is None or now >= self.approved.expires:
             return None
         return self.approved
 
 
 class Registry:
-    """The registry of a server folder."""
+    """The registry file of a server's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "registry.jsonl"
 
     def sites(self) -> tuple[SiteEntry, ...]:
-        """Return what stands about each site that was ever invited, in that order.
+        """Return the state of each site that was ever invited, in the order of first invitations.
 
         Raises:
-            RunError: the registry is missing or damaged; the line.
+            RunError: the registry is missing or damaged; the message names the line.
             ConfigError: others may read or write it.
         """
         entries: dict[str, SiteEntry] = {}
@@ -133,26 +133,28 @@ class Registry:
         return tuple(entries.values())
 
     def allowed_keys(self, now: datetime) -> dict[bytes, str]:
-        """Return the sites that may connect now, by their key as Flower's nodes send it.
+        """Return the sites that may connect now, by the key that Flower's nodes send.
 
         Raises:
-            RunError, ConfigError: as of `sites`.
+            RunError: the registry is missing or damaged.
+            ConfigError: others may read or write it.
         """
         allowed = ((entry.allowed(now), entry.site) for entry in self.sites())
         return {sent_public_key(key.public_key): site for key, site in allowed if key is not None}
 
     def start(self) -> None:
-        """Write the registry of a new federation, without a line."""
+        """Write the empty registry of a new federation."""
         write_secret(self.path, b"")
 
     def record(self, decide: Callable[[tuple[SiteEntry, ...]], E]) -> E:
-        """Let `decide` look at the sites and return what happens; write it and wait for the disk.
+        """Record the event that `decide` returns for the present state of the sites.
 
-        Nobody else decides in between. An event that is there already is not written twice. What
-        `decide` raises is passed on, and nothing is written.
+        A lock keeps other decisions out until the event is on the disk. An event that is recorded
+        already is not written twice. An exception of `decide` is passed on, and nothing is written.
 
         Raises:
-            RunError, ConfigError: as of `sites`.
+            RunError: the registry is missing or damaged.
+            ConfigError: others may read or write it.
         """
         with self._locked():
             event = decide(self.sites())
@@ -185,8 +187,8 @@ class Registry:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            told = ": ".join(part for part in (where, first["msg"]) if part)
-            raise self._damaged(number, told) from None
+            why = ": ".join(part for part in (where, first["msg"]) if part)
+            raise self._damaged(number, why) from None
 
     def _damaged(self, number: int, why: str) -> RunError:
         return RunError(

@@ -1,8 +1,8 @@
-"""A site's request: its new public key, bound to its invitation and proven to be its own.
+"""A site's request carries its new public key, bound to its invitation and proven to be its own.
 
-The signature is made with the private key that belongs to the public one; the authentication code
-(HMAC-SHA256, https://www.rfc-editor.org/rfc/rfc2104) with the invitation's code, over everything,
-signature included. So an altered request is refused, whatever was altered.
+The signature is made with the private half of that key. The authentication code (HMAC-SHA256,
+https://www.rfc-editor.org/rfc/rfc2104) is keyed with the hash of the invitation's code and covers
+everything, signature included. So an altered request is refused, whatever was altered.
 """
 
 import base64
@@ -29,7 +29,7 @@ there: `fedcl kit approve`, and compare the key's fingerprint by telephone."""
 
 
 class Request(Section):
-    """What a site sends to the server, once."""
+    """The request that a site sends to the server, once per invitation."""
 
     kind: Literal["fedcl-request"] = "fedcl-request"
     federation: str
@@ -37,18 +37,18 @@ class Request(Section):
     """Fingerprint of the authority that the site trusts."""
     site: Label
     public_key: str
-    """Of the site's node, the line that Flower registers."""
+    """Public key of the site's node as the line that Flower registers."""
     fingerprint: str
-    """Of that key: what is compared by telephone."""
+    """Fingerprint of the public key, which persons compare by telephone."""
     time: AwareDatetime
     signature: str
-    """By the private half of the key, base64."""
+    """Signature made with the private half of the key, in base64."""
     authentication: str
-    """With the invitation's code, hexadecimal."""
+    """HMAC-SHA256 keyed with the hash of the invitation's code, in hexadecimal."""
 
 
 def make_request(invitation: Invitation, key: ec.EllipticCurvePrivateKey, now: datetime) -> Request:
-    """Make a site's request."""
+    """Make a site's request, signed with its key and authenticated with its invitation."""
     bare = Request(
         federation=invitation.federation,
         authority=invitation.fingerprint,
@@ -59,7 +59,7 @@ def make_request(invitation: Invitation, key: ec.EllipticCurvePrivateKey, now: d
         signature="",
         authentication="",
     )
-    signature = base64.b64encode(key.sign(_signed(bare), ec.ECDSA(hashes.SHA384()))).decode()
+    signature = base64.b64encode(key.sign(_bytes_to_sign(bare), ec.ECDSA(hashes.SHA384()))).decode()
     signed = bare.model_copy(update={"signature": signature})
     return signed.model_copy(update={"authentication": _code(signed, invitation.verifier)})
 
@@ -70,21 +70,21 @@ def request_text(request: Request) -> str:
 
 
 def read_request(path: Path) -> Request:
-    """Read a request; nothing in it is verified yet.
+    """Read a request without verifying anything in it.
 
     Raises:
-        ConfigError: it cannot be read or is something else.
+        ConfigError: the file cannot be read or is not a request.
     """
     return read_document(path, Request, kind="fedcl-request")
 
 
 def made_with(request: Request, verifier: str) -> bool:
-    """Return whether a request is as it was made with the invitation of this verifier."""
+    """Return whether a request is unaltered and was made with the invitation of this verifier."""
     return hmac.compare_digest(request.authentication.encode(), _code(request, verifier).encode())
 
 
 def key_problem(request: Request) -> str | None:
-    """Return why a request does not prove that its key is the site's own; None if it does."""
+    """Return why a request does not prove that its key is the site's own, or None if it does."""
     try:
         key = parse_public_line(request.public_key)
     except ValueError as error:
@@ -93,15 +93,15 @@ def key_problem(request: Request) -> str | None:
         return "the fingerprint is another key's"
     try:
         signature = base64.b64decode(request.signature, validate=True)
-        key.verify(signature, _signed(request), ec.ECDSA(hashes.SHA384()))
+        key.verify(signature, _bytes_to_sign(request), ec.ECDSA(hashes.SHA384()))
     except (InvalidSignature, ValueError):
         return "not signed with the private half of its key"
     return None
 
 
-def _signed(request: Request) -> bytes:
-    left = {"signature", "authentication"}
-    return signed_bytes(request, purpose="fedcl request signed", leave_out=left)
+def _bytes_to_sign(request: Request) -> bytes:
+    unsigned = {"signature", "authentication"}
+    return signed_bytes(request, purpose="fedcl request signed", leave_out=unsigned)
 
 
 def _code(request: Request, verifier: str) -> str:

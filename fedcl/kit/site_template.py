@@ -1,4 +1,4 @@
-"""The SITE.yaml that a site begins with: complete, and strict where it can be."""
+"""The SITE.yaml that a site begins with: every key is there, and the limits are strict."""
 
 import json
 
@@ -61,10 +61,9 @@ def site_template(invitation: Invitation, data: Data | None = None) -> str:
     """Return a commented SITE.yaml for the site that was invited.
 
     Args:
-        invitation: The site's.
-        data: How its participants are read; None: to be filled in.
+        data: How the site's participants are read; None leaves a section for a person to fill in.
     """
-    # A JSON text is a YAML text, whatever characters a label holds; "12" stays a text.
+    # Every JSON text is a YAML text too, whatever characters a label holds; "12" stays a text.
     site, server = (
         json.dumps(text, ensure_ascii=False) for text in (invitation.site, invitation.server)
     )

@@ -1,4 +1,4 @@
-"""Templates for whoever runs a server or a site for good: a systemd unit and a container file."""
+"""Writes a systemd unit and a container file, for a server or a site that runs permanently."""
 
 import getpass
 import sys
@@ -35,9 +35,8 @@ def write_site_units(folder: Path, site: str, server: str) -> None:
     """Write a site's unit and container file into its folder.
 
     Args:
-        folder: Of the site.
-        site: Its label.
-        server: host:port of the gateway.
+        folder: Folder of the site, made by `fedcl kit request`.
+        server: Address of the gateway, `host:port`.
     """
     folder = folder.absolute()
     _write(

@@ -1,4 +1,4 @@
-"""Whether a site's request may be approved: everything but what persons compare by telephone."""
+"""Checks everything about a site's request but the fingerprint, which persons compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _AGAIN = "invite the site again (`fedcl kit invite`), and there: `fedcl kit requ
 
 @dataclass(frozen=True)
 class VerifiedRequest:
-    """A request in which everything is right but what persons compare.
+    """A request that passed every check; only the fingerprint remains for persons to compare.
 
     Attributes:
-        request: As it was sent.
-        source: Its file, for messages.
-        verifier: Of the invitation it was made with.
-        already: The approval, where it was approved before.
+        request: The request as the site sent it.
+        source: File of the request, for messages.
+        verifier: Hash of the code of the invitation that the request was made with.
+        already: The earlier approval of this very request; None if it was not approved before.
     """
 
     request: Request
@@ -39,7 +39,7 @@ def require_same_federation(request: Request, path: Path, files: ServerFolder) -
     """Check that a request is meant for this federation.
 
     Raises:
-        ConfigError: for another one.
+        ConfigError: the request is for another federation.
     """
     name = load_federation(files.federation).name
     authority = certificate_fingerprint(load_authority_certificate(files.authority))
@@ -55,10 +55,11 @@ def require_same_federation(request: Request, path: Path, files: ServerFolder) -
 def verified(
     request: Request, path: Path, sites: tuple[SiteEntry, ...], now: datetime
 ) -> VerifiedRequest:
-    """Check a request against what stands about the sites.
+    """Return a request after a check against the registry's entries.
 
     Raises:
-        ConfigError: it is altered, unproven, void, late, or of an unknown site.
+        ConfigError: the request was altered, does not prove its key, is void or late, or comes from
+            an unknown site.
     """
     entry = entry_of(request.site, sites, path)
     used = _invitation_of(request, path, entry)
@@ -85,10 +86,10 @@ def verified(
 
 
 def entry_of(site: str, sites: Sequence[SiteEntry], source: Path) -> SiteEntry:
-    """Return what stands about a site; `source` is where its label was found, for the message.
+    """Return the registry's entry of a site; `source` names the file of its label in the message.
 
     Raises:
-        ConfigError: it was never invited; the nearest label.
+        ConfigError: the site was never invited; the message offers the nearest label.
     """
     for entry in sites:
         if entry.site == site:

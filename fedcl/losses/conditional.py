@@ -6,12 +6,14 @@ proxy labels", MedNeurIPS 2021, https://arxiv.org/abs/2111.05643
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
+from fedcl.losses.module import TwoViewLoss
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import BatchTerm
 
 SCALE = 2.0
-"""Of the squared distance in the uniformity."""
+"""Multiplies the squared distance in the uniformity."""
 
 
 def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:
@@ -37,3 +39,27 @@ def conditional_alignment_uniformity(pairs: Pairs) -> dict[str, BatchTerm]:
         "alignment": BatchTerm(alignment, (attraction > 0).to(distance.dtype)),
         "uniformity": BatchTerm(uniformity, some.to(distance.dtype)),
     }
+
+
+class ConditionalAlignmentUniformity(TwoViewLoss):
+    """Similar ages are aligned, and dissimilar ones spread out.
+
+    Args:
+        kernel: Says how much two participants attract each other, from their labels.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.losses import ConditionalAlignmentUniformity
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> ages = torch.tensor([20.0, 25.0, 60.0])
+        >>> loss = ConditionalAlignmentUniformity(Gaussian(bandwidth=5.0))
+        >>> loss(first, second, ages)
+        tensor(-1.2058)
+    """
+
+    loss = "conditional_alignment_uniformity"
+
+    def __init__(self, kernel: LabelKernel) -> None:
+        super().__init__(kernel)

@@ -10,6 +10,7 @@ import math
 import torch
 
 from fedcl.losses.log_sums import log_sum_without_each
+from fedcl.losses.module import Reduction, TwoViewLoss
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import AnchorLoss
 from fedcl.losses.yaware import cross_entropy
@@ -44,3 +45,53 @@ def eps_info_nce(pairs: Pairs, *, epsilon: float) -> AnchorLoss:
     attraction = (own * pairs.similarity).sum(dim=1)
     value = (log_denominators - attraction) / torch.where(counted, views, 1.0)
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
+
+
+class InfoNCE(TwoViewLoss):
+    """A participant's two views attract each other, and everybody else repels; no labels.
+
+    Args:
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.losses import InfoNCE
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> loss = InfoNCE()
+        >>> loss(first, second)
+        tensor(0.3111)
+    """
+
+    loss = "info_nce"
+
+    def __init__(self, *, temperature: float = 0.1, reduction: Reduction = "mean") -> None:
+        super().__init__(None, temperature=temperature, reduction=reduction)
+
+
+class EpsInfoNCE(TwoViewLoss):
+    """InfoNCE with a margin; no labels.
+
+    Args:
+        epsilon: Margin, >= 0, in units of the similarity divided by the temperature; math.inf
+            decouples.
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.losses import EpsInfoNCE
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> loss = EpsInfoNCE(epsilon=0.25)
+        >>> loss(first, second)
+        tensor(0.1317)
+    """
+
+    loss = "eps_info_nce"
+
+    def __init__(
+        self, *, epsilon: float, temperature: float = 0.1, reduction: Reduction = "mean"
+    ) -> None:
+        super().__init__(None, epsilon=epsilon, temperature=temperature, reduction=reduction)

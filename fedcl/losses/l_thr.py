@@ -1,13 +1,15 @@
 """L_thr: an anchor attracts k and repels only those that are further from it in age than k.
 
 Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI
-2023, https://arxiv.org/abs/2211.08326; released code
+2023, https://arxiv.org/abs/2211.08326; the authors' code
 https://github.com/EIDOSLAB/contrastive-brain-age-prediction
 """
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
+from fedcl.losses.module import Reduction, TwoViewLoss
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import BASE_TEMPERATURE, AnchorLoss
 
@@ -37,7 +39,7 @@ def l_thr(pairs: Pairs) -> AnchorLoss:
     return AnchorLoss(value, defined.any(dim=1))
 
 
-def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
+def l_thr_authors_variant(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     """Return the value of the authors' code.
 
     It compares on the transposed axis: one denominator per anchor, sum_{j != i} c_ij e^{s_ij} with
@@ -45,7 +47,7 @@ def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     by temperature / 0.07. All ages equal makes log 0 there; here such anchors are not counted.
     """
     if pairs.positiveness.shape[0] != pairs.positiveness.shape[1]:
-        raise ValueError("l_thr as released takes no cross-site node: it compares candidates")
+        raise ValueError("the authors' l_thr takes no cross-site node: it compares candidates")
     # The authors' matrix has everybody's positiveness 1 with themselves.
     positiveness = pairs.positiveness.masked_fill(~pairs.allowed, 1.0)
     of_candidate = positiveness.sort(dim=1).values
@@ -59,3 +61,39 @@ def l_thr_released(pairs: Pairs, *, temperature: float) -> AnchorLoss:
     attraction = (weights * pairs.similarity).sum(dim=1) / torch.where(counted, total, 1.0)
     value = (temperature / BASE_TEMPERATURE) * (log_repulsion - attraction)
     return AnchorLoss(torch.where(counted, value, 0.0), counted)
+
+
+class LThr(TwoViewLoss):
+    """An anchor attracts k and repels only those further from it in age than k.
+
+    Args:
+        kernel: Says how much two participants attract each other, from their labels.
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.losses import LThr
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> ages = torch.tensor([20.0, 25.0, 60.0])
+        >>> loss = LThr(Gaussian(bandwidth=5.0))
+        >>> loss(first, second, ages)
+        tensor(-1.6343)
+    """
+
+    loss = "l_thr"
+
+    def __init__(
+        self,
+        kernel: LabelKernel,
+        *,
+        temperature: float = 0.1,
+        reduction: Reduction = "mean",
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel, temperature=temperature, reduction=reduction, authors_variant=authors_variant
+        )

@@ -1,7 +1,7 @@
 """Logarithms of sums of exponentials, row by row, where entries may be left out.
 
-Both write their gradient out: the matrices are the cost of a loss, and automatic differentiation
-of the same steps takes twice the passes over them.
+Both functions write their gradient out: the matrices are the cost of a loss, and automatic
+differentiation of the same steps takes twice the passes over them.
 """
 
 from typing import Any
@@ -87,7 +87,7 @@ class _LogSum(torch.autograd.Function):
 
 
 class _WithoutEach(torch.autograd.Function):
-    """The same for the sums without each."""
+    """Value and gradient of `log_sum_without_each` at once, a few rows at a time."""
 
     @staticmethod
     def forward(
@@ -160,5 +160,5 @@ def _without_each(x: Tensor, weights: Tensor, lost: Tensor | float, gradient: Te
 
 
 def _finite(exponent: Tensor) -> Tensor:
-    """-inf, of an empty row, becomes 0: differences with it stay defined."""
+    """Return the exponents with 0 for the -inf of an empty row, so that differences are defined."""
     return torch.where(exponent == -torch.inf, 0.0, exponent)

@@ -7,12 +7,13 @@ exponential is approximated from both.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedcl.shapes import AnchorRows, NodeCovariances, NodeMeans, PerNode, ToNodes
+from fedcl.shapes import AnchorRows, NodeCovariances, NodeMeans, PairWeights, PerNode, ToNodes
 
 _SMALLEST_POWER = 1e-6
 _SMALLEST_SPREAD = 1e-12
@@ -23,9 +24,9 @@ class Nodes:
     """Who is at each node, as first and second moments of their unit embeddings.
 
     Attributes:
-        count: Participants, > 0; not whole, since one between two nodes is shared by both.
-        mean: Of their embeddings.
-        covariance: About the mean.
+        count: Number of participants, > 0; not whole, since both nodes share one between them.
+        mean: Mean of their embeddings.
+        covariance: Covariance of their embeddings about the mean.
     """
 
     count: PerNode
@@ -49,6 +50,22 @@ class Nodes:
             return (turned * vectors[:, None, :]).sum(dim=2).clamp(min=0.0)
 
 
+@dataclass(frozen=True)
+class RemoteParticipants:
+    """Participants of other sites beside a batch.
+
+    Attributes:
+        nodes: Moments of their unit embeddings.
+        prior: The kernel between the batch's participants and the nodes, in this order, on both
+            sides, ones on the diagonal; None: without a prior.
+        order: Without a prior, what a distance sees of a node: 1 its mean, 2 its spread too.
+    """
+
+    nodes: Nodes
+    prior: PairWeights | None
+    order: Literal[1, 2]
+
+
 def log_mean_exp(
     mean: ToNodes, spread: ToNodes, power: ToNodes | float, *, largest: float
 ) -> ToNodes:
@@ -59,7 +76,7 @@ def log_mean_exp(
     mean + power SD^2 / 2, which grows without end where similarities spread widely.
 
     Args:
-        mean: Of s; a similarity divided by the temperature.
+        mean: Mean of s, a similarity divided by the temperature.
         spread: Variance of s.
         power: In [0, 1]: 1, or what damps the exponent.
         largest: No s is above it: 1 / temperature for cosines.
@@ -70,6 +87,6 @@ def log_mean_exp(
 
 
 def _log_cosh(x: Tensor) -> Tensor:
-    """For x >= 0; near 0 its series, since the difference below would lose all digits."""
+    """Return log cosh x for x >= 0; near 0 by its series, where the difference loses all digits."""
     far = x + F.softplus(-2 * x) - math.log(2)
     return torch.where(x < 0.01, x.square() / 2, far)

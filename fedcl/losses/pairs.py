@@ -1,4 +1,4 @@
-"""What a contrastive loss sees: anchors against candidates.
+"""Pairs of anchors and candidates, which are all that a contrastive loss sees.
 
 Every loss of the InfoNCE family is a function of these matrices, so a second view, another
 participant or a node that stands for many participants of other sites is just one more column.
@@ -159,11 +159,11 @@ def beside_nodes(
     A node stands for as many candidates as its participants have views.
 
     Args:
-        pairs: Of the views in `embeddings`.
+        pairs: Pairs of the views in `embeddings`.
         embeddings: Unit vectors.
         nodes: Participants who are not among the anchors.
         positiveness: Between participants and nodes, shape (participant, node).
-        temperature: As of `pairs`.
+        temperature: Divides the cosine similarity, > 0; the one that the pairs were built with.
         order: 1: a denominator sees a node's mean similarity; 2: its spread too.
     """
     participants, views, dim = embeddings.shape

@@ -15,7 +15,7 @@ import torch
 
 from fedcl.config.kernels import Kernel
 from fedcl.config.moments import Prototypes
-from fedcl.losses.kernels import Known, positiveness
+from fedcl.kernels.positiveness import Known, positiveness
 from fedcl.losses.pairs import Pairs, own_views
 from fedcl.shapes import AnchorRows, PerNode, ViewEmbeddings
 
@@ -32,8 +32,8 @@ def prototype_curve(ages: PerNode, dim: int, *, bandwidth_years: float) -> Ancho
 
     Args:
         ages: Years.
-        dim: Of the vectors, >= 2; the last number of an odd one is 0.
-        bandwidth_years: > 0.
+        dim: Length of the vectors, >= 2; the last number of an odd one is 0.
+        bandwidth_years: Years over which the curve forgets, > 0.
     """
     if dim < 2:
         raise ValueError(f"a curve of unit vectors needs at least 2 dimensions, got {dim}")
@@ -58,8 +58,8 @@ def pairs_with_prototypes(
 
     Args:
         embeddings: Unit vectors.
-        known: Of the participants; age in years.
-        settings: Where the prototypes are.
+        known: Covariates of the participants; age in years.
+        settings: Ages of the prototypes, and how many participants each stands for.
         kernel: Compares ages alone.
         temperature: Divides the cosine similarity, > 0.
     """

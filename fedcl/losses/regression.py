@@ -1,4 +1,4 @@
-"""Supervised regression of the age: the baseline a contrastive representation is measured against.
+"""Supervised regression of the age, the baseline of a contrastive representation.
 
 The l1 baseline of Barbano et al., ISBI 2023, https://arxiv.org/abs/2211.08326, and its square.
 """

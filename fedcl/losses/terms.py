@@ -31,3 +31,18 @@ class BatchTerm:
 
     value: Scalar
     counted: Scalar
+
+
+Reduced = tuple[Scalar, Scalar, Scalar]
+"""The mean over what is counted, how many that are, and how many are skipped."""
+
+
+def mean_over_counted(term: AnchorLoss | BatchTerm) -> Reduced:
+    """Return the mean of a term over the anchors it counts, their number, and that of the others.
+
+    A statistic of the batch is counted once or skipped once.
+    """
+    if isinstance(term, BatchTerm):
+        return term.value, term.counted, 1 - term.counted
+    counted = term.counted.sum().to(term.value.dtype)
+    return term.value.sum() / counted.clamp(min=1), counted, len(term.value) - counted

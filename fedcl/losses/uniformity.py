@@ -1,40 +1,24 @@
 """Decoupled uniformity: centroids of participants spread out; a prior pulls similar ones together.
 
 Dufumier et al., "Integrating prior knowledge in contrastive learning with kernel", ICML 2023,
-https://arxiv.org/abs/2206.01646; released code
+https://arxiv.org/abs/2206.01646; the authors' code
 https://github.com/Duplums/contrastive-decoupled-uniformity
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
-from fedcl.losses.nodes import Nodes, log_mean_exp
+from fedcl.losses.module import TwoViewLoss
+from fedcl.losses.nodes import RemoteParticipants, log_mean_exp
 from fedcl.losses.pairs import gram
 from fedcl.losses.terms import BatchTerm
 from fedcl.shapes import AnchorRows, NodeMeans, PairWeights, Representation, ToNodes, ViewEmbeddings
 
-RELEASED_SCALE = 2.0
-RELEASED_RIDGE = 0.01
-
-
-@dataclass(frozen=True)
-class RemoteParticipants:
-    """Participants of other sites beside a batch.
-
-    Attributes:
-        nodes: Who they are, of unit embeddings.
-        prior: The kernel between the batch's participants and the nodes, in this order, on both
-            sides, ones on the diagonal; None: without a prior.
-        order: Without a prior, what a distance sees of a node: 1 its mean, 2 its spread too.
-    """
-
-    nodes: Nodes
-    prior: PairWeights | None
-    order: Literal[1, 2]
+AUTHORS_SCALE = 2.0
+AUTHORS_RIDGE = 0.01
 
 
 def decoupled_uniformity(
@@ -54,7 +38,7 @@ def decoupled_uniformity(
         embeddings: Unit vectors.
         prior: K, symmetric and positive semi-definite, ones on the diagonal; None: without.
         ridge: lambda sqrt(n), > 0.
-        scale: Of the squared distance; 1 as published.
+        scale: Multiplies the squared distance; 1 as published.
     """
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
@@ -69,16 +53,17 @@ def decoupled_uniformity_across(
     ridge: float = 1.0,
     scale: float = 1.0,
 ) -> BatchTerm:
-    """Return the same over all pairs with at least one participant of the batch.
+    """Return `decoupled_uniformity` over all pairs with at least one participant of the batch.
 
     With a prior a node is one point of the regression that weighs as much as its participants, who
-    all have its covariates. Without other sites, and always counted otherwise, it is the above.
+    all have its covariates. Without nodes it is the value of `decoupled_uniformity`; it is always
+    counted.
 
     Args:
         embeddings: Unit vectors of the batch.
-        remote: The other sites.
+        remote: Participants of other sites.
         ridge: lambda sqrt(n), n everybody's number.
-        scale: Of the squared distance.
+        scale: Multiplies the squared distance; 1 as published.
     """
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     nodes = remote.nodes
@@ -108,14 +93,14 @@ def decoupled_uniformity_across(
     return BatchTerm(mean_exp, torch.ones_like(mean_exp))
 
 
-def decoupled_uniformity_released(
+def decoupled_uniformity_authors_variant(
     embeddings: ViewEmbeddings, prior: PairWeights | None = None
 ) -> BatchTerm:
     """Return the value of the authors' code: scale 2, and lambda n = 0.01 whatever n is."""
     centroids = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32)).mean(dim=1)
     if prior is not None:
-        centroids = kernel_smooth(centroids, prior, added=RELEASED_RIDGE)
-    return _uniformity(centroids, RELEASED_SCALE)
+        centroids = kernel_smooth(centroids, prior, added=AUTHORS_RIDGE)
+    return _uniformity(centroids, AUTHORS_SCALE)
 
 
 def kernel_smooth(centroids: Representation, prior: PairWeights, *, added: float) -> Representation:
@@ -139,7 +124,7 @@ def _uniformity(centroids: Representation, scale: float) -> BatchTerm:
 
 
 def _squared_distance(some: AnchorRows, others: NodeMeans) -> ToNodes:
-    """cdist's gradient is not defined where two vectors are equal."""
+    """Return ||a - b||^2 for every pair; the gradient of cdist is not defined where a = b."""
     squares = some.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]
     return squares - 2 * some @ others.T
 
@@ -149,3 +134,37 @@ def _exponents(centroids: Representation, scale: float) -> PairWeights:
     products = gram(centroids)
     norm = products.diagonal()
     return scale * (2 * products - norm[:, None] - norm[None, :])
+
+
+class DecoupledUniformity(TwoViewLoss):
+    """Centroids of participants spread out; a kernel pulls similar ones together.
+
+    Args:
+        kernel: Says how similar two participants are a priori; None: nothing is known.
+        ridge: lambda sqrt(n) of the regression on the kernel, > 0; not used without a kernel.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.losses import DecoupledUniformity
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> ages = torch.tensor([20.0, 25.0, 60.0])
+        >>> loss = DecoupledUniformity(Gaussian(bandwidth=5.0), ridge=0.5)
+        >>> loss(first, second, ages)
+        tensor(-0.2467)
+    """
+
+    loss = "decoupled_uniformity"
+
+    def __init__(
+        self,
+        kernel: LabelKernel | None = None,
+        *,
+        ridge: float = 1.0,
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel, ridge=None if kernel is None else ridge, authors_variant=authors_variant
+        )

@@ -1,13 +1,15 @@
 """y-aware InfoNCE: participants of similar age attract each other.
 
 Dufumier et al., "Contrastive learning with continuous proxy meta-data for 3D MRI classification",
-MICCAI 2021, https://arxiv.org/abs/2106.08808; released code
+MICCAI 2021, https://arxiv.org/abs/2106.08808; the authors' code
 https://github.com/Duplums/yAwareContrastiveLearning
 """
 
 import torch
 
+from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.losses.log_sums import log_sum
+from fedcl.losses.module import Reduction, TwoViewLoss
 from fedcl.losses.pairs import Pairs
 from fedcl.losses.terms import AnchorLoss
 from fedcl.shapes import PairWeights
@@ -35,7 +37,7 @@ def cross_entropy(pairs: Pairs, weights: PairWeights) -> AnchorLoss:
     return AnchorLoss(torch.where(counted, log_partition - attraction, 0.0), counted)
 
 
-def y_aware_released(pairs: Pairs) -> AnchorLoss:
+def y_aware_authors_variant(pairs: Pairs) -> AnchorLoss:
     """Return the value of the authors' code: weights w_ik / sum_t w_tk, and twice the loss.
 
     Their division broadcasts over columns, so that a row's weights need not sum to 1.
@@ -49,3 +51,39 @@ def y_aware_released(pairs: Pairs) -> AnchorLoss:
     log_partition = torch.where(counted, log_partition, 0.0)
     value = 2 * (in_row * log_partition - (weights * pairs.similarity).sum(dim=1))
     return AnchorLoss(value, counted)
+
+
+class YAware(TwoViewLoss):
+    """InfoNCE in which everybody attracts by their degree of positiveness.
+
+    Args:
+        kernel: Says how much two participants attract each other, from their labels.
+        temperature: Divides the cosine similarity, > 0.
+        reduction: "mean" over the anchors that count, "sum" over them, or "none": a value for each.
+        authors_variant: Whether to compute what the authors' public code does instead.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.kernels import Gaussian
+        >>> from fedcl.losses import YAware
+        >>> first = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+        >>> second = torch.tensor([[0.9, 0.1], [0.6, 0.8], [0.1, 0.9]])
+        >>> ages = torch.tensor([20.0, 25.0, 60.0])
+        >>> loss = YAware(Gaussian(bandwidth=5.0))
+        >>> loss(first, second, ages)
+        tensor(1.1897)
+    """
+
+    loss = "y_aware"
+
+    def __init__(
+        self,
+        kernel: LabelKernel,
+        *,
+        temperature: float = 0.1,
+        reduction: Reduction = "mean",
+        authors_variant: bool = False,
+    ) -> None:
+        super().__init__(
+            kernel, temperature=temperature, reduction=reduction, authors_variant=authors_variant
+        )

@@ -11,10 +11,10 @@ Header = dict[str, str | int | float | bytes | list[int] | list[float] | list[st
 
 
 def get(header: Mapping[str, object], key: str, kind: type[T]) -> T:
-    """Return a value.
+    """Return a header's value of a name.
 
     Raises:
-        WireError: it is missing, or of another type.
+        WireError: the value is missing, or of another type.
     """
     value = header.get(key)
     if not isinstance(value, kind):
@@ -23,10 +23,10 @@ def get(header: Mapping[str, object], key: str, kind: type[T]) -> T:
 
 
 def get_list(header: Mapping[str, object], key: str, kind: type[T]) -> list[T]:
-    """Return a list of values.
+    """Return a header's list of a name.
 
     Raises:
-        WireError: it is missing, or one is of another type.
+        WireError: the list is missing, or one of its values is of another type.
     """
     values = header.get(key)
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
@@ -38,7 +38,7 @@ def get_pairs(header: Mapping[str, object], names: str, values: str) -> dict[str
     """Return bytes by name, from two lists of one length.
 
     Raises:
-        WireError: they are not, or a name stands there twice.
+        WireError: the lists differ in length, or a name stands there twice.
     """
     keys, data = get_list(header, names, str), get_list(header, values, bytes)
     pairs = dict(zip(keys, data, strict=False))

@@ -11,7 +11,13 @@ import numpy as np
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
 from fedcl.config.federation import site_weight
-from fedcl.messages.releases import GradientShare, MomentShare, PrivateMomentShare, TermSum, Update
+from fedcl.messages.term_sums import TermSum
+from fedcl.messages.training_releases import (
+    GradientShare,
+    MomentShare,
+    PrivateMomentShare,
+    Update,
+)
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.sums import NodeSums
 from fedcl.secure_sum.plan import SumPlan
@@ -57,18 +63,16 @@ def plan_of(
     """Return the plan of a secure sum.
 
     Args:
-        config: The experiment.
-        sites: All that are asked; the threshold is a share of them, and no fewer than make a
-            round (`federation.min_sites`).
+        sites: Labels of all the sites that are asked; the threshold is a share of them, and no
+            fewer than make a round (`federation.min_sites`).
         agreed: The experiment's fingerprint as the server sends it, which all sign: at a site,
             paths are its own.
-        round_number: Of the run.
-        attempt: Names this sum, once.
-        purpose: What is summed.
-        length: Values of each site.
+        attempt: Name of this sum, used once.
+        purpose: What is summed, as the functions of this file name it.
+        length: Number of values in each site's part.
 
     Raises:
-        SecureSumError: too few sites, or no room for their sum in a word.
+        SecureSumError: there are too few sites, or their sum has no room in a word.
     """
     settings = config.secure_sum
     assert settings is not None
@@ -86,12 +90,11 @@ def plan_of(
 
 
 def part_of(release: Summed, weighting: str, *, stretch: int) -> tuple[str, State]:
-    """Return the purpose of the sum that a release enters, and its arrays as they do.
+    """Return the purpose of the sum that a release enters, and the arrays that it adds.
 
     Args:
-        release: Of a site.
-        weighting: Of the sites' updates.
-        stretch: Of the local round that the moments are after.
+        weighting: How the sites' updates are weighted (`federation.weighting`).
+        stretch: Number of the stretch of the local round after which the moments are taken.
     """
     match release:
         case MomentShare():
@@ -129,14 +132,14 @@ def weights_in(arrays: Mapping[str, np.ndarray]) -> State:
 
 def terms_in(arrays: Mapping[str, np.ndarray]) -> dict[str, TermSum]:
     """Return the terms of the objective among arrays."""
-    found = _those(arrays, _TERMS)
-    return {name: TermSum.of(*three.tolist()) for name, three in found.items()}
+    terms = _those(arrays, _TERMS)
+    return {name: TermSum.of(*three.tolist()) for name, three in terms.items()}
 
 
 def moments_in(arrays: Mapping[str, np.ndarray]) -> NodeSums | None:
     """Return the moments among arrays."""
-    found = _those(arrays, _MOMENTS)
-    return NodeSums(**found) if found else None
+    moments = _those(arrays, _MOMENTS)
+    return NodeSums(**moments) if moments else None
 
 
 def gradients_in(arrays: Mapping[str, np.ndarray]) -> State:
@@ -155,18 +158,18 @@ def shapes_of(arrays: Mapping[str, np.ndarray]) -> Shapes:
 
 
 def expected_shapes(weights: State, moments: Mapping[str, tuple[int, ...]] | None = None) -> Shapes:
-    """Return what arrays a part must hold, besides the terms of the objective."""
+    """Return the shapes that a part must hold, besides the terms of the objective."""
     shapes = {_WEIGHTS + name: array.shape for name, array in weights.items()}
     return shapes | {_MOMENTS + name: shape for name, shape in (moments or {}).items()}
 
 
 def gradient_shapes(parameters: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """Return what arrays a part of a step must hold."""
+    """Return the shapes that a part of a step must hold."""
     return {_GRADIENTS + name: shape for name, shape in parameters.items()}
 
 
 def private_moment_shapes(moments: Mapping[str, tuple[int, ...]]) -> Shapes:
-    """Return what arrays a part of a release of moments must hold."""
+    """Return the shapes that a part of a release of moments must hold."""
     return {_PRIVATE_MOMENTS + name: shape for name, shape in moments.items()}
 
 

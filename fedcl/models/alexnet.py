@@ -1,4 +1,4 @@
-"""AlexNet in three dimensions, a shallow encoder with early and strong pooling.
+"""Build AlexNet in three dimensions, a shallow encoder with early and strong pooling.
 
 Abrol et al., "Deep learning encodes robust discriminative neuroimaging representations to
 outperform standard machine learning", Nature Communications 2021,
@@ -12,23 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.shapes import Representation, Volumes
 
 SMALLEST_AXIS = 33
-"""Voxels below which the unpadded convolutions and the poolings leave nothing of an axis."""
+"""Shortest axis in voxels that unpadded convolutions and pooling reduce to at least one voxel."""
 
 
-class AlexNet(nn.Module):
-    """Five convolutions, then the largest value over the grid.
+class AlexNet(Encoder):
+    """Encode a volume by five convolutions, then take the maximum of each channel over the grid.
 
-    2,553,728 parameters and a representation of 128 at width 64 and one channel. Unlike the papers,
-    an axis shorter than 33 voxels is first completed with zeros, half at each end.
+    At width 64 and one channel it has 2,553,728 parameters and a representation of length 128.
+    Unlike the papers, an axis shorter than 33 voxels is first padded with zeros, half at each end.
 
     Args:
         width: Channels of the first convolution; the others have 2, 3, 3 and 2 times as many.
-        channels: Channels of a volume.
-        norm: "group", or "batch" as published.
+        channels: Number of channels of a volume.
+        norm: Kind of normalisation layers: "group", or "batch" as published.
     """
 
     def __init__(self, width: int = 64, *, channels: int = 1, norm: Norm = "group") -> None:
@@ -47,6 +48,32 @@ class AlexNet(nn.Module):
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
         return self.stages(_at_least(volumes, SMALLEST_AXIS)).amax(dim=(2, 3, 4))
+
+    def parts(self) -> list[nn.Module]:
+        """Return each convolution with its normalisation, and each pooling."""
+        return list(self.stages)
+
+
+def alexnet(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> AlexNet:
+    """Return AlexNet in three dimensions: 2,553,728 parameters and a representation of 128.
+
+    Args:
+        width: Channels of the first convolution, >= 1; 64 as published. The representation is
+            twice as long.
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 2 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import alexnet
+        >>> alexnet(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 8])
+    """
+    return AlexNet(width, channels=channels, norm=norm)
 
 
 def _stage(

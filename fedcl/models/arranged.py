@@ -1,16 +1,16 @@
-"""The same convolution with its products in another order, which a CPU does faster.
+"""Compute a 3D convolution in the order of operations that is fastest on a CPU.
 
-oneDNN computes 16 channels at a time, whether there are as many or not, and takes longer to prepare
-a convolution of a single voxel than to compute it. Four orders help a narrow encoder on a small
-grid; what they add up is the same, up to rounding:
+oneDNN always computes 16 channels at a time, however few there are, and takes longer to prepare the
+convolution of a single voxel than to compute it. For a narrow encoder on a small grid four other
+orders are faster; the result is the same up to rounding:
 
-- dense: where the kernel covers the grid, or the two are small, one matrix from all voxels to all
-  voxels;
-- folded: the last axis becomes channels, and the kernel a band matrix along it;
-- paired: two neighbouring outputs along the last axis are channels of one wider kernel;
-- picked: a kernel of one voxel is given only the voxels that it reads.
+- dense: where the kernel covers the grid, or both are small, the convolution is one matrix product
+  from all voxels to all voxels;
+- folded: the last axis is turned into channels, and the kernel into a band matrix along it;
+- paired: two neighbouring outputs along the last axis become channels of one wider kernel;
+- strided: for a kernel of one voxel, the voxels that it reads are selected first.
 
-With eight to fifteen input channels the zeros around the first axis are written down.
+With eight to fifteen input channels the first axis is padded with zeros before the convolution.
 """
 
 from functools import lru_cache
@@ -20,26 +20,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LANES = 16
-"""Channels that oneDNN computes at a time, in float32 with AVX-512."""
+"""Number of channels that oneDNN computes at a time, in float32 with AVX-512."""
 
 FEW_PRODUCTS = 2**21
-"""That lay a kernel out as a matrix from all voxels to all voxels: it then is the faster way."""
+"""Largest number of products to expand a kernel into a dense matrix for which that is faster."""
 
 
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int, padding: int
 ) -> Tensor:
-    """Return `torch.nn.functional.conv3d` of a cubic kernel; on a CPU in the order that suits.
+    """Return `torch.nn.functional.conv3d` of a cubic kernel, on a CPU by the fastest method.
 
     Args:
-        x: (row, input channel, x, y, z).
-        weight: (output channel, input channel, k, k, k).
-        bias: (output channel,), or None.
-        stride: Voxels between two outputs, >= 1.
-        padding: Zeros at both ends of each axis, in voxels.
+        x: Input of shape (row, input channel, x, y, z).
+        weight: Kernel of shape (output channel, input channel, k, k, k).
+        bias: Constant of each output channel, shape (output channel,), or None.
+        stride: Distance between two outputs in voxels, >= 1.
+        padding: Number of zeros at both ends of each axis, in voxels.
 
     Returns:
-        (row, output channel, x', y', z'); paired, with its channels together in memory.
+        The output of shape (row, output channel, x', y', z'). The paired method returns it in the
+        memory format with contiguous channels.
     """
     if x.device.type != "cpu":
         return F.conv3d(x, weight, bias, stride, padding)
@@ -48,7 +49,7 @@ def convolve(
     grid = tuple(x.shape[2:])
     out = tuple((size + 2 * padding - kernel) // stride + 1 for size in grid)
     if min(out) < 1:
-        return F.conv3d(x, weight, bias, stride, padding)  # which says what is wrong
+        return F.conv3d(x, weight, bias, stride, padding)  # raises the error for this shape
     widest, narrowest = max(inputs, outputs), min(inputs, outputs)
     pairs_of_voxels = _count(grid) * _count(out)
     products = kernel**3 * inputs * outputs * pairs_of_voxels
@@ -69,9 +70,9 @@ def convolve(
         slow = stride == 1 and LANES // 2 <= inputs < LANES
         wrong = stride > 1 and grid[0] <= kernel
         if padding and (slow or wrong):
-            # oneDNN 3.12 (PyTorch 2.13) takes 1.4 times as long to think of these zeros as to read
-            # them; and where the kernel is as long as the first axis, it computes the weights'
-            # gradient from memory that it never wrote, or crashes.
+            # With implicit padding, oneDNN 3.12 (PyTorch 2.13) takes 1.4 times as long as with
+            # zeros in memory; and where the kernel is as long as the first axis, it computes the
+            # weights' gradient from uninitialised memory, or crashes.
             x, around = F.pad(x, [0, 0, 0, 0, padding, padding]), (0, padding, padding)
         if inputs > 1 or 2 * outputs > LANES:
             return F.conv3d(x, weight, bias, stride, around)
@@ -96,8 +97,8 @@ def _folded(x: Tensor, weight: Tensor, *, padding: int) -> Tensor:
     band = (weight.reshape(-1, kernel) @ taps).view(outputs, inputs, kernel, kernel, last, last)
     band = band.permute(0, 4, 1, 5, 2, 3).reshape(outputs * last, inputs * last, kernel, kernel)
     rows = x.movedim(-1, 2).reshape(len(x), inputs * last, *plane)
-    found = F.conv2d(rows, band, padding=padding)
-    return found.view(len(x), outputs, last, *plane).movedim(2, -1).contiguous()
+    folded = F.conv2d(rows, band, padding=padding)
+    return folded.view(len(x), outputs, last, *plane).movedim(2, -1).contiguous()
 
 
 def _paired(
@@ -105,25 +106,26 @@ def _paired(
 ) -> Tensor:
     outputs, pairs = len(weight), (out[-1] + 1) // 2
     if out[-1] % 2:
-        x = F.pad(x, [0, stride])  # so that the last output has a neighbour, left out again below
+        x = F.pad(x, [0, stride])  # an odd last output gets a neighbour, which is cut off below
     both = torch.cat([F.pad(weight, [0, stride]), F.pad(weight, [stride, 0])])
-    found = F.conv3d(x, both, stride=(stride, stride, 2 * stride), padding=padding)
-    # A pair's channels follow each other, so that one copy puts each voxel's channels together.
-    found = found.movedim(1, -1).reshape(len(x), *out[:2], 2 * pairs, outputs)
-    return found.movedim(-1, 1)[..., : out[-1]]
+    paired = F.conv3d(x, both, stride=(stride, stride, 2 * stride), padding=padding)
+    # The channels of a pair are adjacent, so that one copy makes each voxel's channels contiguous.
+    paired = paired.movedim(1, -1).reshape(len(x), *out[:2], 2 * pairs, outputs)
+    return paired.movedim(-1, 1)[..., : out[-1]]
 
 
 @lru_cache
 def _taps(grid: tuple[int, ...], kernel: int, stride: int, padding: int) -> Tensor:
-    """Return which element of the kernel leads from where to where: (kernel^axes, to * from)."""
+    """Return 1 where a kernel element connects an input to an output: (kernel^axes, out * in)."""
     taps = torch.ones(1, 1, 1)
-    # Kept for later calls, which may differentiate: not to be one of inference mode's tensors.
+    # The result is cached for calls that may differentiate, which inference tensors do not allow.
     with torch.inference_mode(False), torch.no_grad():
         for size in grid:
             to = torch.arange((size + 2 * padding - kernel) // stride + 1)
             reached = to * stride - padding + torch.arange(kernel)[:, None]
-            one = (reached[..., None] == torch.arange(size)).float()
-            taps = torch.einsum("kab,lcd->klacbd", taps, one).flatten(4).flatten(2, 3).flatten(0, 1)
+            axis = (reached[..., None] == torch.arange(size)).float()
+            taps = torch.einsum("kab,lcd->klacbd", taps, axis)
+            taps = taps.flatten(4).flatten(2, 3).flatten(0, 1)
     return taps.flatten(1)
 
 

@@ -1,4 +1,4 @@
-"""The 3D convolution that every volume encoder is made of, with its initial weights.
+"""Build the 3D convolution that all volume encoders use, with its initial weights.
 
 He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
 """
@@ -16,15 +16,15 @@ def convolution(
     """Return a cubic convolution whose weights keep the variance of the gradients.
 
     Args:
-        inputs: Channels read, >= 1.
-        outputs: Channels written, >= 1.
-        kernel: Edge of the kernel in voxels, >= 1.
-        stride: Voxels between two outputs, >= 1.
-        padding: Zeros added at both ends of each axis, in voxels.
+        inputs: Number of input channels, >= 1.
+        outputs: Number of output channels, >= 1.
+        kernel: Edge length of the kernel in voxels, >= 1.
+        stride: Distance between two outputs in voxels, >= 1.
+        padding: Number of zeros at both ends of each axis, in voxels.
         bias: Whether a constant per channel is learnt; useless before a normalisation.
     """
     layer = nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
-    # The layer stays an `nn.Conv3d`: Opacus knows those, by their type.
+    # The layer stays an `nn.Conv3d`, because Opacus recognises layers by their type.
     layer._conv_forward = partial(convolve, stride=stride, padding=padding)  # type: ignore[method-assign]
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:

@@ -1,9 +1,8 @@
-"""A multilayer perceptron that reads a table of regional brain measures.
+"""Build a multilayer perceptron that encodes a table of regional brain measures.
 
-The table is standardised inside the network, by a mean and a standard deviation that all sites
-share and that travel with the weights, so that volumes in mm^3 and thicknesses in mm weigh alike.
-Rectified layers with the initial weights of He et al., "Delving deep into rectifiers", ICCV 2015,
-https://arxiv.org/abs/1502.01852
+The network standardises the table by a mean and a standard deviation that all sites share and that
+travel with the weights, so that volumes in mm^3 and thicknesses in mm have the same weight. Initial
+weights: He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
 """
 
 from typing import Literal
@@ -11,25 +10,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fedcl.models.encoder import Encoder
 from fedcl.shapes import FeatureRows, Representation
 
 FARTHEST_SD = 8.0
-"""Standardised values are clipped here: one damaged measure must not drown the others."""
+"""Bound of standardised values in standard deviations, so that no damaged measure dominates."""
 
 SMALLEST_RELATIVE_SD = 1e-6
-"""Below this share of the mean (or of 1) a spread is float32 rounding, not anatomy."""
+"""Smallest standard deviation as a share of the mean (or of 1); below, it is float32 rounding."""
 
 
-class MLP(nn.Module):
-    """Standardise, then Linear-ReLU for every width in `hidden`.
+class MLP(Encoder):
+    """Standardise the features, then apply Linear-ReLU for every width in `hidden`.
 
-    The last layer is rectified too, so that a representation is non-negative like that of the
+    The last layer is rectified too, so that representations are non-negative like those of the
     volume encoders.
 
     Args:
-        features: Columns of the table, >= 1.
-        hidden: Width of every layer, at least one; the last is the representation's.
-        norm: "batch" normalises over the batch before every rectifier.
+        features: Number of columns of the table, >= 1.
+        hidden: Width of every layer, at least one; the last is the length of a representation.
+        norm: Normalisation before every rectifier: "none", or "batch" over the batch.
     """
 
     feature_mean: Tensor
@@ -55,7 +55,7 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def set_scale(self, mean: Tensor, sd: Tensor) -> None:
-        """Set what the features are standardised by.
+        """Set the mean and the standard deviation by which features are standardised.
 
         Args:
             mean: Mean of every feature, in its own unit, shape (feature,).
@@ -63,12 +63,12 @@ class MLP(nn.Module):
                 feature that hardly varies is divided by a floor instead.
 
         Raises:
-            ValueError: a shape that is not the table's, a value that is not finite, an sd < 0.
+            ValueError: a shape differs from the table's, a value is not finite, or an sd is < 0.
         """
         for name, value in (("mean", mean), ("sd", sd)):
             if value.shape != self.feature_mean.shape:
-                expected, found = tuple(self.feature_mean.shape), tuple(value.shape)
-                raise ValueError(f"{name}: expected shape {expected}, found {found}")
+                expected, actual = tuple(self.feature_mean.shape), tuple(value.shape)
+                raise ValueError(f"{name}: expected shape {expected}, found {actual}")
             if not value.isfinite().all():
                 raise ValueError(f"{name}: not finite")
         if (sd < 0).any():
@@ -85,3 +85,34 @@ class MLP(nn.Module):
     def forward(self, features: FeatureRows) -> Representation:
         """Return one non-negative row of length `width` per participant."""
         return self.layers(self.standardise(features))
+
+
+def mlp(
+    *, features: int, hidden: tuple[int, ...] = (512, 512), norm: Literal["none", "batch"] = "none"
+) -> MLP:
+    """Return a multilayer perceptron for tables of regional measures.
+
+    It standardises its input by its own mean and standard deviation of each feature, 0 and 1 until
+    `set_scale` gives it those of the training participants.
+
+    Args:
+        features: Columns of the table, >= 1.
+        hidden: Width of every layer, at least one; the last is the representation's.
+        norm: "batch" normalises over the batch before every rectifier.
+
+    Returns:
+        A module that maps tables of shape (participant, feature), float32 and in the features' own
+        units, to non-negative rows of shape (participant, hidden[-1]).
+
+    Raises:
+        ValueError: There is no layer.
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import mlp
+        >>> encoder = mlp(features=284, hidden=(16, 8))
+        >>> encoder.set_scale(mean=torch.full((284,), 5.0), sd=torch.full((284,), 2.0))
+        >>> encoder(torch.full((3, 284), 5.0)).shape
+        torch.Size([3, 8])
+    """
+    return MLP(features, hidden, norm=norm)

@@ -1,10 +1,10 @@
-"""Normalisation layers: one that looks at a single participant, one that looks at the whole batch.
+"""Build normalisation layers: group normalisation per participant, or batch normalisation.
 
 Wu & He, "Group normalization", ECCV 2018, https://arxiv.org/abs/1803.08494
 
-Batch normalisation lets every participant change every other's output: it is incompatible with
-per-participant privacy, and its statistics follow the site's scanner. Group normalisation is the
-default everywhere.
+With batch normalisation every participant changes the outputs of all others: this is incompatible
+with per-participant privacy, and its statistics depend on the site's scanner. Group normalisation
+is the default of every volume encoder.
 """
 
 from typing import Literal
@@ -14,7 +14,7 @@ from torch import nn
 Norm = Literal["group", "batch"]
 
 NORMALISATION_LAYERS = (nn.GroupNorm, nn.BatchNorm3d, nn.BatchNorm1d)
-"""Every kind of layer that normalises."""
+"""All types of normalisation layers that the encoders use."""
 
 MOST_GROUPS = 32
 FEWEST_CHANNELS_PER_GROUP = 8
@@ -24,9 +24,9 @@ def normalisation(norm: Norm, channels: int) -> nn.GroupNorm | nn.BatchNorm3d:
     """Return a normalisation layer with a gain and a shift per channel.
 
     Args:
-        norm: "group" normalises each participant alone; "batch" normalises over the batch and
-            needs more than one value per channel in train mode.
-        channels: Channels of the volume to normalise, >= 1.
+        norm: Kind of layer: "group" normalises each participant alone; "batch" normalises over the
+            batch and needs more than one value per channel in train mode.
+        channels: Number of channels of the volume to normalise, >= 1.
     """
     match norm:
         case "group":
@@ -38,9 +38,9 @@ def normalisation(norm: Norm, channels: int) -> nn.GroupNorm | nn.BatchNorm3d:
 def group_count(channels: int) -> int:
     """Return the largest divisor of `channels` that makes at most 32 groups of 8 or more channels.
 
-    Unlike the paper (32 groups), groups never get thin. On a small grid the last stage is a single
-    voxel, where a group of one channel would normalise every participant to the same zero; the
-    paper's own error grows below 8 channels per group.
+    Unlike the paper, which always makes 32 groups, no group has fewer than 8 channels. On a small
+    grid the last stage is a single voxel, where a group of one channel would normalise every
+    participant to zero; in the paper the error grows below 8 channels per group.
     """
     most = min(MOST_GROUPS, channels // FEWEST_CHANNELS_PER_GROUP)
     return next((n for n in range(most, 1, -1) if channels % n == 0), 1)

@@ -1,4 +1,4 @@
-"""What a ROI table is standardised by when its own sums may not be used: published values."""
+"""Read published means and SDs to standardise a ROI table by when its own sums may not be used."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from fedcl.errors import DataError
 
 
 def read_public_scale(path: Path, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each feature's mean and standard deviation, float32.
+    """Return the mean and standard deviation of each feature, float32, each of shape (feature,).
 
     Raises:
-        DataError: no such file, other columns or rows, a value that cannot be one.
+        DataError: the file cannot be read, has other columns or rows, or holds an invalid value.
     """
     try:
         table = pd.read_csv(path, sep=None, engine="python")

@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass instead of being kept for it.
+"""Save memory by computing activations again in the backward pass instead of storing them.
 
 Chen et al., "Training deep nets with sublinear memory cost", 2016,
 https://arxiv.org/abs/1604.06174; for the batches of a contrastive loss, whose participants need
@@ -10,36 +10,37 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fedcl.models.alexnet import AlexNet
-from fedcl.models.densenet import DenseNet
-from fedcl.models.resnet import ResNet18
+from fedcl.models.encoder import Encoder
 
 
-def recompute(encoder: ResNet18 | DenseNet | AlexNet) -> None:
-    """Keep each part's input alone: less memory for one more forward pass, the same gradients.
+def recompute(encoder: Encoder) -> None:
+    """Store only the input of each part of an encoder, and compute its activations again later.
+
+    This takes less memory and one more forward pass; the gradients are the same.
 
     Args:
-        encoder: Changed in place; without batch normalisation, whose running statistics a second
-            pass would move again.
+        encoder: Encoder to change in place; it must have no batch normalisation, whose running
+            statistics a second pass would change again.
     """
-    for part in parts(encoder):
-        # No layer draws at random, so there is no random state to bring back.
+    for part in encoder.parts():
+        # No layer is random, so there is no random state to restore.
         again = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)
         part.__dict__["forward"] = again
 
 
-def in_micro_batches(encoder: ResNet18 | DenseNet | AlexNet, volumes: int) -> None:
-    """Encode so many volumes of a batch at a time, and keep the activations of no more.
+def in_micro_batches(encoder: Encoder, volumes: int) -> None:
+    """Encode a batch in micro-batches, and store the activations of one micro-batch at most.
 
-    Forward, the activations of every micro-batch are let go; backward, they are computed again for
-    one after the other, and the gradients accumulate: those of the whole batch, up to rounding.
+    The forward pass discards the activations of every micro-batch. The backward pass computes them
+    again for one micro-batch after the other and adds the gradients up, which equal those of the
+    whole batch up to rounding.
 
     Args:
-        encoder: Changed in place; without batch normalisation.
-        volumes: >= 1.
+        encoder: Encoder to change in place; it must have no batch normalisation.
+        volumes: Number of volumes in a micro-batch, >= 1.
     """
     encoder.__dict__["forward"] = partial(_each, encoder.forward, volumes)
 
@@ -48,18 +49,4 @@ def _each(forward: Callable[[Tensor], Tensor], volumes: int, batch: Tensor) -> T
     if len(batch) <= volumes:
         return forward(batch)
     again = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
-    return torch.cat([again(some) for some in torch.split(batch, volumes)])
-
-
-def parts(encoder: ResNet18 | DenseNet | AlexNet) -> list[nn.Module]:
-    """Return what is computed again, one after the other: the stem, and each block or layer."""
-    match encoder:
-        case ResNet18():
-            return [
-                encoder.stem,
-                *(block for stage in encoder.stages.children() for block in stage.children()),
-            ]
-        case DenseNet():
-            return [encoder.stem, *encoder.stages]
-        case AlexNet():
-            return list(encoder.stages)
+    return torch.cat([again(micro_batch) for micro_batch in torch.split(batch, volumes)])

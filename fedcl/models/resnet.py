@@ -1,4 +1,4 @@
-"""ResNet-18 in three dimensions, the encoder of the L_exp results on OpenBHB.
+"""Build ResNet-18 in three dimensions, the encoder of the L_exp results on OpenBHB.
 
 Barbano et al., "Contrastive learning for regression in multi-site brain age prediction", ISBI 2023,
 https://arxiv.org/abs/2211.08326; He et al., "Deep residual learning for image recognition",
@@ -11,21 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
+from fedcl.models.encoder import Encoder
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
 
 
-class ResNet18(nn.Module):
-    """Four stages of two residual blocks, then the mean over the grid.
+class ResNet18(Encoder):
+    """Encode a volume by four stages of two residual blocks, then average over the grid.
 
-    33,160,000 parameters at width 64 and one channel. Reads any grid: each axis is halved up to
-    five times, rounding up.
+    At width 64 and one channel it has 33,160,000 parameters. It reads any grid: each axis is halved
+    up to five times, rounding up.
 
     Args:
         width: Channels of the first stage; the others have 2, 4 and 8 times as many.
-        channels: Channels of a volume.
-        norm: "group", or "batch" as published.
+        channels: Number of channels of a volume.
+        norm: Kind of normalisation layers: "group", or "batch" as published.
     """
 
     def __init__(self, width: int = 64, *, channels: int = 1, norm: Norm = "group") -> None:
@@ -43,9 +44,14 @@ class ResNet18(nn.Module):
         """Return one non-negative row of length `width` per volume."""
         return self.stages(self.stem(volumes)).mean(dim=(2, 3, 4))
 
+    def parts(self) -> list[nn.Module]:
+        """Return the stem and each residual block."""
+        blocks = (block for stage in self.stages.children() for block in stage.children())
+        return [self.stem, *blocks]
+
 
 class BasicBlock(nn.Module):
-    """Two 3x3x3 convolutions beside a shortcut."""
+    """Add the output of two 3x3x3 convolutions to a shortcut of the input."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -62,6 +68,28 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(residual + self.shortcut(x))
+
+
+def resnet18(width: int = 64, *, channels: int = 1, norm: Norm = "group") -> ResNet18:
+    """Return ResNet-18 in three dimensions: 33,160,000 parameters and a representation of 512.
+
+    Args:
+        width: Channels of the first stage, >= 1; 64 as published. The representation is 8 times
+            as long.
+        channels: Channels of a volume, >= 1.
+        norm: "group", or "batch" as published.
+
+    Returns:
+        A module that maps volumes of shape (participant, channel, x, y, z), float32 and of any
+        grid, to non-negative rows of shape (participant, 8 width).
+
+    Example:
+        >>> import torch
+        >>> from fedcl.models import resnet18
+        >>> resnet18(width=4)(torch.zeros(2, 1, 24, 29, 24)).shape
+        torch.Size([2, 32])
+    """
+    return ResNet18(width, channels=channels, norm=norm)
 
 
 def _stage(inputs: int, outputs: int, *, stride: int, norm: Norm) -> nn.Sequential:

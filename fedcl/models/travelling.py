@@ -1,4 +1,4 @@
-"""Which tensors of a network travel between the sites and the server, and which stay at a site.
+"""Select the tensors of a network that travel between the sites and the server.
 
 Li et al., "FedBN: federated learning on non-IID features via local batch normalization", ICLR 2021,
 https://arxiv.org/abs/2102.07623
@@ -12,34 +12,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedcl.config.experiment import Config
-from fedcl.config.federation import FedBN
+from fedcl.config.federation import FedBN, Federation
 from fedcl.errors import RunError
 from fedcl.models.norm import NORMALISATION_LAYERS
 
 TensorNames = tuple[str, ...]
 
-# A simulation asks thousands of times, and a network keeps its layers: they are walked once.
+# A simulation calls this thousands of times for one network, whose layers never change.
 _known: "WeakKeyDictionary[nn.Module, dict[bool, TensorNames]]" = WeakKeyDictionary()
 
 
 def travelling(network: nn.Module, *, keep_norm: bool) -> TensorNames:
-    """Return the names of the tensors that travel, in the network's own order.
+    """Return the names of the tensors that travel, in the order of the network.
 
-    All parameters and buffers of floating point do. The batch counter of batch normalisation is a
-    whole number and never does.
+    All floating-point parameters and buffers travel. The batch counter of batch normalisation is an
+    integer and never travels.
 
     Args:
-        network: The network of the experiment.
-        keep_norm: FedBN: the parameters and statistics of normalisation layers stay at the site.
+        network: Network of the experiment, with its encoder and heads.
+        keep_norm: Whether parameters and statistics of normalisation layers stay at the site, as in
+            FedBN.
     """
     known = _known.setdefault(network, {})
     if keep_norm not in known:
-        known[keep_norm] = _walked(network, keep_norm=keep_norm)
+        known[keep_norm] = _select(network, keep_norm=keep_norm)
     return known[keep_norm]
 
 
-def _walked(network: nn.Module, *, keep_norm: bool) -> TensorNames:
+def _select(network: nn.Module, *, keep_norm: bool) -> TensorNames:
     staying = {
         name
         for name, module in network.named_modules()
@@ -52,9 +52,9 @@ def _walked(network: nn.Module, *, keep_norm: bool) -> TensorNames:
     )
 
 
-def travelling_names(network: nn.Module, config: Config) -> TensorNames:
+def travelling_names(network: nn.Module, federation: Federation) -> TensorNames:
     """Return the names of the tensors that travel under the experiment's aggregation rule."""
-    return travelling(network, keep_norm=isinstance(config.federation.rule, FedBN))
+    return travelling(network, keep_norm=isinstance(federation.rule, FedBN))
 
 
 def read_state(
@@ -63,13 +63,13 @@ def read_state(
     """Return the named tensors as C-contiguous float32 arrays, in the order of `names`.
 
     Args:
-        network: Holds them.
-        names: Which.
-        copy: Whether the arrays are the caller's own; without, on a CPU they are the network's
-            memory, to be used before it trains on.
+        network: Network whose tensors are read.
+        names: Names of the tensors as in its state dict.
+        copy: Whether the arrays are copies. Otherwise, on a CPU, they share the network's memory
+            and must be used before it trains again.
 
     Raises:
-        RunError: a tensor that the network does not have.
+        RunError: the network has no tensor of that name.
     """
     return {
         name: _tensor(network, name).to("cpu", torch.float32, copy=copy).contiguous().numpy()
@@ -78,14 +78,14 @@ def read_state(
 
 
 def write_state(network: nn.Module, state: Mapping[str, np.ndarray]) -> None:
-    """Copy arrays into the network, on whatever device it is; nothing is written on an error.
+    """Copy arrays into a network on any device; on an error nothing is written.
 
     Args:
         network: The network to fill.
-        state: Arrays by name: exactly what travels, with or without the normalisation layers.
+        state: Arrays by name: all travelling tensors, with or without the normalisation layers.
 
     Raises:
-        RunError: the first tensor that is missing, unknown or of another shape.
+        RunError: a tensor is missing, unknown or of another shape; the message names the first.
     """
     names = travelling(network, keep_norm=True)
     if not state.keys() <= set(names):

@@ -1,8 +1,8 @@
-"""What a site's batch sees of the other sites: further candidates, and groups for FairKL.
+"""Compare a site's batch with the other sites: further contrastive candidates and FairKL groups.
 
-A site with one scanner has no participant of another site at hand. Both what a contrastive loss
-and what FairKL ask of the others is how their similarities to an anchor are distributed, and the
-moments at the nodes give that (docs/moments.md).
+A site with one scanner has no participants of other sites at hand. A contrastive loss and FairKL
+need only the distribution of their similarities to an anchor, which the moments at the nodes give
+(docs/explanation/moments.md).
 """
 
 from dataclasses import dataclass, replace
@@ -12,21 +12,20 @@ import torch.nn.functional as F
 
 from fedcl.config.kernels import Kernel
 from fedcl.debiasing.groups import BiasGroups, Group
-from fedcl.losses.kernels import Known, positiveness, within_batch
-from fedcl.losses.nodes import Nodes
+from fedcl.kernels.positiveness import Known, positiveness, within_batch
+from fedcl.losses.nodes import Nodes, RemoteParticipants
 from fedcl.losses.pairs import Pairs, beside_nodes
-from fedcl.losses.uniformity import RemoteParticipants
 from fedcl.moments.snapshot import OwnParticipants, Snapshot
 from fedcl.shapes import AnchorRows, Embedding, Numbers, OfAnchors, ToNodes, ViewEmbeddings
 
 
 @dataclass(frozen=True)
 class CrossSite:
-    """A snapshot beside one batch.
+    """Hold a snapshot of all sites together with the positions of one batch in it.
 
     Attributes:
-        snapshot: Of everybody.
-        positions: Of the batch's participants among the site's rows.
+        snapshot: Participants of all sites under one encoder.
+        positions: Position of each participant of the batch among the site's rows, from 0.
     """
 
     snapshot: Snapshot
@@ -34,12 +33,12 @@ class CrossSite:
 
     @property
     def contrasts(self) -> bool:
-        """Whether the others are candidates of the contrastive losses."""
+        """Return whether other sites' participants are candidates of the contrastive losses."""
         return len(self.snapshot.candidates.nodes) > 0 and self.snapshot.settings.participants != 0
 
 
 def own_before(cross_site: CrossSite) -> Embedding | None:
-    """Return the batch's participants as they were in the snapshot."""
+    """Return the embeddings of the batch's participants in the snapshot; None without residents."""
     residents = cross_site.snapshot.residents
     return None if residents is None else residents.embeddings[cross_site.positions]
 
@@ -68,7 +67,7 @@ def with_others(
 
 
 def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> RemoteParticipants:
-    """Return the other sites as decoupled uniformity sees them, with a kernel as its prior."""
+    """Return the other sites' participants for decoupled uniformity, with a kernel as its prior."""
     snapshot = cross_site.snapshot
     kernel = None
     if prior is not None:
@@ -83,16 +82,16 @@ def remote_of(known: Known, cross_site: CrossSite, prior: Kernel | None) -> Remo
 def bias_groups(
     vectors: ViewEmbeddings, known: Known, cross_site: CrossSite, kernel: Kernel
 ) -> BiasGroups:
-    """Return an anchor's pairs with its own site and with all others, both of the snapshot.
+    """Return each anchor's pairs with its own site and with all others, both from the snapshot.
 
-    Both groups see the kernel as the grid interpolates it. The anchor's participant is left out of
+    For both groups the kernel is interpolated on the grid. The anchor's participant is left out of
     its own group.
 
     Args:
         vectors: Embeddings of the batch, scaled to unit length here.
-        known: Of the batch's participants.
-        cross_site: The snapshot.
-        kernel: Degree of positiveness.
+        known: Covariates of the batch's participants, by name.
+        cross_site: Snapshot of all sites and the positions of the batch in it.
+        kernel: Kernel that gives the degree of positiveness of a pair, in [0, 1].
     """
     snapshot = cross_site.snapshot
     participants, views, dim = vectors.shape
@@ -116,7 +115,7 @@ def _group_of_others(rows: AnchorRows, weights: ToNodes, nodes: Nodes) -> Group:
 
 
 def _scaled(snapshot: Snapshot) -> Nodes:
-    """The candidates as a batch meets them: as many as moments.participants says."""
+    """Return the candidates' nodes with counts that sum to `moments.participants`, if it is set."""
     candidates, wanted = snapshot.candidates, snapshot.settings.participants
     nodes = candidates.nodes
     if wanted is None:

@@ -1,7 +1,8 @@
-"""Released moments as a loss sees them: fixed points that stand for everybody.
+"""Use released moments in a loss, as fixed points that stand for the participants of all sites.
 
-A participant compared with them, and with nobody else, has a loss of their own, which is what
-clipping bounds. All here is computed from what was released, so it costs nothing further.
+A participant who is compared with these points only has a loss that depends on no other
+participant, so that clipping bounds its gradient. Everything here is computed from what was
+released, so it costs no further privacy.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from torch import Tensor
 from fedcl.config.kernels import Kernel
 from fedcl.config.moments import PrivateMoments
 from fedcl.debiasing.groups import BiasGroups, Group
-from fedcl.losses.kernels import Known, positiveness
+from fedcl.kernels.positiveness import Known, positiveness
 from fedcl.losses.nodes import Nodes
 from fedcl.losses.pairs import Pairs, beside_nodes, own_views
 from fedcl.moments.grid import nodes_known
@@ -23,13 +24,13 @@ from fedcl.shapes import ToNodes, ViewEmbeddings
 
 @dataclass(frozen=True)
 class NoisyMoments:
-    """What every site is told: a release, or a mean over several.
+    """Hold the noisy moments that every site receives: one release, or a mean over several.
 
     Attributes:
-        round: Of the last release.
-        slots: The sites whose own residuals it has.
-        sizes: Training participants of the sites without a slot, then of each slot's.
-        sums: With noise; float32.
+        round: Number of the round of the last release, from 1.
+        slots: Labels of the sites whose residuals are summed separately.
+        sizes: Number of training participants of all sites without a slot, then of each slot.
+        sums: Noisy sums over the training participants of all sites, float32.
     """
 
     round: int
@@ -45,7 +46,7 @@ class NoisyMoments:
         )
 
     def blended(self, now: "NoisyMoments", momentum: float) -> "NoisyMoments":
-        """Return momentum * this + (1 - momentum) * now; a slot that is new starts afresh."""
+        """Return momentum * this + (1 - momentum) * now; a new slot takes the values of now."""
         before = np.array(now.sums.residuals, dtype=np.float64)
         before[0] = self.sums.residuals[0]
         for number, site in enumerate(now.slots, 1):
@@ -58,13 +59,13 @@ class NoisyMoments:
 
 @dataclass(frozen=True)
 class FrozenMoments:
-    """Released moments as one site uses them.
+    """Hold released moments as one site uses them.
 
     Attributes:
-        grid: The covariates of every used node.
-        everybody: All sites' participants at the nodes; candidates of a contrast.
-        own: The site's participants, and
-        others: those of all other sites; None where the site has no slot.
+        grid: Covariates of every used node, by name.
+        everybody: Moments of all sites' participants at the nodes, the candidates of a contrast.
+        own: Moments of the site's own participants; None where the site has no slot.
+        others: Moments of all other sites' participants; None where the site has no slot.
     """
 
     grid: Known
@@ -76,15 +77,15 @@ class FrozenMoments:
 def frozen_moments(
     released: NoisyMoments, site: str, settings: PrivateMoments, *, device: torch.device
 ) -> FrozenMoments:
-    """Return a release as a site's losses see it, float32.
+    """Return released moments in the form that a site's losses use, float32.
 
-    A site's mean at an age is everybody's, moved by the site's mean residual.
+    The mean of a site at a node is the mean of all sites plus the site's mean residual.
 
     Args:
-        released: From the server.
-        site: Whose slot is its own.
-        settings: Which nodes count.
-        device: Where the training runs.
+        released: Noisy moments received from the server.
+        site: Label of the site that trains.
+        settings: Private moments section: grid, least count of a used node, bound of residuals.
+        device: Device on which the training runs.
     """
     sums, size = released.sums, np.asarray(released.sizes, dtype=np.float64)
     dim = sums.total.shape[1]
@@ -93,10 +94,10 @@ def frozen_moments(
     means = released.means()[used]
     covariance = _psd(matrix_of(sums.squares, dim) / size.sum())
 
-    def nodes(moved: Tensor, wanted: float) -> Nodes:
-        counts = count * (wanted / count.sum())
+    def nodes(residual: Tensor, participants: float) -> Nodes:
+        counts = count * (participants / count.sum())
         spread = covariance.expand(len(used), dim, dim)
-        parts = (counts, means + moved, spread)
+        parts = (counts, means + residual, spread)
         return Nodes(*(part.to(device, torch.float32) for part in parts))
 
     own = others = None
@@ -104,12 +105,12 @@ def frozen_moments(
         slot = 1 + released.slots.index(site)
         residuals = torch.from_numpy(sums.residuals.astype(np.float64))
         rest = float(size.sum() - size[slot])
-        away = within_norm(residuals[slot] / size[slot], settings.residual_norm)
-        own = nodes(away, float(size[slot]))
-        away = (residuals.sum(dim=0) - residuals[slot]) / max(rest, 1.0)
-        others = nodes(within_norm(away, settings.residual_norm), max(rest, 1.0))
-    still = torch.zeros(dim, dtype=torch.float64)
-    everybody = nodes(still, float(settings.participants or count.sum()))
+        residual = within_norm(residuals[slot] / size[slot], settings.residual_norm)
+        own = nodes(residual, float(size[slot]))
+        residual = (residuals.sum(dim=0) - residuals[slot]) / max(rest, 1.0)
+        others = nodes(within_norm(residual, settings.residual_norm), max(rest, 1.0))
+    no_residual = torch.zeros(dim, dtype=torch.float64)
+    everybody = nodes(no_residual, float(settings.participants or count.sum()))
     points = nodes_known(settings)
     grid = {name: values[used].to(device, torch.float32) for name, values in points.items()}
     return FrozenMoments(grid, everybody, own, others)
@@ -123,14 +124,14 @@ def pairs_with_moments(
     *,
     temperature: float,
 ) -> Pairs:
-    """Return every view against the participant's other views and everybody's nodes.
+    """Return pairs of every view with the participant's other views and with all sites' nodes.
 
     Args:
-        embeddings: Unit vectors.
-        known: Of the participants, the grid's covariates.
-        frozen: The nodes.
-        kernel: Degree of positiveness.
-        temperature: Divides the cosine similarity, > 0.
+        embeddings: Embeddings of Euclidean norm 1, shape (participant, view, dim).
+        known: Values of the grid's covariates for each participant, by name.
+        frozen: Released moments as this site uses them.
+        kernel: Kernel that gives the degree of positiveness of a pair, in [0, 1].
+        temperature: Divisor of the cosine similarity, dimensionless, > 0.
     """
     pairs = own_views(embeddings, temperature=temperature)
     if not len(frozen.everybody):
@@ -144,13 +145,13 @@ def pairs_with_moments(
 def frozen_groups(
     embeddings: ViewEmbeddings, known: Known, frozen: FrozenMoments, kernel: Kernel
 ) -> BiasGroups:
-    """Return every view's pairs with its own site and with all others, both as released.
+    """Return every view's pairs with the nodes of its own site and with those of all others.
 
     Args:
-        embeddings: Unit vectors.
-        known: Of the participants, the grid's covariates.
-        frozen: The nodes.
-        kernel: Degree of positiveness.
+        embeddings: Embeddings of Euclidean norm 1, shape (participant, view, dim).
+        known: Values of the grid's covariates for each participant, by name.
+        frozen: Released moments as this site uses them.
+        kernel: Kernel that gives the degree of positiveness of a pair, in [0, 1].
     """
     rows = embeddings.flatten(0, 1).to(torch.promote_types(embeddings.dtype, torch.float32))
     weights = positiveness(known, frozen.grid, kernel).to(rows.dtype)
@@ -170,6 +171,6 @@ def _group(rows: Tensor, weights: ToNodes, nodes: Nodes | None) -> Group:
 
 
 def _psd(matrix: Tensor) -> Tensor:
-    """The nearest covariance: noise can make a variance negative."""
+    """Return the nearest positive semi-definite matrix; noise can make a variance negative."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp(min=0.0)) @ vectors.T

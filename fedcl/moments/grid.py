@@ -1,21 +1,21 @@
-"""The nodes that participants are gathered at: a grid over age and other covariates."""
+"""Assign participants to the nodes of a grid over age and other covariates."""
 
 import math
 
 import torch
 
 from fedcl.config.moments import ClassAxis, Moments, PrivateMoments, SpacedAxis
-from fedcl.losses.kernels import Known
+from fedcl.kernels.positiveness import Known
 from fedcl.shapes import NodeShares, PerNode, PerParticipant
 
 
 def node_count(settings: Moments | PrivateMoments) -> int:
-    """Return how many nodes the grid has."""
+    """Return the number of nodes of the grid."""
     return math.prod(len(_values(axis)) for axis in settings.grid)
 
 
 def nodes_known(settings: Moments | PrivateMoments) -> dict[str, PerNode]:
-    """Return the covariates of every node, as kernels take them; the last axis varies fastest."""
+    """Return the covariates of every node by name, float64; the last axis varies fastest."""
     values = [_values(axis) for axis in settings.grid]
     combined = torch.cartesian_prod(*values).reshape(-1, len(values))
     names = [axis.covariate for axis in settings.grid]
@@ -23,13 +23,14 @@ def nodes_known(settings: Moments | PrivateMoments) -> dict[str, PerNode]:
 
 
 def node_shares(known: Known, settings: Moments | PrivateMoments) -> NodeShares:
-    """Return how much of each participant is at each node: hat functions along every axis.
+    """Return the interpolation weight of each participant at each node, float64, in [0, 1].
 
-    A row adds up to 1, and to 0 for a participant with an unknown covariate or of another class.
+    The weights are those of linear interpolation along every axis. A row adds up to 1, and to 0 for
+    a participant with an unknown covariate or of a class that is not on the grid.
 
     Args:
-        known: The grid's covariates, one value per participant.
-        settings: The grid.
+        known: Values of the grid's covariates, one per participant, by name.
+        settings: Moments section of the objective, which defines the axes of the grid.
     """
     first, *further = [_along(axis, known[axis.covariate].double()) for axis in settings.grid]
     for along in further:

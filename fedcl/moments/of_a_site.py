@@ -1,8 +1,8 @@
-"""A site's moments: one pass over its training participants under the encoder received.
+"""Compute a site's moments in one pass over its training participants under the encoder received.
 
-No augmentation, so that the moments are those of the participants and of nothing else. A
-participant counts once: each of their k scans enters with weight 1/k, at its own age. The sums are
-formed batch by batch: what they take does not grow with the site.
+Scans are not augmented, so that the moments describe the participants alone. Each participant
+counts once: each of their k scans enters with weight 1/k, at its own age. The sums are formed batch
+by batch, so that their memory does not grow with the site.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from fedcl.compute.device import autocast
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Compute, Config
+from fedcl.config.objective import Objective
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead
 from fedcl.models.network import Network
@@ -27,18 +28,18 @@ _BATCH = 64
 def site_moments(
     network: Network, cohort: Cohort, rows: Rows, config: Config
 ) -> tuple[NodeSums, np.ndarray]:
-    """Return the sums as they may travel, float32, and every scan's embedding, which stays.
+    """Return the sums, which may leave the site, and each scan's embedding, which may not.
 
-    The network is left in evaluation mode. The embeddings have the order of `rows`, shape
-    (scan, dim), float32.
+    Both are float32; the embeddings have the order of `rows`, shape (scan, dim). The network is
+    left in evaluation mode.
     """
     settings = config.objective.moments
     assert settings is not None
-    shares = resident_shares(cohort, rows, config)
+    shares = resident_shares(cohort, rows, config.objective)
     sums = NodeSums.zeros(node_count(settings), config.projector.dim)
     embeddings = []
     done = 0
-    for embedding in embedded(network, cohort, rows, config):
+    for embedding in embedded(network, cohort, rows, config.compute):
         sums = sums + sums_of(embedding, shares[done : done + len(embedding)].to(embedding.device))
         embeddings.append(embedding.cpu().numpy())
         done += len(embedding)
@@ -46,8 +47,8 @@ def site_moments(
 
 
 @torch.no_grad()
-def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> Iterator[Embedding]:
-    """Yield the embeddings of the rows, a batch at a time, float32.
+def embedded(network: Network, cohort: Cohort, rows: Rows, compute: Compute) -> Iterator[Embedding]:
+    """Yield the embeddings of `rows`, one batch at a time, float32.
 
     The network is left in evaluation mode.
     """
@@ -55,14 +56,14 @@ def embedded(network: Network, cohort: Cohort, rows: Rows, config: Config) -> It
     network.eval()
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     for _, arrays in read_ahead(cohort, batches, device=device):
-        with autocast(config.compute, device):
+        with autocast(compute, device):
             embedding = network.project(network.represent(arrays)).float()
         yield embedding
 
 
-def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
-    """Return how much of each scan of the site's is at each node, float64; 1 per participant."""
-    settings = config.objective.moments
+def resident_shares(cohort: Cohort, rows: Rows, task: Objective) -> NodeShares:
+    """Return the weight of each scan at each node, float64; a participant's weights sum to 1."""
+    settings = task.moments
     assert settings is not None
     names = [axis.covariate for axis in settings.grid]
     known = {name: torch.as_tensor(v) for name, v in cohort.known_of(rows, names).items()}
@@ -71,8 +72,8 @@ def resident_shares(cohort: Cohort, rows: Rows, config: Config) -> NodeShares:
 
 
 def residents(
-    cohort: Cohort, rows: Rows, config: Config, embeddings: np.ndarray
+    cohort: Cohort, rows: Rows, task: Objective, embeddings: np.ndarray
 ) -> OwnParticipants:
-    """Return the site's own participants as its batches see them."""
-    shares = resident_shares(cohort, rows, config).float()
+    """Return the site's own participants with their embeddings and weights, float32."""
+    shares = resident_shares(cohort, rows, task).float()
     return OwnParticipants(torch.from_numpy(embeddings), shares)

@@ -1,4 +1,4 @@
-"""What the server tells every site: the moments of all of them, under one encoder."""
+"""Hold the moments of all sites under one encoder, as the server sends them to every site."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from fedcl.moments.sums import NodeSums
 
 @dataclass(frozen=True)
 class SharedMoments:
-    """Moments of the sites that answered.
+    """Hold the moments of the sites that answered.
 
     Attributes:
-        round: Whose encoder, as it was sent to the sites.
-        sites: Whose moments are in it.
-        parts: One, the sum over the sites; or one for each site, in their order.
+        round: Number of the round whose encoder was used, as it was sent to the sites.
+        sites: Labels of the sites whose moments are included.
+        parts: Either one part, the sum over the sites, or one part for each site, in their order.
     """
 
     round: int
@@ -26,12 +26,12 @@ class SharedMoments:
         """Return the parts without this site's own share, by site, or "all" for the sum.
 
         Args:
-            site: Whose share is left out.
-            own: What it released under this encoder, to the last bit.
-            summed: Whether there is one part, the sum.
+            site: Label of the site whose share is left out.
+            own: Sums that the site released under this encoder, bit for bit; None if it has none.
+            summed: Whether `parts` holds one part, the sum over the sites.
 
         Raises:
-            RunError: the site is in the sum and no longer has its share.
+            RunError: the site is in the sum, but its own share is no longer stored.
         """
         if not summed:
             parts = dict(zip(self.sites, self.parts, strict=True))
@@ -47,9 +47,9 @@ class SharedMoments:
 def mean_over_rounds(
     before: dict[str, NodeSums], now: dict[str, NodeSums], momentum: float
 ) -> dict[str, NodeSums]:
-    """Return momentum * before + (1 - momentum) * now, float32; nobody before: now.
+    """Return momentum * before + (1 - momentum) * now, float32, or now where before is empty.
 
-    Who is missing in one of the two counts there as nobody.
+    A site that is missing in one of the two has sums of zero there.
     """
     if not before:
         return {name: sums.astype(np.float32) for name, sums in now.items()}

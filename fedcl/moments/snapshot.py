@@ -1,7 +1,7 @@
-"""Everybody under one encoder, as one site sees them: the others at nodes, its own one by one.
+"""Hold all sites' participants under one encoder: others at nodes, the site's own one by one.
 
-For FairKL the participants of the site itself are taken from the same encoder as the others:
-comparing similarities of today with others of the last exchange would penalise training itself.
+For FairKL the participants of the site itself are encoded by the same encoder as the others: a
+comparison of current similarities with those of the last exchange would penalise training itself.
 """
 
 from collections.abc import Iterable
@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 
 from fedcl.config.moments import Moments
-from fedcl.losses.kernels import Known
+from fedcl.kernels.positiveness import Known
 from fedcl.losses.nodes import Nodes
 from fedcl.moments.grid import node_count, nodes_known
 from fedcl.moments.sums import NodeSums, unpacked
 from fedcl.shapes import Embedding, Mean, NodeShares, Numbers
 
-_MET = 0.5
-"""The least share of a resident at nodes that others are at too, to be compared with them."""
+_LEAST_COVERAGE = 0.5
+"""Residents with a smaller weight at nodes that others occupy are not compared with them."""
 
 
 @dataclass(frozen=True)
 class OwnParticipants:
-    """A site's own training participants, in the order of its rows.
+    """Hold a site's own training participants, in the order of its rows.
 
     Attributes:
-        embeddings: Under the snapshot's encoder.
-        shares: Of each at every node of the grid.
+        embeddings: Embedding of each scan under the encoder of the snapshot.
+        shares: Weight of each scan at every node of the grid, in [0, 1].
     """
 
     embeddings: Embedding
@@ -37,11 +37,11 @@ class OwnParticipants:
 
 @dataclass(frozen=True)
 class OtherParticipants:
-    """Participants of other sites, at the nodes that have enough of them.
+    """Hold the participants of other sites, at the nodes that have enough of them.
 
     Attributes:
-        nodes: What is known of them.
-        at: Where on the grid each node is.
+        nodes: Count, mean and covariance of the embeddings at each node.
+        at: Index of each node on the grid, from 0.
     """
 
     nodes: Nodes
@@ -49,22 +49,23 @@ class OtherParticipants:
 
     @property
     def participants(self) -> float:
-        """How many there are."""
+        """Return the number of participants at these nodes, the sum of their weights."""
         return float(self.nodes.count.sum())
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everybody under one encoder, as one site sees them.
+    """Hold the participants of all sites under one encoder, as one site uses them.
 
     Attributes:
-        settings: The grid and how the nodes are used.
-        grid: The covariates of every node of the grid.
-        others: Participants of other sites under that encoder.
-        candidates: The others as contrastive losses meet them: `others`, or a mean over rounds.
-        residents: None where the site was not asked when the snapshot was taken.
-        shift: How far the residents' mean stands from that of others of their age; None without
-            residents or others.
+        settings: Moments section of the objective: the grid and how its nodes are used.
+        grid: Covariates of every node of the grid, by name.
+        others: Participants of other sites under the encoder of the snapshot.
+        candidates: Other sites' candidates in contrastive losses: `others`, or a mean over rounds.
+        residents: Participants of this site under the same encoder; None where the site did not
+            take part when the snapshot was taken.
+        shift: Mean difference between residents' embeddings and others' mean at their age; None
+            without residents or others.
     """
 
     settings: Moments
@@ -84,23 +85,26 @@ def snapshot_of(
     dim: int,
     device: torch.device,
 ) -> Snapshot:
-    """Return what a site sees, as float32 on its device.
+    """Return the snapshot of all sites as one site uses it, float32 on its device.
 
     Args:
-        others: Sums over the other sites: one, or one per site.
-        residents: The site's own participants under the same encoder.
-        settings: Of the moments.
-        candidates: Sums over the others as contrastive losses meet them; None: `others`.
-        dim: Of an embedding.
-        device: Where the training runs.
+        others: Sums over the other sites: one for all, or one per site.
+        residents: Participants of the site itself under the same encoder, or None.
+        settings: Moments section of the objective.
+        candidates: Sums over other sites for contrastive losses; None takes `others`.
+        dim: Length of an embedding, >= 1.
+        device: Device on which the training runs.
     """
-    seen = _others(tuple(others), settings, dim, device)
-    met = seen if candidates is None else _others(tuple(candidates), settings, dim, device)
+    at_nodes = _others(tuple(others), settings, dim, device)
+    contrasted = (
+        at_nodes if candidates is None else _others(tuple(candidates), settings, dim, device)
+    )
     points = nodes_known(settings)
     grid = {name: values.to(device, torch.float32) for name, values in points.items()}
     if residents is not None:
         residents = OwnParticipants(residents.embeddings.to(device), residents.shares.to(device))
-    return Snapshot(settings, grid, seen, met, residents, _shift(seen, residents))
+    shift = _shift(at_nodes, residents)
+    return Snapshot(settings, grid, at_nodes, contrasted, residents, shift)
 
 
 def _others(
@@ -108,7 +112,7 @@ def _others(
 ) -> OtherParticipants:
     everybody = NodeSums.add_all(others, node_count(settings), dim)
     enough = everybody.count >= settings.min_count
-    parts = others or (everybody,)  # nobody
+    parts = others or (everybody,)  # without other sites: one part that sums over nobody
     used = [np.flatnonzero(enough & (sums.count > 0)) for sums in parts]
     moments = [_moments(sums, at, dim) for sums, at in zip(parts, used, strict=True)]
     joined = [torch.cat(part) for part in zip(*moments, strict=True)]
@@ -117,7 +121,7 @@ def _others(
 
 
 def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and covariance at some nodes; formed in float64, where nothing cancels."""
+    """Return count, mean and covariance at some nodes, float64 to limit cancellation."""
     count = torch.from_numpy(sums.count[at].astype(np.float64))
     mean = torch.from_numpy(sums.total[at].astype(np.float64)) / count[:, None]
     second = unpacked(sums.squares[at], dim) / count[:, None, None]
@@ -125,19 +129,19 @@ def _moments(sums: NodeSums, at: np.ndarray, dim: int) -> tuple[Tensor, Tensor, 
 
 
 def _shift(others: OtherParticipants, residents: OwnParticipants | None) -> Mean | None:
-    """Mean over residents of their embedding less the others' mean at their age.
+    """Return the mean over residents of their embedding minus the others' mean at their age.
 
-    Residents whose nodes hold nobody else are left out.
+    Residents at nodes without other participants are left out.
     """
     nodes, at = others.nodes, others.at
     if residents is None or not len(nodes):
         return None
-    # With a part for each site a node occurs several times: weigh each by whom it holds.
+    # With one part per site a node occurs several times: each is weighted by its participants.
     everybody = nodes.count.new_zeros(residents.shares.shape[1]).index_add(0, at, nodes.count)
     weights = residents.shares[:, at].to(nodes.mean.dtype) * (nodes.count / everybody[at])
     covered = weights.sum(dim=1)
-    met = covered > _MET
-    if not met.any():
+    compared = covered > _LEAST_COVERAGE
+    if not compared.any():
         return None
-    expected = (weights @ nodes.mean)[met] / covered[met, None]
-    return (residents.embeddings[met].to(expected.dtype) - expected).mean(dim=0)
+    expected = (weights @ nodes.mean)[compared] / covered[compared, None]
+    return (residents.embeddings[compared].to(expected.dtype) - expected).mean(dim=0)

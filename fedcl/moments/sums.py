@@ -1,6 +1,6 @@
-"""A site's moments: at every node how many, the sum and the sum of outer products of embeddings.
+"""Hold a site's moments: count, sum and sum of outer products of the embeddings at every node.
 
-They add across sites, in any order and grouping, and a site's own share can be taken out again.
+They add across sites, in any order and grouping, and a site's own share can be subtracted again.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from fedcl.shapes import Embedding, NodeShares
 
 @dataclass(frozen=True)
 class NodeSums:
-    """Sums over participants k with shares p_g(k) of nodes g.
+    """Hold sums over participants k with embeddings z_k and weights p_g(k) at nodes g.
 
     Attributes:
-        count: sum_k p_g(k), shape (node,).
-        total: sum_k p_g(k) z_k, shape (node, dim).
+        count: Weighted number sum_k p_g(k), shape (node,).
+        total: Weighted sum sum_k p_g(k) z_k, shape (node, dim).
         squares: Upper triangle of sum_k p_g(k) z_k z_k^T, row by row: (node, dim (dim + 1) / 2).
     """
 
@@ -45,45 +45,45 @@ class NodeSums:
 
     @property
     def nbytes(self) -> int:
-        """Of the arrays."""
+        """Return the size of all arrays in bytes."""
         return self.count.nbytes + self.total.nbytes + self.squares.nbytes
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays by name."""
+        """Return the arrays by the name of their attribute."""
         return {"count": self.count, "total": self.total, "squares": self.squares}
 
     @staticmethod
     def zeros(nodes: int, dim: int) -> "NodeSums":
-        """Return the sums over nobody, float64."""
+        """Return sums over no participants, float64."""
         shapes = node_shapes(nodes, dim)
         return NodeSums(*(np.zeros(shape) for shape in shapes.values()))
 
     @staticmethod
     def add_all(sums: Iterable["NodeSums"], nodes: int, dim: int) -> "NodeSums":
-        """Return the sum, in float64."""
+        """Return the sum of several sums, float64; zeros where there are none."""
         total = NodeSums.zeros(nodes, dim)
-        for one in sums:
-            total = total + one.astype(np.float64)
+        for part in sums:
+            total = total + part.astype(np.float64)
         return total
 
 
 def node_shapes(nodes: int, dim: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each of the arrays."""
+    """Return the shape of each array of `NodeSums` by name."""
     return {"count": (nodes,), "total": (nodes, dim), "squares": (nodes, dim * (dim + 1) // 2)}
 
 
 def sums_of(embeddings: Embedding, shares: NodeShares) -> NodeSums:
-    """Return the sums over some participants: those of a site are the sum over its batches.
+    """Return the sums over some participants, such as a batch; a site's are the sum over batches.
 
     Args:
-        embeddings: Unit vectors.
-        shares: Of each participant at each node.
+        embeddings: Embeddings of Euclidean norm 1, shape (participant, dim).
+        shares: Weight of each participant at each node, shape (participant, node).
     """
     z, p = embeddings.double(), shares.double()
     first, second = torch.triu_indices(z.shape[1], z.shape[1], device=z.device)
     outer = z[:, first] * z[:, second]
     sums = (p.sum(dim=0), p.T @ z, p.T @ outer)
-    return NodeSums(*(one.cpu().numpy() for one in sums))
+    return NodeSums(*(part.cpu().numpy() for part in sums))
 
 
 def unpacked(squares: np.ndarray, dim: int) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""A site's part of one step that all sites take together: a clipped sum and a share of the noise.
+"""Compute a site's part of one step of all sites: a clipped sum with a share of the noise.
 
-The sum over the sites has at least the noise of the plan as long as federation.min_sites of them
-are in it. Nobody is told a sum without noise: a site adds its share before the sum leaves.
+The sum over the sites has at least the planned noise as long as federation.min_sites of them are in
+it. No sum leaves a site without noise: the site adds its share of the noise before.
 """
 
 from fedcl.arrays.tensors import State
@@ -30,14 +30,15 @@ def gradient_share(
     """Return this site's part of the noisy sum of gradients, by parameter, float32.
 
     Args:
-        network: Holds the weights received; they stay as they are.
-        cohort: The participants.
-        rows: Those to train on; each participant is drawn by a coin of their own.
-        config: The experiment, its objective one that decomposes.
-        entropy: Of the draws and the noise.
-        round_number: Names the augmentations, which need no secret.
-        step: Likewise, within the round.
-        frozen: Released moments, where the objective compares with them.
+        network: Network with the weights received, which are not changed.
+        cohort: Cohort that the scans belong to.
+        rows: Rows of the scans to train on; each participant is drawn independently.
+        config: Configuration, whose objective must be a sum of losses of single participants.
+        entropy: Stream of random numbers for the draws and the noise.
+        round_number: Number of the round, from 1, which seeds the augmentations; these need no
+            secret randomness.
+        step: Number of the step within the round, which also seeds the augmentations.
+        frozen: Released moments; None where the objective does not compare with them.
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
@@ -49,7 +50,7 @@ def gradient_share(
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
         gradients = total(batch.losses, batch.owners)
     share = {}
-    for name, one in zip(trainable_names(network), gradients, strict=True):
-        noise = noise_sd * entropy.normal(one.numel()).view_as(one)
-        share[name] = (one + noise.to(one)).float().cpu().numpy()
+    for name, gradient in zip(trainable_names(network), gradients, strict=True):
+        noise = noise_sd * entropy.normal(gradient.numel()).view_as(gradient)
+        share[name] = (gradient + noise.to(gradient)).float().cpu().numpy()
     return share

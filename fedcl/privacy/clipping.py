@@ -1,9 +1,9 @@
-"""The sum of participants' gradients, each no longer than the clipping norm.
+"""Sum the gradients of participants, each clipped to an L2 norm of at most the clipping norm.
 
 Abadi et al., "Deep learning with differential privacy", CCS 2016, https://arxiv.org/abs/1607.00133.
-The unit is the participant: both views of all their scans are added up before clipping. Adding or
-removing anybody, however many their scans and whatever these hold, moves the sum by at most the
-norm.
+The unit is the participant: the gradients of both views of all their scans are added up before
+clipping. Adding or removing a participant, however many scans they have and whatever these hold,
+changes the sum by at most the clipping norm.
 """
 
 import warnings
@@ -20,35 +20,37 @@ Gradients = list[Tensor]
 """One tensor for each trainable parameter, in the network's order."""
 
 ParticipantLosses = Callable[[Sequence[int]], PerParticipant]
-"""The losses of the participants at these positions of a batch, each a function of its own only."""
+"""A function that returns the losses of the participants at some positions of a batch; each loss
+depends on its own participant only."""
 
 
 Owners = Sequence[int]
-"""Whose scan each of a batch's scans is; participants count from 0, and each has one or more."""
+"""Number of the participant of each scan of a batch, from 0; each has at least one scan."""
 
 Sum = Callable[[ParticipantLosses, Owners], Gradients]
-"""The clipped sum over the participants of a batch, who may be none."""
+"""A function that returns the clipped sum over the participants of a batch, which may be empty."""
 
 
 @contextmanager
 def clipped_sums(
     network: nn.Module, *, gradients: Literal["hooks", "loop"], clip_norm: float
 ) -> Iterator[Sum]:
-    """Yield what forms the clipped sum of each batch.
+    """Yield a function that computes the clipped sum of each batch.
 
     Args:
-        network: Without batch normalisation.
-        gradients: hooks: one pass through Opacus' hooks for all of a batch. The rows of every
-            layer, called once, are views: those of scan i of n at i, n + i, ... loop: a pass for
-            each participant, in the memory of one.
-        clip_norm: > 0, in the unit of the gradient.
+        network: Network without batch normalisation.
+        gradients: Method: "hooks" computes all gradients of a batch in one pass by Opacus' hooks,
+            and needs every layer to be called once, with the views of scan i of n in the rows i,
+            n + i, ...; "loop" makes one pass for each participant, in the memory of one.
+        clip_norm: Largest L2 norm of a participant's gradient, > 0.
     """
     if gradients == "loop":
         yield lambda losses, owners: _one_by_one(network, losses, owners, clip_norm=clip_norm)
         return
-    from opacus import GradSampleModule  # 2 s: every message of a deployed site is a new process
+    # The import takes 2 s, and in a deployment every message is handled by a new process.
+    from opacus import GradSampleModule
 
-    # The loss is a sum over participants, so that the hooks scale nothing.
+    # The loss is a sum over participants, so that the hooks must not rescale the gradients.
     wrapped = GradSampleModule(network, loss_reduction="sum")
     try:
         yield lambda losses, owners: _by_hooks(network, losses, owners, clip_norm=clip_norm)
@@ -65,15 +67,17 @@ def _by_hooks(
         return [torch.zeros_like(p) for p in parameters]
     _forget_samples(network)
     with warnings.catch_warnings():
-        # Scans need no gradient; that is what torch remarks on, and right here.
+        # Torch warns that the inputs need no gradient, which is intended for scans.
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
         losses(range(participants)).sum().backward()  # type: ignore[no-untyped-call]
     samples = [_of_participants(p, owners, participants) for p in parameters]
     _forget_samples(network)
     factor = _factors(samples, clip_norm=clip_norm)
-    held = factor > 0
-    if not held.all():  # nothing finite comes of 0 times infinity
-        factor, samples = factor[held], [s[held] for s in samples]
+    finite = factor > 0
+    if (
+        not finite.all()
+    ):  # gradients that are not finite are left out, since 0 times infinity is NaN
+        factor, samples = factor[finite], [s[finite] for s in samples]
     return [torch.einsum("i,i...->...", factor.to(s.dtype), s) for s in samples]
 
 
@@ -83,23 +87,23 @@ def _one_by_one(
     parameters = trainable(network)
     total = [torch.zeros_like(p) for p in parameters]
     for position in range(len(set(owners))):
-        found = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             losses([position]).sum(), parameters, allow_unused=True, materialize_grads=True
         )
-        factor = _factors([g[None] for g in found], clip_norm=clip_norm)[0]
+        factor = _factors([g[None] for g in gradients], clip_norm=clip_norm)[0]
         if factor > 0:
-            for held, one in zip(total, found, strict=True):
-                held.add_(one * factor.to(one.dtype))
+            for summed, own in zip(total, gradients, strict=True):
+                summed.add_(own * factor.to(own.dtype))
     return total
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are trained."""
+    """Return the parameters of a network that are trained, in its order."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
 def trainable_names(network: nn.Module) -> tuple[str, ...]:
-    """Return their names, in the same order."""
+    """Return the names of the parameters that are trained, in the network's order."""
     return tuple(name for name, p in network.named_parameters() if p.requires_grad)
 
 
@@ -111,7 +115,7 @@ def _forget_samples(network: nn.Module) -> None:
 
 
 def _of_participants(parameter: nn.Parameter, owners: Owners, participants: int) -> Tensor:
-    """Gradient of each participant: the sum over the rows of all their views."""
+    """Return the gradient of each participant, the sum over the rows of all their views."""
     total = parameter.new_zeros(participants, *parameter.shape)
     sample = getattr(parameter, "grad_sample", None)
     if sample is None:  # the loss does not reach this parameter
@@ -121,8 +125,8 @@ def _of_participants(parameter: nn.Parameter, owners: Owners, participants: int)
 
 
 def _factors(samples: Gradients, *, clip_norm: float) -> PerParticipant:
-    """min(1, clip_norm / norm) of each participant; 0 where anything is not finite."""
-    # float64: the square of 1e30 is finite there, and rounding adds nothing to the bound.
+    """Return min(1, clip_norm / norm) for each participant, or 0 if a gradient is not finite."""
+    # In float64 the square of 1e30 is finite, and rounding does not exceed the bound.
     norms = [torch.linalg.vector_norm(s.flatten(1), dim=1, dtype=torch.float64) for s in samples]
     norm = torch.stack(norms).square().sum(dim=0).sqrt()
     factor = (clip_norm / norm.clamp(min=1e-300)).clamp(max=1.0)

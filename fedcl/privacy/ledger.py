@@ -1,8 +1,9 @@
-"""What the participants of a site have paid, over rounds, restarts and runs; never forgotten.
+"""Record the privacy budget that a site has spent, across rounds, restarts and runs.
 
-A line is written and on the disk before the release it pays for is computed, so that a process
-killed in between has paid too much and never too little. Every line holds the hash of the one
-before, and a second file how many there are: a ledger that was cut, altered or removed is refused.
+A line is written to the disk before the release that it pays for is computed, so that a process
+that is killed in between has recorded too much and never too little. Every line holds the hash of
+the line before, and a second file holds the number of lines: a ledger that was shortened, altered
+or removed is refused.
 """
 
 from collections.abc import Iterable
@@ -15,18 +16,18 @@ from fedcl.privacy.accounting import NoisySums, epsilon, within
 from fedcl.site_labels import file_stem
 
 SITES = "sites"
-"""The name of the server's ledger, whose units are whole sites."""
+"""Name of the server's ledger, in which the privacy unit is a whole site."""
 
 
 @dataclass(frozen=True)
 class Charge:
-    """One line: what is about to be released.
+    """Describe a release that is about to be made, as one line of the ledger.
 
     Attributes:
-        what: Its kind, such as "training".
-        run: The name of the experiment.
-        round: Of the run.
-        cost: The mechanism; participants are added or removed.
+        what: Kind of the release, such as "training".
+        run: Name of the experiment that makes the release.
+        round: Number of the round in the run, from 1.
+        cost: Mechanism of the release, for adding or removing one participant.
     """
 
     what: str
@@ -36,10 +37,10 @@ class Charge:
 
 
 class Ledger:
-    """The ledger of one site's participants.
+    """Give access to the ledger of one site's participants.
 
     Args:
-        path: The file, on the site's own disk; beside it lies its mark.
+        path: File of the ledger on the site's own disk; its mark lies beside it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,39 +49,39 @@ class Ledger:
 
     @staticmethod
     def of(folder: Path, site: str) -> "Ledger":
-        """Return a site's ledger in a folder of ledgers."""
+        """Return the ledger of a site in a folder of ledgers."""
         return Ledger(folder / f"{file_stem(site)}.jsonl")
 
     def charges(self) -> tuple[Charge, ...]:
-        """Return every line.
+        """Return the charges of all lines in order.
 
         Raises:
-            PrivacyError: the ledger is damaged, cut, or half of it is missing.
+            PrivacyError: the ledger is damaged or shortened, or one of its two files is missing.
         """
-        with self._chain.opened() as chain:
+        with self._chain.lock() as chain:
             return self._charges(chain.entries())
 
     def epsilon(self, *, delta: float) -> float:
-        """Return what everything together has cost.
+        """Return the epsilon of all charges together at `delta`.
 
         Raises:
-            PrivacyError: as of `charges`.
+            PrivacyError: the ledger is damaged or shortened, or one of its two files is missing.
         """
         return epsilon((charge.cost for charge in self.charges()), delta=delta)
 
     def charge(self, new: Charge, *, delta: float, budget: float) -> None:
-        """Pay for a release before it is computed.
+        """Record a release before it is computed, if the budget allows it.
 
         Args:
-            new: What will be released.
-            delta: At which the budget is meant.
-            budget: The most epsilon that all lines together may reach.
+            new: Release that is about to be computed.
+            delta: Probability delta at which the budget is defined, in (0, 1).
+            budget: Largest epsilon that all lines together may reach, > 0.
 
         Raises:
-            PrivacyError: the budget would be passed, nothing is then written; or the ledger cannot
+            PrivacyError: the budget would be exceeded, and nothing is written; or the ledger cannot
                 be used.
         """
-        with self._chain.opened() as chain:
+        with self._chain.lock() as chain:
             costs = [charge.cost for charge in self._charges(chain.entries())]
             if not within([*costs, new.cost], delta=delta, budget=budget):
                 raise PrivacyError(
@@ -103,12 +104,12 @@ class Ledger:
 
 
 def ledgers(folder: Path) -> tuple[Ledger, ...]:
-    """Return the ledgers in a folder.
+    """Return the ledgers in a folder, in the order of their file names.
 
     Raises:
-        PrivacyError: there is none.
+        PrivacyError: the folder holds no ledger.
     """
-    # A mark without its ledger is a ledger that was removed: it is listed, and refused when read.
+    # A mark without its ledger means that the ledger was removed: it is listed, and reading fails.
     files = [*folder.glob("*.jsonl"), *folder.glob("*.head")]
     paths = {path.with_suffix(".jsonl") for path in files}
     if not paths:

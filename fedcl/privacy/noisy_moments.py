@@ -1,4 +1,4 @@
-"""The noise of a release of moments."""
+"""Add Gaussian noise to a site's moments before they are released."""
 
 import numpy as np
 
@@ -18,12 +18,12 @@ def noised(
     """Return the sums with Gaussian noise, float32.
 
     Args:
-        sums: Of a site.
-        settings: The noise, and the residuals' bound.
-        entropy: Of this release.
-        share: SD of this site's noise over that of the release; 1 where each is a release by
-            itself.
-        slots: The rows of `residuals` that get noise. The others must be 0 whoever takes part.
+        sums: Sums over the training participants of one site.
+        settings: Private moments section: noise multiplier and bound of the residuals.
+        entropy: Stream of random numbers for the noise of this release.
+        share: SD of this site's noise as a share of that of the whole release, in (0, 1]; 1 where
+            each site's sums are a release of their own.
+        slots: Rows of `residuals` that get noise; the others must be 0 for any set of participants.
     """
     sd, rho = share * settings.noise_multiplier * SENSITIVITY, settings.residual_norm
     noisy = {}

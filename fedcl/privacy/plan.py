@@ -1,31 +1,34 @@
-"""What is released in a round, and its cost: known before anybody's data is looked at."""
+"""Plan the private releases of a round and their cost, before any participant's data is read."""
 
 import math
 from dataclasses import dataclass, replace
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
+from fedcl.config.objective import Objective
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.privacy.accounting import NoisySums, calibrate
 
 
 @dataclass(frozen=True)
 class PrivacyPlan:
-    """The private steps of a round; a function of public numbers alone.
+    """Describe the private steps of a round, which depend on public numbers alone.
 
     Attributes:
-        expected: Participants per step, in the mean.
-        cost: The sums of a round.
+        expected: Expected number of participants per step, at least 1.
+        cost: Noise, sampling rate and number of the noisy sums of a round.
     """
 
     expected: int
     cost: NoisySums
 
 
-def plan(config: Config, participants: int) -> PrivacyPlan:
-    """Return what a site of so many participants does in each round.
+def plan(config: Config, participants: Participants) -> PrivacyPlan:
+    """Return the private steps of a site with `participants` training participants in each round.
 
-    As many steps as shuffled batches would take, but each participant is in each with the same
-    chance, on their own.
+    There are as many steps as shuffled batches would take, but each participant is in each step
+    independently, with the same probability.
 
     Raises:
         PrivacyError: the target epsilon cannot be reached.
@@ -36,55 +39,62 @@ def plan(config: Config, participants: int) -> PrivacyPlan:
 
 
 def central_plan(config: Config) -> PrivacyPlan:
-    """Return what all sites together do in each round.
+    """Return the private steps of all sites together in each round.
 
     Raises:
-        PrivacyError: as of `plan`.
+        PrivacyError: the target epsilon cannot be reached.
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    return _planned(config, privacy, config.local.batch_size, privacy.participants)
+    everybody = Participants(privacy.participants)
+    return _planned(config, privacy, config.local.batch_size, everybody)
 
 
-def release_cost(config: Config) -> NoisySums:
-    """Return what one release of private moments costs."""
-    settings = config.objective.private_moments
+def release_cost(task: Objective) -> NoisySums:
+    """Return the mechanism of one release of private moments, from which its cost follows."""
+    settings = task.private_moments
     assert settings is not None
     return NoisySums(settings.noise_multiplier, 1.0, 1)
 
 
-def share_of_noise(config: Config) -> float:
-    """Return the SD of the noise that one site adds to its sum, as a share of the whole noise's.
+def share_of_noise(federation: Federation) -> float:
+    """Return the SD of the noise that one site adds, as a share of the SD of the planned noise.
 
-    As if only federation.min_sites took part: the noise is whole when all the others drop out.
+    The share is that of a round in which only federation.min_sites sites take part, so that the
+    noise is sufficient when all the others drop out.
     """
-    return 1 / math.sqrt(config.federation.min_sites)
+    return 1 / math.sqrt(federation.min_sites)
 
 
 def noise_of_share(config: Config) -> float:
     """Return the SD of the noise in each value of a site's part of a step.
 
     Raises:
-        PrivacyError: as of `plan`.
+        PrivacyError: the target epsilon cannot be reached.
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
-    return central_plan(config).cost.noise_multiplier * privacy.clip_norm * share_of_noise(config)
+    return (
+        central_plan(config).cost.noise_multiplier
+        * privacy.clip_norm
+        * share_of_noise(config.federation)
+    )
 
 
-def longest_share(config: Config, participants: int, values: int) -> float:
+def longest_share(config: Config, participants: Participants, values: int) -> float:
     """Return an L2 norm that no honest site's part of a step exceeds, from public numbers alone.
 
-    As if all its participants were drawn, their clipped gradients had one direction, and the noise
-    were ten times as long as noise is, for which the chance is below 1e-22.
+    The bound assumes that all participants of the site are drawn, that their clipped gradients have
+    the same direction, and that the noise has ten times its expected norm, which has a probability
+    below 1e-22.
 
     Args:
-        config: The experiment.
-        participants: Of the site, as it says.
-        values: Of the gradient.
+        config: Configuration of the experiment.
+        participants: Number of training participants that the site reports.
+        values: Number of values of the gradient.
 
     Raises:
-        PrivacyError: as of `plan`.
+        PrivacyError: the target epsilon cannot be reached.
     """
     privacy = config.privacy
     assert isinstance(privacy, CentralPrivacy)
@@ -96,7 +106,7 @@ def _planned(
     config: Config,
     privacy: ParticipantPrivacy | CentralPrivacy,
     expected: int,
-    participants: int,
+    participants: Participants,
 ) -> PrivacyPlan:
     rate = expected / participants
     steps = config.local.epochs * -(-participants // expected)
@@ -117,4 +127,6 @@ def _releases(config: Config) -> tuple[NoisySums, ...]:
     settings = config.objective.private_moments
     if settings is None:
         return ()
-    return (replace(release_cost(config), steps=settings.releases(config.federation.rounds)),)
+    return (
+        replace(release_cost(config.objective), steps=settings.releases(config.federation.rounds)),
+    )

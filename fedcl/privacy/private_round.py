@@ -1,8 +1,8 @@
-"""A local round whose weights tell next to nothing about anybody: sample, clip, add noise, step.
+"""Train for one round with differential privacy: sample, clip, add noise, step.
 
 Abadi et al., "Deep learning with differential privacy", CCS 2016, https://arxiv.org/abs/1607.00133
-(the step); Mironov et al. 2019, https://arxiv.org/abs/1908.10530 (each participant is drawn by a
-coin of their own, as the accounting assumes).
+(the step); Mironov et al. 2019, https://arxiv.org/abs/1908.10530 (each participant is drawn
+independently, as the accounting assumes).
 """
 
 import time
@@ -33,37 +33,41 @@ def private_round(
     proximal: float = 0.0,
     frozen: FrozenMoments | None = None,
 ) -> TrainingSums:
-    """Train `network` in place; the weights are then private as the plan's cost says.
+    """Train `network` in place with the privacy loss that the plan states.
 
-    No term of the objective is reported: a loss is a function of the participants' scans.
+    No term of the objective is reported, since a loss depends on the participants' scans.
 
     Args:
-        network: Holds the weights received; trained in place, on its device.
-        optimizer: Over the network's parameters; what it does with a noisy gradient costs nothing.
-        cohort: The participants.
-        rows: The scans to train on, all of a participant's or none.
-        config: The experiment, its objective one that decomposes.
-        entropy: Of the draws and the noise.
-        round_number: Names the augmentations, which need no secret.
-        proximal: mu of FedProx, >= 0.
-        frozen: Released moments, where the objective compares with them.
+        network: Network with the weights received, which is trained in place on its device.
+        optimizer: Optimiser over the network's parameters; it may use noisy gradients in any way
+            without further privacy loss.
+        cohort: Cohort that the scans belong to.
+        rows: Rows of the scans to train on, with all scans of a participant or none.
+        config: Configuration, whose objective must be a sum of losses of single participants.
+        entropy: Stream of random numbers for the draws and the noise.
+        round_number: Number of the round, from 1, which seeds the augmentations; these need no
+            secret randomness.
+        proximal: Weight mu of the proximal term of FedProx, >= 0.
+        frozen: Released moments; None where the objective does not compare with them.
     """
     started = time.perf_counter()
     participants, owners = cohort.participants(rows), cohort.owners(rows)
-    privacy, todo = config.privacy, plan(config, participants)
+    privacy, planned = config.privacy, plan(config, participants)
     assert isinstance(privacy, ParticipantPrivacy)
     received = [p.detach().clone() for p in trainable(network)]
-    noise_sd = todo.cost.noise_multiplier * privacy.clip_norm
+    noise_sd = planned.cost.noise_multiplier * privacy.clip_norm
     network.train()
     with clipped_sums(network, gradients=privacy.gradients, clip_norm=privacy.clip_norm) as total:
-        for step in range(todo.cost.steps):
-            chosen = entropy.uniform(participants) < todo.cost.sampling_rate
+        for step in range(planned.cost.steps):
+            chosen = entropy.uniform(participants) < planned.cost.sampling_rate
             drawn = rows[chosen[owners]]
             batch = StepBatch(network, cohort, drawn, config, round_number, step, frozen)
             gradients = total(batch.losses, batch.owners)
-            for parameter, start, one in zip(trainable(network), received, gradients, strict=True):
-                noise = noise_sd * entropy.normal(one.numel()).view_as(one)
-                noisy = (one + noise.to(one)) / todo.expected
+            for parameter, start, clipped in zip(
+                trainable(network), received, gradients, strict=True
+            ):
+                noise = noise_sd * entropy.normal(clipped.numel()).view_as(clipped)
+                noisy = (clipped + noise.to(clipped)) / planned.expected
                 parameter.grad = noisy + proximal * (parameter.detach() - start)
             optimizer.step()
-    return TrainingSums(participants, todo.cost.steps, {}, time.perf_counter() - started)
+    return TrainingSums(participants, planned.cost.steps, {}, time.perf_counter() - started)

@@ -1,14 +1,15 @@
-"""What is promised about the participants, in words that stand in every result."""
+"""State the privacy guarantee for participants or sites, in the words that each result contains."""
 
 from collections.abc import Sequence
 
-from fedcl.config.experiment import Config
 from fedcl.config.privacy import (
     CentralPrivacy,
     NoPrivacy,
     ParticipantPrivacy,
+    Privacy,
     SitePrivacy,
 )
+from fedcl.config.secure_sum import SecureSum
 from fedcl.privacy.accounting import renyi_epsilon
 from fedcl.privacy.ledger import SITES, Ledger
 
@@ -16,50 +17,50 @@ _SUMMED = "The server saw sums over sites only (secure_sum)"
 _NONE = "none: the weights and this report may tell about the participants behind them"
 
 
-def statement(config: Config, sites: Sequence[str]) -> str:
-    """Return the promise to the participants of these sites, as their ledgers have it.
+def statement(privacy: Privacy, secure_sum: SecureSum | None, sites: Sequence[str]) -> str:
+    """Return the guarantee for the participants of these sites, according to their ledgers.
 
     Raises:
-        PrivacyError: a ledger cannot be used.
+        PrivacyError: a ledger is damaged or shortened.
     """
-    privacy = config.privacy
     if isinstance(privacy, NoPrivacy):
-        return _NONE if config.secure_sum is None else f"{_NONE}. {_SUMMED}"
+        return _NONE if secure_sum is None else f"{_NONE}. {_SUMMED}"
     if isinstance(privacy, SitePrivacy):
-        promise = _of_sites(privacy)
+        words = _for_sites(privacy)
     else:
-        promise = _of(privacy, sites, _against(config))
-        if config.secure_sum is not None:
-            promise = f"{promise}. {_SUMMED}"
+        words = _for_participants(privacy, sites, _against(privacy, secure_sum))
+        if secure_sum is not None:
+            words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
-        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {promise}"
-    return promise
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
+    return words
 
 
-def promise(config: Config) -> str:
-    """Return the promise of a run between institutions, whose ledgers lie at the sites.
+def promise(privacy: Privacy, secure_sum: SecureSum | None) -> str:
+    """Return the guarantee of a run between institutions, whose ledgers lie at the sites.
 
     Raises:
-        PrivacyError: the server's own ledger cannot be used.
+        PrivacyError: the server's own ledger is damaged or shortened.
     """
-    privacy = config.privacy
     if not isinstance(privacy, ParticipantPrivacy | CentralPrivacy):
-        return statement(config, ())
-    told = (
+        return statement(privacy, secure_sum, ())
+    words = (
         f"participant: epsilon of at most {privacy.budget:g} at delta {privacy.delta:g} at each "
         "site, all runs in its own ledger together (privacy.budget; the ledgers lie at the sites "
         "and say how much less it is), for adding or removing one participant with all their "
-        f"scans. {_against(config)}. Taken as public: site sizes, the configuration. Not covered: "
-        "time"
+        f"scans. {_against(privacy, secure_sum)}. Taken as public: site sizes, the configuration. "
+        "Not covered: time"
     )
-    if config.secure_sum is not None:
-        told = f"{told}. {_SUMMED}"
+    if secure_sum is not None:
+        words = f"{words}. {_SUMMED}"
     if privacy.test_seed is not None:
-        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {told}"
-    return told
+        return f"NOT PRIVATE: whoever knows privacy.test_seed knows the noise. {words}"
+    return words
 
 
-def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str) -> str:
+def _for_participants(
+    privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], against: str
+) -> str:
     ledgers = [Ledger.of(privacy.ledger, site) for site in sites]
     most = _most([ledger for ledger in ledgers if ledger.charges()], delta=privacy.delta)
     return (
@@ -71,11 +72,11 @@ def _of(privacy: ParticipantPrivacy | CentralPrivacy, sites: Sequence[str], agai
     )
 
 
-def _against(config: Config) -> str:
-    if isinstance(config.privacy, ParticipantPrivacy):
+def _against(privacy: Privacy, secure_sum: SecureSum | None) -> str:
+    if isinstance(privacy, ParticipantPrivacy):
         return "Holds against the server, other sites and whoever sees the weights"
     sums = "for sums that federation.min_sites honest sites are in"
-    if config.secure_sum is None:
+    if secure_sum is None:
         return (
             f"Holds against other sites and whoever sees the weights, {sums}; not against the "
             "server, which sees each site's sum with that site's share of the noise"
@@ -86,7 +87,7 @@ def _against(config: Config) -> str:
     )
 
 
-def _of_sites(privacy: SitePrivacy) -> str:
+def _for_sites(privacy: SitePrivacy) -> str:
     spent = Ledger.of(privacy.ledger, SITES).epsilon(delta=privacy.delta)
     return (
         f"site: epsilon {spent:.2f} at delta {privacy.delta:g}, all runs in the server's ledger "
@@ -99,8 +100,11 @@ def _of_sites(privacy: SitePrivacy) -> str:
 
 
 def _most(ledgers: Sequence[Ledger], *, delta: float) -> float:
-    """The largest epsilon; the exact one only where the quick bound leaves it open."""
-    bounds = [(renyi_epsilon((c.cost for c in one.charges()), delta=delta), one) for one in ledgers]
+    """Return the largest epsilon of the ledgers, exactly computed where the fast bound requires."""
+    bounds = [
+        (renyi_epsilon((charge.cost for charge in ledger.charges()), delta=delta), ledger)
+        for ledger in ledgers
+    ]
     most = 0.0
     for bound, ledger in sorted(bounds, key=lambda pair: -pair[0]):
         if bound <= most:

@@ -1,4 +1,4 @@
-"""The participants drawn for one private step, and the loss of each: the mean over their scans."""
+"""Compute each participant's loss in one private step, the mean over the participant's scans."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ from fedcl.shapes import PerParticipant
 
 
 class StepBatch:
-    """Scans and labels of the participants of a step, read once; nobody at all is a step too.
+    """Hold the scans and labels of the participants of a step, who may be none.
 
     Attributes:
-        owners: Whose scan each of the scans drawn is; participants count from 0.
+        owners: Number of the participant of each scan, counted from 0.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class StepBatch:
         }
 
     def losses(self, positions: Sequence[int]) -> PerParticipant:
-        """Return the losses of the participants at these positions, ascending."""
+        """Return the losses of the participants at `positions`, which must be ascending."""
         owners = np.asarray(self.owners)
         scans = np.flatnonzero(np.isin(owners, positions))
         _, owner, sizes = np.unique(owners[scans], return_inverse=True, return_counts=True)
-        at = torch.as_tensor(scans)
+        rows = torch.as_tensor(scans)
         first, second = self._views
-        one = first[at]
-        views = (one, one if second is first else second[at])
-        known = {name: values[at.to(values.device)] for name, values in self._known.items()}
+        first_view = first[rows]
+        views = (first_view, first_view if second is first else second[rows])
+        known = {name: values[rows.to(values.device)] for name, values in self._known.items()}
         values = participant_losses(
             self._network,
             views,

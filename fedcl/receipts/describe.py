@@ -1,4 +1,4 @@
-"""From a release to its receipt; what is no release, or malformed, gets none and may not leave."""
+"""The receipt of a release; what is not a release, or malformed, gets none and may not leave."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,19 +9,10 @@ import numpy as np
 from fedcl.arrays.norms import norm_of
 from fedcl.arrays.tensors import State, type_name
 from fedcl.compression.codec import decode_own
+from fedcl.config.federation import Codec
 from fedcl.messages.headers import Header, header_bytes
-from fedcl.messages.release_headers import release_header
-from fedcl.messages.releases import (
-    REFUSALS,
-    EvaluationErrors,
-    EvaluationSums,
-    Introduction,
-    Refusal,
-    Release,
-    Update,
-    arrays_of,
-    moments_of,
-)
+from fedcl.messages.packet import ARRAYS, Packet
+from fedcl.messages.releases import Release, kind_of
 from fedcl.receipts.line import (
     AddedNoise,
     ArraySent,
@@ -30,7 +21,6 @@ from fedcl.receipts.line import (
     ReceiptNumber,
     receipt_number,
 )
-from fedcl.secure_sum.protocol import MaskedInput
 
 
 def describe(
@@ -46,37 +36,35 @@ def describe(
     objects: Sequence[str] = (),
     time: datetime | None = None,
 ) -> Receipt:
-    """Return the receipt of a release: what it holds, and no value of it but sums that it says.
+    """Return the receipt of a release: its header, and sizes and norms of its arrays.
 
     Args:
-        release: About to leave the site.
-        round_number: Of the instruction that it answers.
-        step: Likewise, where it names one.
-        attempt: The secure sum it is part of.
-        run: The experiment's name.
-        config_sha256: Of its text.
-        noise: That the site added.
-        epsilon: Where the ledger was charged for it.
-        objects: Hexadecimal identifiers of what it travels as.
-        time: Of leaving, with its zone; now by default.
+        release: What is about to leave the site.
+        round_number: Number of the round of the instruction that it answers.
+        step: Number of the step or stretch in that round; None where it names none.
+        attempt: Name of the secure sum that the release is part of.
+        run: Name of the experiment.
+        config_sha256: Hash of the experiment's text.
+        noise: Noise that the site added.
+        epsilon: Epsilon after the ledger was charged for the release.
+        objects: Hexadecimal identifiers of the objects that the release travels as.
+        time: Time of leaving, with its zone; now by default.
 
     Raises:
         TypeError: the object is not a release.
-        ValueError: it is malformed: wrong type of array, or a reason that is not a category.
+        ValueError: an array is of another type than its kind allows, or the reason of a refusal
+            is not a category.
     """
-    if not isinstance(release, Release):
-        raise TypeError(f"{type(release).__name__} is not a release: it may not leave the site")
-    if isinstance(release, Refusal) and release.reason not in REFUSALS:
-        raise ValueError("a refusal's reason is one of release.REFUSALS; details stay at the site")
-    arrays, header = _arrays(release), release_header(release)
-    allowed = _types(release)
+    kind = kind_of(release)
+    packet, codec = kind.pack(release), kind.codec_of(release)
+    arrays, header = _arrays(packet), packet.header
+    allowed = kind.array_types if codec is None else (*kind.array_types, np.uint8)
     for name, array in arrays.items():
         if array.dtype not in allowed:
             raise ValueError(f"{name}: {array.dtype} may not leave the site in this release")
     size = header_bytes(header)
-    masked = isinstance(release, MaskedInput)
     return Receipt(
-        kind=str(header["kind"]),
+        kind=kind.name,
         round=round_number,
         step=step,
         attempt=attempt,
@@ -90,48 +78,35 @@ def describe(
                 shape=array.shape,
                 dtype=type_name(array.dtype),
                 bytes=array.nbytes,
-                norm=None if masked else _norm(_stands_for(array, release)),
+                norm=None if kind.masked else _norm(_values(array, codec)),
             )
             for name, array in arrays.items()
         ),
         header=_listed(header),
         header_bytes=size,
         bytes=size + sum(array.nbytes for array in arrays.values()),
-        masked=masked,
+        masked=kind.masked,
         noise=noise,
         epsilon=epsilon,
-        reason=release.reason if isinstance(release, Refusal) else None,
+        reason=getattr(release, "reason", None),
         objects=tuple(objects),
     )
 
 
-def _arrays(release: Release) -> State:
-    arrays, moments = dict(arrays_of(release)), moments_of(release)
-    if moments is not None:
-        arrays |= {f"moments {name}": array for name, array in moments.arrays().items()}
-    return arrays
+def _arrays(packet: Packet) -> State:
+    """Return all arrays of a packet; outside the main group a name begins with the group's."""
+    return {
+        name if group == ARRAYS else f"{group} {name}": array
+        for group, arrays in packet.groups.items()
+        for name, array in arrays.items()
+    }
 
 
-def _types(release: Release) -> tuple[type[np.generic], ...]:
-    """The types of array that a kind of release may hold."""
-    match release:
-        case Introduction() | EvaluationSums() | EvaluationErrors():
-            return (np.float64,)
-        case MaskedInput():
-            return (np.uint32, np.uint64)
-        case Update(change="bfloat16" | "int8"):
-            return (np.float32, np.uint8)
-        case _:
-            return (np.float32,)
-
-
-def _stands_for(array: np.ndarray, release: Release) -> np.ndarray:
-    """Return the values of an array that may be encoded."""
-    match release:
-        case Update(change="bfloat16" | "int8" as codec) if array.dtype == np.uint8:
-            return decode_own(array, codec)
-        case _:
-            return array
+def _values(array: np.ndarray, codec: Codec | None) -> np.ndarray:
+    """Return the values that an array stands for."""
+    if codec is None or array.dtype != np.uint8:
+        return array
+    return decode_own(array, codec)
 
 
 def _norm(array: np.ndarray) -> ReceiptNumber:

@@ -1,4 +1,4 @@
-"""What a receipt says of one release: sizes, norms and noise; no value of a participant."""
+"""One line of the receipts: sizes, norms and noise of a release; no value of a participant."""
 
 import math
 import re
@@ -37,8 +37,8 @@ class ArraySent(Section):
     dtype: str
     bytes: int
     norm: ReceiptNumber | None
-    """L2, to six digits; of encoded bytes, of the values they stand for;
-    null for masked words, which look like noise."""
+    """L2 norm to six digits; of encoded bytes that of the values they stand for; null for masked
+    words, which look like noise."""
 
 
 class AddedNoise(Section):
@@ -48,8 +48,8 @@ class AddedNoise(Section):
     multiplier: float
     """SD of the whole noise over `sensitivity`."""
     sensitivity: float
-    """The most that one participant moves what the noise is added to; an L2 norm. For gradients
-    it is privacy.clip_norm."""
+    """L2 norm of the most that one participant moves what the noise is added to; for gradients
+    privacy.clip_norm."""
     share: float
     """SD of this site's noise over that of the whole; 1 where the site needs no other's noise."""
     private: bool
@@ -57,7 +57,7 @@ class AddedNoise(Section):
 
 
 class EpsilonSpent(Section):
-    """What the participants have paid so far, all lines of the site's ledger together."""
+    """The privacy that the participants have paid so far, by all lines of the site's ledger."""
 
     epsilon: float
     delta: float
@@ -69,34 +69,35 @@ class Receipt(Section):
     """One line: what left the site, when, and for what."""
 
     kind: str
-    """Of the release, as its header says it."""
+    """Kind of the release, as its header says it."""
     round: int
-    """0 for the introduction, and where no instruction could be read."""
+    """Number of the round; 0 for the introduction, and where no instruction could be read."""
     step: int | None
-    """Of the round: a step that all sites take together, or a stretch of the training."""
+    """Number of a step that all sites take together, or of a stretch of the training."""
     attempt: str | None
-    """Names the secure sum that the release is part of."""
+    """Name of the secure sum that the release is part of."""
     time: str
     """UTC, ISO 8601, whole seconds."""
     run: str | None
     """Name of the experiment; null where its text could not be read."""
     config_sha256: str | None
-    """Of the experiment's text as it came."""
+    """Hash of the experiment's text as it came."""
     participants: int | None
-    """Training participants behind the release, where it says so."""
+    """Number of training participants behind the release, where it says so."""
     arrays: tuple[ArraySent, ...]
     header: dict[str, Any]
     """All that left beside the arrays, word for word; of keys, shares and signatures the size."""
     header_bytes: int
+    """Bytes of the header's names and values."""
     bytes: int
-    """Of arrays and header, as they travel."""
+    """Bytes of arrays and header, as they travel."""
     masked: bool
     """Whether the arrays are words of a secure sum: uniform noise for whoever has one site's."""
     noise: AddedNoise | None
     epsilon: EpsilonSpent | None
-    """After a charge to the ledger; null for a release that cost nothing more."""
+    """Epsilon after a charge to the ledger; null for a release that cost nothing more."""
     reason: str | None
-    """Of a refusal."""
+    """Reason of a refusal."""
     objects: tuple[Annotated[str, AfterValidator(_hexadecimal)], ...] = Field(default=())
     """Identifiers of the objects that the release travelled as."""
 

@@ -10,7 +10,7 @@ from fedcl.files.hash_chain import Chain, ChainEntry
 from fedcl.receipts.line import Receipt
 
 NAME = "receipts.jsonl"
-"""Of the file."""
+"""Name of the file."""
 
 _ADVICE = (
     "restore it from a backup, or put it aside together with its mark (.head), so that a new one "
@@ -20,16 +20,16 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class ReceiptLog:
-    """What the receipts of a site say.
+    """The receipts of a site as they stand on its disk.
 
     Attributes:
         path: The file.
-        receipts: Up to the first line that cannot be trusted.
-        last: The hash of the last of them; noted elsewhere, it holds the writer to what stands
-            before it.
+        receipts: The receipts up to the first line that cannot be trusted.
+        last: Hash of the last of them; noted elsewhere, it holds the writer to what stands before
+            it.
         problem: Which line cannot be trusted and what to do; None where all are whole.
-        unmarked: Whether the last line has no mark: its writer was killed, or it was put there by
-            hand.
+        unmarked: Whether the last line has no mark: its writer was killed, or somebody put it there
+            by hand.
     """
 
     path: Path
@@ -41,10 +41,10 @@ class ReceiptLog:
     @property
     def runs(self) -> tuple[tuple[Receipt, ...], ...]:
         """The receipts of each experiment, by its text, in the order they came."""
-        found: dict[str | None, list[Receipt]] = {}
+        by_text: dict[str | None, list[Receipt]] = {}
         for receipt in self.receipts:
-            found.setdefault(receipt.config_sha256, []).append(receipt)
-        return tuple(map(tuple, found.values()))
+            by_text.setdefault(receipt.config_sha256, []).append(receipt)
+        return tuple(map(tuple, by_text.values()))
 
     @property
     def says(self) -> str:
@@ -65,11 +65,11 @@ class ReceiptLog:
 
 
 class Receipts:
-    """The receipts of one site.
+    """The receipts of one site, to be added to and read.
 
     Args:
         path: The file; beside it lies its mark.
-        durable: Whether a receipt must outlive a power cut: then each waits for the disk.
+        durable: Whether a receipt must outlive a power cut; each then waits for the disk.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
@@ -94,19 +94,19 @@ class Receipts:
         except OSError as error:
             raise ReceiptError(f"{self.path}: cannot be written: {error.strerror}") from None
 
-    def look(self) -> ReceiptLog:
+    def read(self) -> ReceiptLog:
         """Read every receipt and change nothing.
 
         Raises:
             RunError: the file cannot be read.
         """
         try:
-            found = self._chain.look()
+            contents = self._chain.read()
         except OSError as error:
             raise RunError(f"{self.path}: cannot be read: {error.strerror}") from None
         receipts: list[Receipt] = []
-        problem = found.problem
-        for entry in found.entries:
+        problem = contents.problem
+        for entry in contents.entries:
             receipt = _receipt(entry)
             if receipt is None:
                 problem = (
@@ -115,39 +115,39 @@ class Receipts:
                 )
                 break
             receipts.append(receipt)
-        return ReceiptLog(self.path, tuple(receipts), found.last, problem, found.unmarked)
+        return ReceiptLog(self.path, tuple(receipts), contents.last, problem, contents.unmarked)
 
 
 def receipts_at(path: Path) -> tuple[Receipts, ...]:
-    """Return the receipts of a file, of a site's folder, or of all the sites of a run's.
+    """Return the receipts of a file, of a site's folder, or of all the sites of a run's folder.
 
     Raises:
         RunError: there are none.
     """
     if path.suffix == ".jsonl":
-        found = [path] if path.is_file() or path.with_suffix(".head").is_file() else []
+        files = [path] if path.is_file() or path.with_suffix(".head").is_file() else []
     else:
         folders = [path, path / "memory", *sorted((path / "sites").glob("*"))]
-        found = [file for folder in folders for file in _records(folder)]
-    if not found:
+        files = [file for folder in folders for file in _records(folder)]
+    if not files:
         raise RunError(
             f"{path}: no receipts here; name a {NAME}, a site's folder (memory/{NAME}) or a run's "
             f"(sites/*/{NAME})"
         )
-    return tuple(Receipts(file, durable=True) for file in found)
+    return tuple(Receipts(file, durable=True) for file in files)
 
 
 def put_aside_damaged(sites: Path) -> None:
     """Let the sites of a simulation begin new records where a power cut has damaged theirs.
 
-    A simulation does not wait for the disk. The old records keep lying there, and are still
-    refused when they are read.
+    A simulation does not wait for the disk. The old records stay there, and are still refused when
+    they are read.
 
     Args:
-        sites: The folders of the sites.
+        sites: The folder that holds the folders of the sites.
     """
     for file in (file for folder in sites.glob("*") for file in _records(folder)):
-        if file.name != NAME or Receipts(file, durable=False).look().problem is None:
+        if file.name != NAME or Receipts(file, durable=False).read().problem is None:
             continue
         earlier = len({part.stem for part in file.parent.glob(f"{file.stem}-damaged-*.*")})
         for part in (file, file.with_suffix(".head")):
@@ -156,7 +156,7 @@ def put_aside_damaged(sites: Path) -> None:
 
 
 def _records(folder: Path) -> list[Path]:
-    """The records in a folder; a mark without its file is one that was removed."""
+    """Return the records in a folder; one whose mark alone is there was removed."""
     names = Path(NAME).stem
     files = [*folder.glob(f"{names}*.jsonl"), *folder.glob(f"{names}*.head")]
     return sorted({file.with_suffix(".jsonl") for file in files})

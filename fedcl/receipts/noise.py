@@ -1,5 +1,6 @@
-"""What noise a site added to a release, as its experiment asks for it."""
+"""The noise that a site adds to a release, as its experiment asks for it."""
 
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
@@ -8,13 +9,12 @@ from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
 from fedcl.receipts.line import AddedNoise
 
 
-def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | None:
-    """Return the noise in what a site says for a purpose (`summed_arrays`); None without any.
+def noise_of(config: Config, purpose: str, participants: Participants) -> AddedNoise | None:
+    """Return the noise in a site's release; None without any.
 
     Args:
-        config: The experiment.
-        purpose: What is said.
-        participants: Training participants of the site.
+        purpose: What the release is for, as `fedcl.messages.summed_arrays` names it.
+        participants: Number of training participants of the site.
 
     Raises:
         PrivacyError: the target epsilon cannot be reached.
@@ -24,7 +24,7 @@ def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | No
         return None
     central = isinstance(privacy, CentralPrivacy)
     if purpose == PRIVATE_MOMENTS:
-        multiplier, sensitivity = release_cost(config).noise_multiplier, SENSITIVITY
+        multiplier, sensitivity = release_cost(config.objective).noise_multiplier, SENSITIVITY
     elif purpose == UPDATE or purpose.startswith(GRADIENTS):
         todo = central_plan(config) if central else plan(config, participants)
         multiplier, sensitivity = todo.cost.noise_multiplier, privacy.clip_norm
@@ -34,6 +34,6 @@ def noise_of(config: Config, purpose: str, participants: int) -> AddedNoise | No
         mechanism="gaussian",
         multiplier=multiplier,
         sensitivity=sensitivity,
-        share=share_of_noise(config) if central else 1.0,
+        share=share_of_noise(config.federation) if central else 1.0,
         private=privacy.test_seed is None,
     )

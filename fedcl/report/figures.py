@@ -1,4 +1,4 @@
-"""The report's figures."""
+"""Draws the figures of a run's report as SVG."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from fedcl.run_folder.results_file import CurvePoint, SiteRow
 
 LABELS = {"internal": "sites seen in training", "external": "unseen sites"}
 
-_MANY_POINTS = 1000  # beyond, the points become one embedded bitmap inside the SVG
+_MANY_POINTS = 1000  # more points become one bitmap embedded in the SVG
 _NAMED_SITES = 8
 _SITE_COLOURS = (
     "#2b7bba",
@@ -25,14 +25,14 @@ _SITE_COLOURS = (
     "#a0674b",
 )
 _OTHER_SITES = "#9aa3ad"
-# Viridis without its darkest and lightest ends, which vanish on a black or a white page.
+# Viridis without its darkest and lightest ends, which are invisible on a black or a white page.
 _AGE_COLOURS = LinearSegmentedColormap.from_list(
     "age", mpl.colormaps["viridis"](np.linspace(0.18, 0.93, 64))
 )
 
 
 def loss_curve(curve: Sequence[CurvePoint]) -> str:
-    """Draw the training loss after each round."""
+    """Draw the training loss of each round as SVG."""
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
@@ -51,14 +51,14 @@ def loss_curve(curve: Sequence[CurvePoint]) -> str:
 def age_error_curve(
     curve: Sequence[CurvePoint], *, median_internal: float | None, median_external: float | None
 ) -> str:
-    """Draw the age error along the rounds, with that of guessing the median age as dashes."""
+    """Draw the age error of each round, with dashes for the error of guessing the median age."""
     medians = {"internal": median_internal, "external": median_external}
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         for split, median in medians.items():
-            found = [(point.round, getattr(point, f"mae_{split}")) for point in curve]
-            measured = [(number, error) for number, error in found if error is not None]
+            errors = [(point.round, getattr(point, f"mae_{split}")) for point in curve]
+            measured = [(number, error) for number, error in errors if error is not None]
             if measured:
                 axes.plot(
                     *zip(*measured, strict=True),
@@ -83,10 +83,10 @@ def predicted_ages(
     """Draw predicted against true age.
 
     Args:
-        split: internal or external.
-        true: Years.
-        predicted: Years, same order.
-        limits: Of both axes, years; the same for panels to be compared.
+        split: Test that the participants belong to, "internal" or "external".
+        true: True ages in years, one per participant.
+        predicted: Predicted ages in years, in the same order.
+        limits: Limits of both axes in years, the same for panels that are compared.
     """
 
     def draw(figure: Any) -> None:
@@ -111,13 +111,13 @@ def predicted_ages(
 
 
 def age_limits(*ages: Sequence[float]) -> tuple[float, float]:
-    """Return common axis limits, years: tens that hold every age given."""
-    together = np.concatenate([np.asarray(some, dtype=float) for some in ages])
-    return float(np.floor(together.min() / 10) * 10), float(np.ceil(together.max() / 10) * 10)
+    """Return common axis limits in years, two multiples of ten that enclose every age given."""
+    every = np.concatenate([np.asarray(group, dtype=float) for group in ages])
+    return float(np.floor(every.min() / 10) * 10), float(np.ceil(every.max() / 10) * 10)
 
 
 def map_by_age(points: dict[str, list]) -> str:
-    """Draw the map of embeddings, coloured by age (figures.json: map)."""
+    """Draw the map of embeddings (`map` in figures.json), coloured by age."""
 
     def draw(figure: Any) -> None:
         axes, below = _map_axes(figure)
@@ -141,11 +141,11 @@ def map_by_age(points: dict[str, list]) -> str:
 
 
 def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
-    """Draw the map with its largest training sites in colour and unseen sites as rings.
+    """Draw the map of embeddings, with the largest training sites in colour, unseen sites as rings.
 
     Args:
-        points: figures.json: map.
-        name: Of the figure, unlike any other of the page.
+        points: The map's points, which is `map` in figures.json.
+        name: Name of the figure, unique on its page.
     """
     sites = np.asarray(points["site"], dtype=str)
     unseen = np.asarray(points["split"], dtype=str) == "external_test"
@@ -181,7 +181,7 @@ def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
             **ring,
         )
 
-        # A browser's letters are wider than matplotlib's.
+        # A browser's letters are wider than matplotlib's, so labels are cut early.
         columns, letters = (5, 9) if max(map(len, largest), default=0) <= 5 else (3, 14)
         for site in largest:
             label = _short(site, letters)
@@ -208,7 +208,7 @@ def map_by_site(points: dict[str, list], *, name: str = "map-site") -> str:
 def site_errors(
     rows: Sequence[SiteRow], *, median_internal: float | None, median_external: float | None
 ) -> str:
-    """Draw each test site's age error, best first; the area of a dot tells its participants."""
+    """Draw each test site's age error, best first; a dot's area grows with its participants."""
     medians = {"internal": median_internal, "external": median_external}
     ordered = sorted(rows, key=lambda row: row.mae, reverse=True)
     named = len(ordered) <= 120
@@ -250,7 +250,7 @@ def site_errors(
 
 
 def _map_axes(figure: Any) -> tuple[Any, Any]:
-    """Return the square for the points and the strip below it, the same in every map."""
+    """Return the axes of the points and of the strip below, placed the same in every map."""
     figure.set_layout_engine("none")
     axes = figure.add_axes((0.02, 0.215, 0.96, 0.775))
     axes.set(xticks=[], yticks=[])
@@ -264,7 +264,7 @@ def _map_axes(figure: Any) -> tuple[Any, Any]:
 
 
 def _mixed(count: int) -> np.ndarray:
-    """An order that favours no site, so that the last site drawn does not hide the others."""
+    """Return a random order of points, so that no site is drawn last and hides the others."""
     return np.random.default_rng(0).permutation(count)
 
 
@@ -282,7 +282,7 @@ def _legend_above(figure: Any, axes: Any) -> None:
 
 
 def _dot_area(points: int) -> float:
-    """In square points; thousands of dots are drawn smaller."""
+    """Return the area of a dot in square points, which is smaller for thousands of dots."""
     return float(np.clip(11 * (800 / max(points, 1)) ** 0.6, 3.5, 11))
 
 

@@ -1,4 +1,4 @@
-"""report.html: one page that tells what a run found, made from the files of its folder."""
+"""Writes report.html, the page of a run's results, from the files of the run's folder."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,7 @@ from fedcl.report.template import rendered
 from fedcl.run_folder.evaluation_file import RoundEvaluation, read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results, read_results
+from fedcl.run_folder.rounds_file import RoundLine
 from fedcl.site_labels import site_order
 
 RUN_KINDS = {
@@ -27,7 +28,7 @@ def write_report(folder: RunFolder) -> Path:
     """Write a run's report.html from its results, figures, log and configuration.
 
     Raises:
-        RunError: the run is not evaluated yet.
+        RunError: a file of the run's evaluation is missing or damaged.
     """
     results = read_results(folder.results)
     text = rendered(
@@ -41,7 +42,7 @@ def write_report(folder: RunFolder) -> Path:
             results.evaluation.representation.per_site,
             key=lambda row: (row.split != "external", site_order(row.site)),
         ),
-        rounds=[_round_row(record) for record in folder.read_log()],
+        rounds=[_round_row(line) for line in folder.read_log()],
         config=_read(folder, "config.yaml"),
         interval=interval,
         from_sums=_last_evaluation(folder),
@@ -51,29 +52,29 @@ def write_report(folder: RunFolder) -> Path:
 
 
 def run_verdict(results: Results) -> str:
-    """Return the outcome on the representation in one sentence of plain words."""
-    found = results.evaluation.representation
+    """Return the result on the representation as one sentence in plain words."""
+    measures = results.evaluation.representation
     parts = []
-    if found.mae_external is not None:
+    if measures.mae_external is not None:
         where = "sites it never saw"
-        parts.append(_age_verdict(where, found.mae_external, found.median_external))
-    elif found.mae_internal is not None:
+        parts.append(_age_verdict(where, measures.mae_external, measures.median_external))
+    elif measures.mae_internal is not None:
         where = "new participants of the training sites"
-        parts.append(_age_verdict(where, found.mae_internal, found.median_internal))
+        parts.append(_age_verdict(where, measures.mae_internal, measures.median_internal))
     if results.run.kind == "local":
         if not parts:
             return "Each site trained alone; there is no test participant to measure them on."
         return f"Each site alone {parts[0]}."
-    if found.site_balanced_accuracy is not None:
+    if measures.site_balanced_accuracy is not None:
         text = (
             "a linear probe recognises the acquisition site "
-            f"{percent(found.site_balanced_accuracy.value)} of the time"
+            f"{percent(measures.site_balanced_accuracy.value)} of the time"
         )
         against = []
-        if found.site_chance is not None:
-            against.append(f"chance {percent(found.site_chance)}")
-        if found.site_from_age is not None:
-            against.append(f"{percent(found.site_from_age)} from age alone")
+        if measures.site_chance is not None:
+            against.append(f"chance {percent(measures.site_chance)}")
+        if measures.site_from_age is not None:
+            against.append(f"{percent(measures.site_from_age)} from age alone")
         parts.append(text + (f" ({'; '.join(against)})" if against else ""))
     if not parts:
         return "Trained, but there is no test participant to measure it on."
@@ -82,7 +83,7 @@ def run_verdict(results: Results) -> str:
 
 
 def interval(measured: MeasuredValue | None, *, share: bool = False) -> str:
-    """Return the 95 % interval as "low to high"; empty where there is none."""
+    """Return the 95 % interval as the text "low to high", empty without an interval."""
     if measured is None or measured.low is None or measured.high is None:
         return ""
     if share:
@@ -100,8 +101,8 @@ def _age_verdict(where: str, mae: MeasuredValue, median: float | None) -> str:
     return f"{text} ({guess})"
 
 
-def _cards(found: Measures) -> list[dict[str, Any]]:
-    """The key numbers, each with a bar from zero to `end` and marks for what guessing gives."""
+def _cards(measures: Measures) -> list[dict[str, Any]]:
+    """Return the cards of the key numbers, each with a bar from zero and marks for guessing."""
 
     def card(
         title: str,
@@ -136,37 +137,37 @@ def _cards(found: Measures) -> list[dict[str, Any]]:
     return [
         card(
             "Age error, unseen sites",
-            found.mae_external,
+            measures.mae_external,
             "years",
             "Mean absolute error on participants of sites that took no part in training.",
-            {"guessing the median": found.median_external},
+            {"guessing the median": measures.median_external},
         ),
         card(
             "Age error, training sites",
-            found.mae_internal,
+            measures.mae_internal,
             "years",
             "Mean absolute error on held-out participants of the sites trained on.",
-            {"guessing the median": found.median_internal},
+            {"guessing the median": measures.median_internal},
         ),
         card(
             "Site recognised",
-            found.site_balanced_accuracy,
+            measures.site_balanced_accuracy,
             "%",
             "Balanced accuracy of a linear probe of the acquisition site: every site counts alike.",
-            {"chance": found.site_chance, "from age alone": found.site_from_age},
+            {"chance": measures.site_chance, "from age alone": measures.site_from_age},
         ),
         card(
             "Challenge score",
-            found.challenge_score,
+            measures.challenge_score,
             "",
             "Of OpenBHB: age error on unseen sites × site accuracy to the power 0.3.",
-            {"guessing": found.guessed_score},
+            {"guessing": measures.guessed_score},
         ),
     ]
 
 
 def _last_evaluation(folder: RunFolder) -> RoundEvaluation | None:
-    """What the federation measured itself after its last round, where it was asked to."""
+    """Return the federation's own evaluation after its last round, or None without one."""
     evaluated = read_evaluation(folder.evaluation)
     return evaluated.rounds[-1] if evaluated and evaluated.rounds else None
 
@@ -190,16 +191,16 @@ def _read(folder: RunFolder, name: str) -> str:
 
 def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
     """Return the SVG of each figure that this run has data for."""
-    found = results.evaluation.representation
+    measures = results.evaluation.representation
     medians = {
-        "median_internal": found.median_internal,
-        "median_external": found.median_external,
+        "median_internal": measures.median_internal,
+        "median_external": measures.median_external,
     }
-    drawn: dict[str, Any] = {"predicted": {}, "loss": "", "age": "", "maps": [], "sites": ""}
+    svgs: dict[str, Any] = {"predicted": {}, "loss": "", "age": "", "maps": [], "sites": ""}
     if any(point.loss is not None for point in results.curve):
-        drawn["loss"] = Markup(figures.loss_curve(results.curve))
+        svgs["loss"] = Markup(figures.loss_curve(results.curve))
     if any((point.mae_internal, point.mae_external) != (None, None) for point in results.curve):
-        drawn["age"] = Markup(figures.age_error_curve(results.curve, **medians))
+        svgs["age"] = Markup(figures.age_error_curve(results.curve, **medians))
     predictions = {name: pair for name, pair in data["predictions"].items() if pair["true"]}
     if predictions:
         limits = figures.age_limits(
@@ -207,34 +208,33 @@ def _draw(results: Results, data: dict[str, Any]) -> dict[str, Any]:
         )
         for split, pair in predictions.items():
             svg = figures.predicted_ages(split, pair["true"], pair["predicted"], limits=limits)
-            drawn["predicted"][split] = (
+            svgs["predicted"][split] = (
                 f"{figures.LABELS[split].capitalize()}, {count(len(pair['true']))} participants",
                 Markup(svg),
             )
-    # Sites with encoders of their own have no common space to draw.
+    # Sites with encoders of their own have no common space for a map.
     if data["map"] is not None and data["map"]["x"]:
-        drawn["maps"] = [
+        svgs["maps"] = [
             ("By age", Markup(figures.map_by_age(data["map"]))),
             ("By site", Markup(figures.map_by_site(data["map"]))),
         ]
-    if found.per_site:
-        drawn["sites"] = Markup(figures.site_errors(found.per_site, **medians))
-    return drawn
+    if measures.per_site:
+        svgs["sites"] = Markup(figures.site_errors(measures.per_site, **medians))
+    return svgs
 
 
-def _round_row(record: dict[str, Any]) -> dict[str, Any]:
-    """What the page tells of a line of rounds.jsonl; a key of another version may be absent."""
-    asked = record.get("sites", {})
+def _round_row(line: RoundLine) -> dict[str, Any]:
+    """Return what the page tells of a round."""
     why: dict[str, list[str]] = {}
-    for site, entry in asked.items():
-        if entry.get("rejected") is not None:
-            why.setdefault(entry["rejected"], []).append(site)
+    for label, site in line.sites.items():
+        if site.rejected is not None:
+            why.setdefault(site.rejected, []).append(label)
     return {
-        "round": record["round"],
-        "seconds": record.get("seconds"),
-        "loss": record.get("loss"),
-        "bytes": record.get("bytes", 0),
-        "asked": len(asked),
-        "valid": len(asked) - sum(len(sites) for sites in why.values()),
+        "round": line.round,
+        "seconds": line.seconds,
+        "loss": line.loss,
+        "bytes": line.bytes,
+        "asked": len(line.sites),
+        "valid": len(line.valid),
         "rejected": [(sites, reason) for reason, sites in why.items()],
     }

@@ -1,4 +1,4 @@
-"""What left a site, drawn: bytes of each round, and epsilon so far."""
+"""The figures of the receipts' page: bytes of each round, and epsilon so far."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ _MANY_ROUNDS = 150
 _SIZE = (4.9, 2.7)
 
 
-def bytes_per_round(found: Mapping[int, int], *, name: str) -> str:
+def bytes_per_round(sizes: Mapping[int, int], *, name: str) -> str:
     """Draw the bytes that left in each round; `name` sets the figure apart from others."""
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
-        if len(found) > _MANY_ROUNDS:  # bars would run into each other
-            axes.plot(list(found), list(found.values()), color=COLOURS["internal"])
+        if len(sizes) > _MANY_ROUNDS:  # bars would run into each other
+            axes.plot(list(sizes), list(sizes.values()), color=COLOURS["internal"])
         else:
-            axes.bar(list(found), list(found.values()), color=COLOURS["internal"], width=0.7)
+            axes.bar(list(sizes), list(sizes.values()), color=COLOURS["internal"], width=0.7)
         round_axis(axes)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
@@ -29,16 +29,16 @@ def bytes_per_round(found: Mapping[int, int], *, name: str) -> str:
     return svg(name, _SIZE, draw, says="Bytes that left the site in each round")
 
 
-def epsilon_so_far(found: Mapping[int, float], *, name: str) -> str:
-    """Draw the epsilon after each round that was charged."""
+def epsilon_so_far(spent: Mapping[int, float], *, name: str) -> str:
+    """Draw the epsilon after each round that was charged; `name` sets the figure apart."""
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         axes.plot(
-            list(found),
-            list(found.values()),
+            list(spent),
+            list(spent.values()),
             color=COLOURS["external"],
-            marker=marker(len(found)),
+            marker=marker(len(spent)),
             drawstyle="steps-post",
         )
         round_axis(axes)

@@ -9,19 +9,19 @@ from fedcl.report.number_text import NOTHING, byte_size, count
 
 @dataclass(frozen=True)
 class ReceiptRow:
-    """What is told of some releases of one kind; texts, ready to be shown.
+    """The texts of a row on one or several releases of one kind in one round.
 
     Attributes:
-        time: Of the first, as the receipt says it.
-        round: Of all.
+        time: Time of the first, as the receipt says it.
+        round: Number of the round.
         place: The round, and the step of a single release that has one.
         what: The kind, how many they are, the reason of a refusal.
-        participants: Behind them.
-        arrays: Of each.
-        bytes: Of all together.
-        norm: L2 of all arrays of a release together; the least and the most of several.
+        participants: Number of training participants behind them.
+        arrays: Number of arrays in each.
+        bytes: Bytes of all together.
+        norm: L2 norm of all arrays of a release together; the least and the most of several.
         noise: SD of the site's noise.
-        epsilon: After the last that was charged.
+        epsilon: Epsilon after the last that was charged.
     """
 
     time: str
@@ -40,7 +40,6 @@ def rows_of(receipts: Sequence[Receipt], *, together: bool) -> Iterator[ReceiptR
     """Yield the rows of the receipts of one experiment, in the order they came.
 
     Args:
-        receipts: Of the experiment.
         together: Whether the releases of a kind that follow each other in a round share a row,
             such as the steps that all sites take together, or the exchanges of their sums.
     """
@@ -58,7 +57,7 @@ def rows_of(receipts: Sequence[Receipt], *, together: bool) -> Iterator[ReceiptR
 
 
 def experiment_of(receipts: Sequence[Receipt]) -> str:
-    """Return how the experiment of some receipts is called."""
+    """Return the name of the experiment of some receipts, with the hash of its text."""
     text = receipts[0].config_sha256
     if text is None:
         return "messages that could not be read"
@@ -97,7 +96,7 @@ def _norm(same: Sequence[Receipt]) -> str:
     norms = [one.norm for one in same if one.norm is not None]
     if not norms:
         return NOTHING
-    # NaN is told wherever it is: it has no place between the others.
+    # NaN is shown wherever it is: it has no place between the others.
     least, most = (f"{end:.4g}" for end in (min(norms), max(norms)))
     if any(norm != norm for norm in norms):
         return "nan"
@@ -105,7 +104,7 @@ def _norm(same: Sequence[Receipt]) -> str:
 
 
 def _noise(noise: AddedNoise | None) -> str:
-    """The SD of a site's noise as a product, and whether it protects anybody."""
+    """Return the SD of a site's noise as a product, and whether it protects anybody."""
     if noise is None:
         return ""
     factors = [noise.multiplier, noise.sensitivity, *([] if noise.share == 1 else [noise.share])]

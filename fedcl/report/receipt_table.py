@@ -11,19 +11,18 @@ from fedcl.report.number_text import moment
 from fedcl.report.receipt_rows import ReceiptRow, experiment_of, rows_of
 
 
-def receipt_tables(kept: ReceiptLog, round_number: int | None = None) -> Iterator[Table]:
+def receipt_tables(log: ReceiptLog, round_number: int | None = None) -> Iterator[Table]:
     """Yield a table for each experiment: a row for each kind of release in a round.
 
     Args:
-        kept: The receipts of a site.
-        round_number: Only this round, a row for each release; None: all of them.
+        round_number: The only round to show, with a row for each release; None: all of them.
     """
-    for run in kept.runs:
+    for run in log.runs:
         chosen = [one for one in run if round_number in (None, one.round)]
         if chosen:
             rows = list(rows_of(chosen, together=round_number is None))
             since = moment(chosen[0].time)
-            yield _table(f"{kept.path}\n{experiment_of(run)}, from {since} UTC", rows)
+            yield _table(f"{log.path}\n{experiment_of(run)}, from {since} UTC", rows)
 
 
 def _table(title: str, rows: Sequence[ReceiptRow]) -> Table:

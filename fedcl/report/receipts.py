@@ -8,86 +8,35 @@ from markupsafe import Markup
 
 from fedcl.errors import RunError
 from fedcl.files.atomic import write_text
+from fedcl.messages.releases import kind_named
 from fedcl.receipts.line import Receipt
 from fedcl.receipts.log import ReceiptLog
 from fedcl.report import receipt_figures
 from fedcl.report.receipt_rows import epsilon_words, experiment_of, rows_of
 from fedcl.report.template import rendered
 
-KINDS = {
-    "introduction": (
-        "Who the site is, when the server first meets it: its label, how many participants it "
-        "trains on and the shape of one participant's array. For a table of regional measures "
-        "also the sum and the sum of squares of each measure over these participants."
-    ),
-    "update": (
-        "The network's weights after the site has trained them on its participants and, where no "
-        "privacy is promised, each term of the objective as a sum over them. Without noise such "
-        "weights can tell about single participants."
-    ),
-    "moments": (
-        "Sums over the site's participants at points along age: how many they are, their "
-        "embeddings and the products of these. Where only one participant is near a point, the "
-        "sums there are that participant's."
-    ),
-    "private moments": (
-        "Sums along age over the site's participants, each cut to a longest length, with noise "
-        "that was added at the site before they left."
-    ),
-    "gradient": (
-        "In which direction the participants drawn for one step would change the weights: a sum, "
-        "each participant's part cut to a longest length, with the site's noise added."
-    ),
-    "sum offer": (
-        "The site takes part in a secure sum: public keys for this sum, signed, and the names and "
-        "shapes of the arrays that it will add. No value of them."
-    ),
-    "sealed shares": (
-        "Shares of the site's secrets of one secure sum, each sealed for one other site; the "
-        "server passes them on and cannot open them. With enough of them the sum survives a site "
-        "that drops out."
-    ),
-    "masked input": (
-        "What the site adds to a secure sum, hidden under masks that cancel in the sum only: by "
-        "itself it is indistinguishable from random numbers. Its norm would say nothing."
-    ),
-    "survivor signature": (
-        "The site's signature under the list of sites that are in a secure sum, so that the "
-        "server cannot tell two sites two lists."
-    ),
-    "revealed shares": (
-        "Of every site in a secure sum one kind of share, so that the server can take the masks "
-        "off the sum; never both kinds, which would open what a single site added."
-    ),
-    "refusal": "The site did not answer, and says why in one of a few fixed sentences.",
-}
-"""What each kind of release is, in plain words."""
 
-
-def write_page(kept: ReceiptLog) -> Path:
-    """Write receipts.html beside the receipts, the damaged ones too, which it says first.
+def write_page(log: ReceiptLog) -> Path:
+    """Write receipts.html beside the receipts; where some are damaged, it says so first.
 
     Raises:
         RunError: the folder cannot be written to.
     """
-    runs = [_run(run, index) for index, run in enumerate(kept.runs)]
-    kinds = dict.fromkeys(one.kind for one in kept.receipts)
-    spent = [one.epsilon for one in kept.receipts if one.epsilon is not None]
-    path = kept.path.with_suffix(".html")
+    runs = [_run(run, index) for index, run in enumerate(log.runs)]
+    kinds = dict.fromkeys(one.kind for one in log.receipts)
+    spent = [one.epsilon for one in log.receipts if one.epsilon is not None]
+    path = log.path.with_suffix(".html")
     text = rendered(
         "receipts.html",
-        kept=kept,
-        site=_site(kept.receipts),
+        log=log,
+        site=_site(log.receipts),
         runs=runs,
-        total=sum(one.bytes for one in kept.receipts),
+        total=sum(one.bytes for one in log.receipts),
         spent=spent[-1] if spent else None,
         epsilon=epsilon_words(spent[-1] if spent else None),
-        not_private=any(one.noise and not one.noise.private for one in kept.receipts),
-        kinds=[
-            (kind, KINDS.get(kind, "A kind that this version of fedcl does not know."))
-            for kind in kinds
-        ],
-        contents=_contents(kept.receipts),
+        not_private=any(one.noise and not one.noise.private for one in log.receipts),
+        kinds=[(kind, kind_words(kind)) for kind in kinds],
+        contents=_contents(log.receipts),
     )
     try:
         write_text(path, text)
@@ -96,20 +45,26 @@ def write_page(kept: ReceiptLog) -> Path:
     return path
 
 
+def kind_words(name: str) -> str:
+    """Return what a kind of release is, for a person who does not program."""
+    kind = kind_named(name)
+    return "A kind that this version of fedcl does not know." if kind is None else kind.words
+
+
 def _site(receipts: Sequence[Receipt]) -> str:
-    """The label that the site gave itself last; a refusal before it opened gives a number only."""
+    """Return the site's last label; a refusal before the site opened names a number only."""
     labels = [str(one.header["site"]) for one in receipts if "site" in one.header]
-    said = [str(one.header["site"]) for one in receipts if one.run and "site" in one.header]
-    return ([*labels[-1:], *said[-1:]] or ["a site"])[-1]
+    opened = [str(one.header["site"]) for one in receipts if one.run and "site" in one.header]
+    return ([*labels[-1:], *opened[-1:]] or ["a site"])[-1]
 
 
 def _run(receipts: Sequence[Receipt], index: int) -> dict[str, Any]:
-    """One experiment: its rounds, their releases and two figures."""
+    """Return what the page shows of one experiment: its rounds, their releases, two figures."""
     rounds: dict[int, list[Receipt]] = {}
     for one in receipts:
         rounds.setdefault(one.round, []).append(one)
     rounds = dict(sorted(rounds.items()))  # a site that joins again introduces itself again
-    sizes = {number: sum(one.bytes for one in found) for number, found in rounds.items()}
+    sizes = {number: sum(one.bytes for one in same) for number, same in rounds.items()}
     charged = {one.round: one.epsilon.epsilon for one in receipts if one.epsilon is not None}
     spent = dict(sorted(charged.items()))
     return {
@@ -119,8 +74,8 @@ def _run(receipts: Sequence[Receipt], index: int) -> dict[str, Any]:
         "until": receipts[-1].time,
         "bytes": sum(sizes.values()),
         "rounds": [
-            {"round": number, "bytes": sizes[number], "rows": list(rows_of(found, together=True))}
-            for number, found in rounds.items()
+            {"round": number, "bytes": sizes[number], "rows": list(rows_of(same, together=True))}
+            for number, same in rounds.items()
         ],
         "count": len(receipts),
         "figures": list(_figures(sizes, spent, index)),
@@ -130,7 +85,7 @@ def _run(receipts: Sequence[Receipt], index: int) -> dict[str, Any]:
 def _figures(
     sizes: dict[int, int], spent: dict[int, float], index: int
 ) -> Iterator[tuple[str, Markup]]:
-    """Yield (title, SVG); one round alone is told by its row."""
+    """Yield each figure's title and SVG; one round alone needs none beside its row."""
     if len(sizes) > 1:
         svg = receipt_figures.bytes_per_round(sizes, name=f"bytes-{index}")
         yield "Bytes that left in each round", Markup(svg)
@@ -140,11 +95,11 @@ def _figures(
 
 
 def _contents(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
-    """What each kind of release held: its arrays once for each set of shapes, its last header."""
-    found: dict[tuple, dict[str, Any]] = {}
+    """Return what each kind of release held: arrays for each set of shapes, and its last header."""
+    entries: dict[tuple, dict[str, Any]] = {}
     for one in receipts:
         shapes = tuple((array.name, array.shape, array.dtype, array.bytes) for array in one.arrays)
-        entry = found.setdefault(
+        entry = entries.setdefault(
             (one.kind, shapes), {"kind": one.kind, "arrays": one.arrays, "times": 0}
         )
         entry["times"] += 1
@@ -152,4 +107,4 @@ def _contents(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
             name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             for name, value in one.header.items()
         }
-    return list(found.values())
+    return list(entries.values())

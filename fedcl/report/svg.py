@@ -1,4 +1,4 @@
-"""Figures as SVG inside a page, whose ink and grid colours they take, or as PDF for a paper."""
+"""Draws figures as SVG within a page, in the page's own colours, or as PDF for a paper."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 COLOURS = {"internal": "#2b7bba", "external": "#d9691e"}
-"""Blue and orange: apart for every kind of colour vision, readable on white and on black."""
+"""Blue and orange, distinct for every kind of colour vision and visible on white and on black."""
 
 INK, MUTED, GRID, SURFACE = "fedcl:ink", "fedcl:muted", "fedcl:grid", "fedcl:surface"
 """Colours by what they are for; drawing code uses these."""
@@ -64,18 +64,21 @@ _STYLE = {
 _BITMAP_DPI = 220
 
 Draw = Callable[[Any], None]
-"""Draws on a matplotlib figure."""
+"""A function that draws on a matplotlib figure."""
 
 
 def svg(name: str, size: tuple[float, float], draw: Draw, *, says: str) -> str:
-    """Return what `draw` puts on a figure of `size` inches as an inline SVG element."""
+    """Return the drawing of `draw` on a figure of `size` inches as an inline SVG element.
+
+    `says` describes the figure for readers who cannot see it.
+    """
     buffer = io.StringIO()
     _save(buffer, "svg", size, draw, _STANDS_FOR)
     return _inline(buffer.getvalue(), name, says)
 
 
 def pdf(size: tuple[float, float], draw: Draw) -> bytes:
-    """Return the same figure as a PDF, in colours for white paper."""
+    """Return the drawing of `draw` on a figure of `size` inches as a PDF for white paper."""
     buffer = io.BytesIO()
     _save(buffer, "pdf", size, draw, _IN_PRINT)
     return buffer.getvalue()
@@ -84,7 +87,7 @@ def pdf(size: tuple[float, float], draw: Draw) -> bytes:
 def _save(
     buffer: IO, kind: str, size: tuple[float, float], draw: Draw, colours: dict[str, str]
 ) -> None:
-    dated = "Date" if kind == "svg" else "CreationDate"  # the same figure gives the same file
+    date_key = "Date" if kind == "svg" else "CreationDate"  # left out: same figure, same file
     with mpl.rc_context(_STYLE), warnings.catch_warnings(), _coloured(colours):
         # Labels may use letters that matplotlib's font lacks; the reader's browser has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -95,7 +98,7 @@ def _save(
         for axes in figure.axes:
             axes.patch.set_visible(False)
         figure.savefig(
-            buffer, format=kind, dpi=_BITMAP_DPI, transparent=True, metadata={dated: None}
+            buffer, format=kind, dpi=_BITMAP_DPI, transparent=True, metadata={date_key: None}
         )
 
 
@@ -109,7 +112,7 @@ def _coloured(colours: dict[str, str]) -> Iterator[None]:
 
 
 def _inline(svg: str, name: str, says: str) -> str:
-    """Return a standalone SVG file as an element that several can share a page with."""
+    """Return a standalone SVG file as an element whose ids are unique on a page of several."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
@@ -118,16 +121,18 @@ def _inline(svg: str, name: str, says: str) -> str:
     assert view is not None
     rest = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', rest)
     rest = re.sub(r'(href="|url\()#', rf"\1#{name}-", rest)
-    for drawn, shown in _OF_THE_PAGE.items():
-        rest = rest.replace(drawn, shown)
+    for stand_in, colour in _OF_THE_PAGE.items():
+        rest = rest.replace(stand_in, colour)
     return f'<svg {view.group()} role="img" aria-label="{escape(says)}">{rest}'
 
 
 def round_axis(axes: Any) -> None:
+    """Label the horizontal axis as rounds, in whole numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("round")
     axes.grid(visible=True, axis="y")
 
 
 def marker(points: int) -> str:
+    """Return the marker of a curve, which is none if it has many points."""
     return "o" if points <= 40 else ""

@@ -1,4 +1,4 @@
-"""The tables a run prints: its own result, and several runs side by side."""
+"""Makes the tables of results that the commands print: of one run and of several runs."""
 
 from collections.abc import Sequence
 
@@ -11,35 +11,40 @@ _KINDS = ("representation", "embedding")
 
 
 def result_table(results: Results) -> Table:
-    """Return one run's result: a row per measure, and what guessing gives beside it."""
-    cohort, found = results.cohort, results.evaluation
+    """Return the results of one run as a table with one row per measure, beside guessing."""
+    cohort, evaluation = results.cohort, results.evaluation
     who = f"{cohort.training_sites} of {cohort.sites} sites, {results.training.rounds} rounds"
     table = Table(title=f"{results.run.name} ({results.run.kind}, {who})", title_justify="left")
     table.add_column("")
     for name in (*_KINDS, "guessing"):
         table.add_column(name, justify="right")
     rows = [
-        ("MAE, years", "mae_internal", "{:.2f}", found.representation.median_internal),
-        ("MAE unseen, years", "mae_external", "{:.2f}", found.representation.median_external),
-        ("site accuracy", "site_balanced_accuracy", "{:.1%}", found.representation.site_chance),
-        ("challenge score", "challenge_score", "{:.2f}", found.representation.guessed_score),
+        ("MAE, years", "mae_internal", "{:.2f}", evaluation.representation.median_internal),
+        ("MAE unseen, years", "mae_external", "{:.2f}", evaluation.representation.median_external),
+        (
+            "site accuracy",
+            "site_balanced_accuracy",
+            "{:.1%}",
+            evaluation.representation.site_chance,
+        ),
+        ("challenge score", "challenge_score", "{:.2f}", evaluation.representation.guessed_score),
     ]
     for label, name, form, guess in rows:
-        measured = [_interval(getattr(getattr(found, kind), name), form) for kind in _KINDS]
+        measured = [_interval(getattr(getattr(evaluation, kind), name), form) for kind in _KINDS]
         table.add_row(label, *measured, _number(guess, form))
     caption = (
         "Lower is better. Brackets: 95 % interval over test participants. Guessing: the median "
         "age, a random site"
     )
-    if found.representation.site_from_age is not None:
-        caption += f" (known age alone: {found.representation.site_from_age:.1%})"
+    if evaluation.representation.site_from_age is not None:
+        caption += f" (known age alone: {evaluation.representation.site_from_age:.1%})"
     table.caption = caption + "."
     table.caption_justify = "left"
     return table
 
 
 def comparison_table(runs: Sequence[Results]) -> Table:
-    """Return several runs, one row for each run and kind of features, and what guessing gives."""
+    """Return a table with a row for each run and kind of features, and one row for guessing."""
     table = Table(caption="Lower is better in every column.", caption_justify="left")
     table.add_column("run")
     table.add_column("features")
@@ -47,19 +52,19 @@ def comparison_table(runs: Sequence[Results]) -> Table:
         table.add_column(name, justify="right")
     for results in runs:
         for kind in _KINDS:
-            found: Measures = getattr(results.evaluation, kind)
+            measures: Measures = getattr(results.evaluation, kind)
             name = f"{results.run.name} ({results.run.kind})" if kind == _KINDS[0] else ""
             table.add_row(
                 name,
                 kind,
-                _value(found.mae_internal, "{:.2f}"),
-                _value(found.mae_external, "{:.2f}"),
-                _value(found.site_balanced_accuracy, "{:.1%}"),
-                _value(found.challenge_score, "{:.2f}"),
+                _value(measures.mae_internal, "{:.2f}"),
+                _value(measures.mae_external, "{:.2f}"),
+                _value(measures.site_balanced_accuracy, "{:.1%}"),
+                _value(measures.challenge_score, "{:.2f}"),
             )
         table.add_section()
-    guesses = [found.representation for found in (run.evaluation for run in runs)]
-    # A run of each site alone guesses each site's own median, and no site: not the others' guess.
+    guesses = [run.evaluation.representation for run in runs]
+    # A run of each site alone guesses each site's own median and no site, unlike all other runs.
     shared = [g for g in guesses if g.site_chance is not None] or guesses
     for guess in shared[:1]:
         table.add_row(
@@ -91,7 +96,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def evaluation_table(measured: RoundEvaluation) -> Table:
-    """Return what a round's evaluation found: a row per measure."""
+    """Return a round's evaluation from sums as a table with one row per measure."""
     title = f"evaluated from sums after round {measured.round}"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("")
@@ -104,13 +109,13 @@ def evaluation_table(measured: RoundEvaluation) -> Table:
         ("site accuracy", "site_balanced_accuracy", "{:.1%}"),
         ("challenge score", "challenge_score", "{:.2f}"),
     ):
-        values = [getattr(one, name) for one in measured.measures.values()]
-        told = ["-" if value is None else form.format(value) for value in values]
-        chances = {one.site_chance for one in measured.measures.values()}
+        values = [getattr(measures, name) for measures in measured.measures.values()]
+        texts = ["-" if value is None else form.format(value) for value in values]
+        chances = {measures.site_chance for measures in measured.measures.values()}
         guess = form.format(max(chances)) if name == "site_balanced_accuracy" and chances else ""
-        table.add_row(label, *told, guess)
+        table.add_row(label, *texts, guess)
     left_out = f"Groups of fewer than {measured.min_cell} participants are left out at the sites"
-    some = any(one.groups for one in measured.measures.values())
+    some = any(measures.groups for measures in measured.measures.values())
     table.caption = measured.problem or (
         f"Lower is better. {left_out}." if some else f"{left_out}: here all of them."
     )

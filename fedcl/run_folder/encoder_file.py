@@ -8,12 +8,12 @@ from fedcl.run_folder.folder import RunFolder
 
 
 def write_encoder(folder: RunFolder, config: Config, *, privacy: str) -> None:
-    """Write the weights of the last checkpoint, with what is promised about the participants.
+    """Write the weights of the last checkpoint, and in the header what they are.
 
     Args:
         folder: A run with at least one checkpoint.
-        config: The experiment; its name and its digest go into the file's header.
-        privacy: The privacy statement for the file's header, one sentence.
+        config: The experiment, whose name and digest go into the header.
+        privacy: What is promised about the participants, one sentence for the header.
     """
     checkpoint = folder.load()
     assert checkpoint is not None

@@ -1,4 +1,4 @@
-"""evaluation.json: what a federation measured itself, from its sites' sums (docs/evaluation.md)."""
+"""evaluation.json: what a federation measured itself (docs/explanation/evaluation.md)."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -18,10 +18,10 @@ from fedcl.site_labels import site_order
 
 
 class GroupRow(Section):
-    """Age error of a group of test participants, of one site or of all that told it."""
+    """The age error of a group of test participants, at one site or at all that released it."""
 
     site: str | None
-    """null: all sites together."""
+    """The site's label; null: all sites together."""
     split: Literal["internal", "external"]
     by: Literal["all", "sex", "age"]
     value: str
@@ -36,11 +36,11 @@ class GroupRow(Section):
 
 
 class SumMeasures(Section):
-    """The probes on one kind of features; null where no site told of enough participants."""
+    """The probes on one kind of features; null where no site released enough participants."""
 
     dim: int
     alpha: float
-    """Of the age probe."""
+    """Regularisation of the age probe."""
     mae_internal: float | None
     """Years."""
     mae_external: float | None
@@ -48,21 +48,21 @@ class SumMeasures(Section):
     site_balanced_accuracy: float | None
     """In [0, 1], on the internal test."""
     site_chance: float
-    """Of guessing among the fitted sites."""
+    """Balanced accuracy of guessing among the fitted sites."""
     challenge_score: float | None
     """mae_external * site_balanced_accuracy ** 0.3; lower is better."""
     participants: dict[str, int]
-    """Behind the probes ("train"), and behind the errors ("internal", "external")."""
+    """How many are behind the probes ("train") and behind the errors ("internal", "external")."""
     groups: tuple[GroupRow, ...]
 
 
 class SiteReply(Section):
-    """What came of asking a site."""
+    """What one site contributed to an evaluation."""
 
     participants: int
-    """Of its training participants, behind the probes; 0: it only evaluates, or they are few."""
+    """Training participants behind the probes; 0: the site only evaluates, or has too few."""
     rejected: str | None
-    """Why an answer was not used."""
+    """Why the site's answer was not used; null: it was."""
 
 
 class RoundEvaluation(Section):
@@ -73,11 +73,12 @@ class RoundEvaluation(Section):
     features: tuple[Features, ...]
     seconds: float
     bytes: int
-    """Received by the server."""
+    """Received from all sites."""
     sent_bytes: int
+    """Sent to all sites."""
     sites: dict[str, SiteReply]
     problem: str | None
-    """Why nothing could be measured."""
+    """Why nothing could be measured; null: something was."""
     measures: dict[Features, SumMeasures]
 
 
@@ -91,13 +92,13 @@ class SumEvaluation(Section):
 def measures_of(
     found: SumProbeResults, said: Mapping[str, SiteErrors], *, dim: int, fitted_sites: int
 ) -> SumMeasures:
-    """Return what is written of one kind of features.
+    """Return what evaluation.json holds for one kind of features.
 
     Args:
-        found: From all sites.
-        said: Of each.
-        dim: Of the features.
-        fitted_sites: That the site probe tells apart.
+        found: The probes' results over all sites.
+        said: Each site's own errors, by label.
+        dim: How many features there are.
+        fitted_sites: How many sites the site probe tells apart.
     """
     rows = []
     for cell in CELLS:
@@ -138,7 +139,7 @@ def read_evaluation(path: Path) -> SumEvaluation | None:
     """Read evaluation.json; None where there is none.
 
     Raises:
-        RunError: damaged, or of another version.
+        RunError: the file is damaged, or of another version.
     """
     if not path.exists():
         return None
@@ -154,7 +155,7 @@ def read_evaluation(path: Path) -> SumEvaluation | None:
 
 
 def is_measured(path: Path, settings: SumEvaluationSettings, round_number: int) -> bool:
-    """Whether evaluation.json holds a round, measured as the experiment asks."""
+    """Return whether evaluation.json holds a round, measured as the experiment asks."""
     done = read_evaluation(path)
     return done is not None and any(
         one.round == round_number
@@ -164,7 +165,8 @@ def is_measured(path: Path, settings: SumEvaluationSettings, round_number: int) 
 
 
 def add_round(path: Path, measured: RoundEvaluation) -> None:
-    """Write a round's evaluation after those of earlier rounds; later ones are of no run now."""
+    """Write a round's evaluation after those of earlier rounds; those of later rounds are dropped,
+    since the run went back to this one."""
     before = read_evaluation(path)
     earlier = [one for one in (before.rounds if before else ()) if one.round < measured.round]
     whole = SumEvaluation(version=1, rounds=(*earlier, measured))

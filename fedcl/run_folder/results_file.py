@@ -1,4 +1,4 @@
-"""results.json: what a run measured, in one strict, documented shape (docs/results_schema.md)."""
+"""results.json: what a run measured, in one strict shape (docs/reference/results_schema.md)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from fedcl.evaluation.intervals import Interval
 from fedcl.files.atomic import write_text
 
 if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
-    from fedcl.evaluation.challenge import Challenge
+    from fedcl.evaluation.openbhb_challenge import Challenge
 
 SCHEMA = 1
 
@@ -48,7 +48,7 @@ class Measures(Section):
     site_balanced_accuracy: MeasuredValue | None
     """In [0, 1], on the internal test."""
     site_chance: float | None
-    """Of guessing among the fitted sites."""
+    """Balanced accuracy of guessing among the fitted sites."""
     site_from_age: float | None
     """Balanced accuracy of the site probe given age and its square only."""
     challenge_score: MeasuredValue | None
@@ -89,13 +89,13 @@ class RunInfo(Section):
 
 
 class CohortInfo(Section):
-    """Who took part."""
+    """The cohort, and who of it took part."""
 
     name: str
     sites: int
     training_sites: int
     participants: dict[str, int]
-    """By split."""
+    """How many there are in each split."""
     skipped: tuple[SkippedSite, ...]
 
 
@@ -116,11 +116,11 @@ class TrainingInfo(Section):
     bytes_per_round: int
     """Received by the server, all sites."""
     peak_memory_mb: float
-    """Of this process, plus the largest worker's times the workers."""
+    """The peak of this process, plus that of the largest worker times the number of workers."""
 
 
 class EvaluationResults(Section):
-    """Both kinds of features."""
+    """The measures on both kinds of features."""
 
     representation: Measures
     embedding: Measures
@@ -171,7 +171,7 @@ def read_results(path: Path) -> Results:
     """Read results.json.
 
     Raises:
-        RunError: absent, damaged or of another version.
+        RunError: the file is absent, damaged or of another version.
     """
     try:
         return Results.model_validate_json(path.read_text(encoding="utf-8"))

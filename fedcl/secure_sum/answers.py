@@ -1,4 +1,4 @@
-"""The sites' answers to one exchange: of this round, at most one per site, and enough of them."""
+"""Check the sites' answers to one exchange: their round, at most one per site, enough of them."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -8,15 +8,15 @@ from fedcl.secure_sum.plan import SumPlan
 
 
 class SiteAnswer(Protocol):
-    """Any message of a site."""
+    """Describe what all messages of a site have in common."""
 
     @property
     def site(self) -> str:
-        """Who answers."""
+        """Return the label of the site that answers."""
 
     @property
     def round(self) -> int:
-        """The round it answers in."""
+        """Return the number of the round that the answer belongs to."""
 
 
 AnyAnswer = TypeVar("AnyAnswer", bound=SiteAnswer)
@@ -25,15 +25,16 @@ AnyAnswer = TypeVar("AnyAnswer", bound=SiteAnswer)
 def admitted(
     plan: SumPlan, answers: Iterable[AnyAnswer], allowed: Collection[str]
 ) -> Iterator[AnyAnswer]:
-    """Yield the answers one by one.
+    """Yield the answers one by one after checking each.
 
     Args:
-        plan: Of the round.
-        answers: May come from a generator, so that one is in memory at a time.
-        allowed: The sites that were asked.
+        plan: Plan of the sum, including its round.
+        answers: Answers of the sites; from a generator, one is in memory at a time.
+        allowed: Labels of the sites that were asked.
 
     Raises:
-        SecureSumError: one is of another round, of a site that was not asked, or the site's second.
+        SecureSumError: an answer belongs to another round, comes from a site that was not asked, or
+            is the second of its site.
     """
     seen: set[str] = set()
     for answer in answers:
@@ -49,11 +50,18 @@ def admitted(
 def by_site(
     plan: SumPlan, answers: Iterable[AnyAnswer], allowed: Collection[str], step: str
 ) -> dict[str, AnyAnswer]:
-    """Return the answers by site, in the plan's order.
+    """Return the answers by site, in the order of the plan.
+
+    Args:
+        plan: Plan of the sum, including its round and threshold.
+        answers: Answers of the sites in any order.
+        allowed: Labels of the sites that were asked.
+        step: Words that say what the sites did, such as "advertised keys", for an error.
 
     Raises:
-        SecureSumError: as `admitted`, or fewer than the threshold; `step` says what they did.
+        SecureSumError: an answer belongs to another round, comes from a site that was not asked, or
+            is the second of its site; or fewer sites answered than the threshold.
     """
-    found = {answer.site: answer for answer in admitted(plan, answers, allowed)}
-    plan.require_threshold(len(found), step)
-    return {site: found[site] for site in plan.in_order(found)}
+    checked = {answer.site: answer for answer in admitted(plan, answers, allowed)}
+    plan.require_threshold(len(checked), step)
+    return {site: checked[site] for site in plan.in_order(checked)}

@@ -1,7 +1,7 @@
-"""Sites tell each other, by signatures, which set of survivors the server named to them.
+"""Check by signatures that the server named the same set of survivors to all sites.
 
-Without it a server could tell some sites that a site dropped out and others that it did not, and
-so collect both kinds of share of it: Bonawitz et al. 2017, figure 4, round 3,
+Otherwise a server could claim to some sites that a site dropped out and to others that it did not,
+and so collect both kinds of share of its secrets: Bonawitz et al. 2017, figure 4, round 3,
 https://eprint.iacr.org/2017/281
 """
 
@@ -26,14 +26,15 @@ def sign(
     """Return a site's signature of the survivors.
 
     Args:
-        plan: Of the round.
-        survivors: As the server named them.
-        site: Who signs.
-        sharers: The sites whose shares it holds, and itself.
-        identity: Its long-lived private key.
+        plan: Plan of the sum, including its round.
+        survivors: Survivors in the message of the server.
+        site: Label of the site that signs.
+        sharers: Labels of the sites whose shares the signer holds, and its own.
+        identity: Long-lived private key of the site that signs.
 
     Raises:
-        SecureSumError: too few survivors, some that shared nothing, or the signer is none of them.
+        SecureSumError: there are too few survivors, some of them shared no keys, or the site that
+            signs is not among them.
     """
     plan.require_round("the server", survivors.round)
     sites = survivors.sites
@@ -52,13 +53,16 @@ def require_agreement(
     *,
     signed: tuple[str, ...],
 ) -> None:
-    """Refuse to unmask other survivors than a site signed, or those that too few others signed.
+    """Check a request to unmask against the survivors that this site and enough others signed.
 
     Args:
-        plan: Of the round.
-        identities: Public identity key of each site, pinned out of band.
-        request: The server's.
-        signed: The survivors this site signed.
+        plan: Plan of the sum, including its round and threshold.
+        identities: Public identity key of each site, 32 bytes, pinned out of band.
+        request: Request of the server, with the survivors and the sites' signatures.
+        signed: Labels of the survivors that this site signed.
+
+    Raises:
+        SecureSumError: the request names other survivors, or too few valid signatures.
     """
     plan.require_round("the server", request.round)
     if request.survivors != signed:
@@ -79,7 +83,11 @@ def require_signed(
     said: SurvivorSignature,
     survivors: tuple[str, ...],
 ) -> None:
-    """Refuse a signature of other survivors, or of another than the site's pinned identity."""
+    """Check that a site's pinned identity signed these survivors.
+
+    Raises:
+        SecureSumError: the signature belongs to other survivors or another identity.
+    """
     signed = _signed(plan, survivors)
     require_signature(identities, said.site, said.signature, signed, "these survivors")
 

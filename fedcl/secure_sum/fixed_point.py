@@ -1,4 +1,4 @@
-"""Real numbers become whole numbers of a fixed grid, so that random masks cancel exactly.
+"""Encode real numbers as integer multiples of a fixed step, so that random masks cancel exactly.
 
 Sums wrap around modulo 2^word_bits, as in Bonawitz et al. 2017, section 4,
 https://eprint.iacr.org/2017/281; negative numbers are the upper half (two's complement).
@@ -14,18 +14,18 @@ import numpy as np
 from fedcl.errors import SecureSumError
 
 Words = np.ndarray
-"""A vector of unsigned little-endian words; one per value."""
+"""A vector of unsigned little-endian words, one per value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedPoint:
-    """A grid of values with an explicit bound.
+    """Define a grid of values with an explicit bound.
 
     Attributes:
-        word_bits: 32 or 64.
-        fraction_bits: The grid's step is 2^-fraction_bits, in units of the values; from 0 to
-            word_bits - 1.
-        largest: No site's value exceeds it in magnitude; in units of the values, > 0.
+        word_bits: Number of bits of a word, 32 or 64.
+        fraction_bits: Number of fraction bits, from 0 to word_bits - 1; the step of the grid is
+            2^-fraction_bits in units of the values.
+        largest: Largest magnitude of any site's value, in units of the values, > 0.
     """
 
     word_bits: int
@@ -45,7 +45,7 @@ class FixedPoint:
 
     @property
     def dtype(self) -> np.dtype:
-        """The words' type."""
+        """Return the type of the words, unsigned and little-endian."""
         return np.dtype(f"<u{self.word_bits // 8}")
 
     def largest_sum(self, sites: int) -> int:
@@ -55,15 +55,18 @@ class FixedPoint:
     def rounding_error(self, sites: int) -> float:
         """Return the largest error of a sum over sites, in units of the values.
 
-        Half a step per site; beyond 53 bits float64 itself adds a relative 2^-53.
+        It is half a step per site; for sums of more than 53 bits float64 adds a relative 2^-53.
         """
         return sites * 2.0 ** -(self.fraction_bits + 1)
 
     def require_room(self, sites: int) -> None:
-        """Refuse a grid on which the sum of so many sites could wrap around.
+        """Check that the sum over `sites` sites cannot wrap around on this grid.
 
-        Each |value| <= largest is at most ceil(largest 2^fraction_bits) steps, so the sum is right
-        if sites times that stays below 2^(word_bits - 1).
+        Each |value| <= largest is at most ceil(largest 2^fraction_bits) steps, so the sum is exact
+        if `sites` times this number is below 2^(word_bits - 1).
+
+        Raises:
+            SecureSumError: the sum could wrap around; the message says which numbers would fit.
         """
         limit = 1 << (self.word_bits - 1)
         if self.largest_sum(sites) < limit:
@@ -97,8 +100,8 @@ class FixedPoint:
         """Return the sum over some sites as float64 arrays by name.
 
         Raises:
-            SecureSumError: the words are not such a sum: another length, or a value that no sites
-                could have made. A wrong mask gives itself away here.
+            SecureSumError: the words have another length or type, or a value that exceeds every
+                possible sum, as a wrong mask would give.
         """
         self.require_room(sites)
         sizes = {name: math.prod(shapes[name]) for name in sorted(shapes)}
@@ -133,5 +136,5 @@ class FixedPoint:
 
 
 def _steps(largest: float, fraction_bits: int) -> int:
-    """Return how many steps of the grid the largest value takes, exactly, rounded up."""
+    """Return the exact number of grid steps of the largest value, rounded up."""
     return math.ceil(Fraction(largest) * 2**fraction_bits)

@@ -1,7 +1,8 @@
-"""A site's long-lived identity: an Ed25519 key on its own disk, whose public half others pin.
+"""Manage a site's long-lived identity: an Ed25519 key whose public half the other sites pin.
 
-https://www.rfc-editor.org/rfc/rfc8032. The private half is a PEM file that its owner alone may
-read; the public halves of all sites are one YAML file, which every site keeps its own copy of.
+https://www.rfc-editor.org/rfc/rfc8032. The private half is a PEM file on the site's own disk that
+only its owner may read. The public halves of all sites are in one YAML file, of which every site
+has its own copy.
 """
 
 import stat
@@ -25,12 +26,12 @@ from fedcl.site_labels import file_stem
 
 
 def key_path(folder: Path, site: str) -> Path:
-    """Return where a site's private key lies."""
+    """Return the path of a site's private key."""
     return folder / f"{file_stem(site)}.key"
 
 
 def make_identity(folder: Path, site: str) -> tuple[bytes, bool]:
-    """Return a site's public key and whether its identity is new: one that is there is kept.
+    """Return a site's public key, and whether it is new; an existing key is not replaced.
 
     Raises:
         ConfigError: there is a key that cannot be used.
@@ -49,7 +50,7 @@ def load_identity(folder: Path, site: str) -> Ed25519PrivateKey:
     """Return a site's private key.
 
     Raises:
-        ConfigError: there is none, others may read it, or it is no Ed25519 key.
+        ConfigError: there is no key, other users may read it, or it is not an Ed25519 key.
     """
     path = key_path(folder, site)
     if not path.exists():
@@ -69,10 +70,10 @@ def load_identity(folder: Path, site: str) -> Ed25519PrivateKey:
 
 
 def read_identities(file: Path) -> dict[str, bytes]:
-    """Return the public key of every site that is pinned, 32 bytes.
+    """Return the pinned public key of every site, 32 bytes.
 
     Raises:
-        ConfigError: there is no such file, or it holds something else.
+        ConfigError: the file does not exist, or does not hold public keys by site.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -91,19 +92,19 @@ def read_identities(file: Path) -> dict[str, bytes]:
     return pinned
 
 
-# Every message of a sum asks for them, and reading YAML takes longer than the cryptography.
+# The keys are needed for every message of a sum, and parsing YAML takes longer than cryptography.
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> tuple[tuple[str, bytes], ...]:
-    # Every scalar as it is written: a label 12 or a key of digits is a text too.
+    # Every scalar is read as text, since a label may be a number and a key may be all digits.
     tree = yaml.load(text, Loader=yaml.BaseLoader)
     return tuple((site, bytes.fromhex(key)) for site, key in (tree or {}).items())
 
 
 def require_pinned(identities: Mapping[str, bytes], sites: tuple[str, ...], *, file: Path) -> None:
-    """Refuse sites whose identity is not pinned.
+    """Check that the identity of every site is pinned.
 
     Raises:
-        ConfigError: naming them.
+        ConfigError: an identity is not pinned; the message names the sites.
     """
     unknown = [site for site in sites if site not in identities]
     if unknown:
@@ -114,10 +115,10 @@ def require_pinned(identities: Mapping[str, bytes], sites: tuple[str, ...], *, f
 
 
 def own_identity(folder: Path, file: Path, site: str) -> Ed25519PrivateKey:
-    """Return a site's private key, once it is known to be the one pinned for the site.
+    """Return a site's private key after checking that its public half is pinned for the site.
 
     Raises:
-        ConfigError: the key is missing, its public half is not pinned, or another is.
+        ConfigError: the key is missing, its public half is not pinned, or another key is pinned.
     """
     identity, pinned = load_identity(folder, site), read_identities(file)
     require_pinned(pinned, (site,), file=file)
@@ -129,7 +130,7 @@ def own_identity(folder: Path, file: Path, site: str) -> Ed25519PrivateKey:
 
 
 def pin(file: Path, site: str, public: bytes) -> None:
-    """Add a site's public key to the file; one that is pinned already stays.
+    """Add a site's public key to the file of pinned keys, unless it is pinned already.
 
     Raises:
         ConfigError: another key is pinned for the site.

@@ -1,8 +1,9 @@
-"""Two sites agree on a secret that the server between them cannot know, afresh each round.
+"""Let two sites agree on a new secret in each round that the server between them cannot know.
 
-X25519 agreement, https://www.rfc-editor.org/rfc/rfc7748; secrets through HKDF-SHA256,
-https://www.rfc-editor.org/rfc/rfc5869; each site's keys signed by its long-lived Ed25519 identity,
-https://www.rfc-editor.org/rfc/rfc8032, whose public half the other sites pinned out of band.
+The key agreement is X25519, https://www.rfc-editor.org/rfc/rfc7748; secrets are derived by
+HKDF-SHA256, https://www.rfc-editor.org/rfc/rfc5869. Each site signs its keys with its long-lived
+Ed25519 identity, https://www.rfc-editor.org/rfc/rfc8032, whose public half the other sites pinned
+out of band.
 """
 
 import secrets
@@ -22,26 +23,26 @@ KEY_BYTES = 32
 
 
 def fresh_secret() -> bytes:
-    """Return 32 bytes for one round: a private key, or the seed of a mask."""
+    """Return 32 random bytes for one round: a private key, or the seed of a mask."""
     return secrets.token_bytes(KEY_BYTES)
 
 
 def public_of(private: bytes) -> bytes:
-    """Return the public half of a round's key."""
+    """Return the public half of a private key of a round."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
 def agree(private: bytes, public: bytes, *, context: bytes, other: str) -> bytes:
-    """Return the 32 bytes that two sites share for one purpose.
+    """Return the 32 secret bytes that two sites share for one purpose.
 
     Args:
-        private: Of one site.
-        public: Of the other.
-        context: The plan's, with purpose and both names.
-        other: Names the other site in an error.
+        private: Private X25519 key of one site, 32 bytes.
+        public: Public X25519 key of the other site, 32 bytes.
+        context: Bytes that name the plan, the purpose and both sites.
+        other: Label of the other site, for an error.
 
     Raises:
-        SecureSumError: the public key is malformed, or one of the few that fix the secret.
+        SecureSumError: the public key is malformed, or gives the same secret for every private key.
     """
     try:
         theirs = X25519PublicKey.from_public_bytes(public)
@@ -52,12 +53,12 @@ def agree(private: bytes, public: bytes, *, context: bytes, other: str) -> bytes
 
 
 def derive_key(secret: bytes, *, context: bytes) -> bytes:
-    """Return 32 bytes that say nothing of the secret, nor of what it gives for another purpose."""
+    """Return 32 bytes that disclose neither the secret nor its keys for other purposes."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=context).derive(secret)
 
 
 def commitment(plan: SumPlan, site: str, self_mask: bytes) -> bytes:
-    """Return what shows, once a self mask's seed is known, that it is the one the site had."""
+    """Return the commitment to a self mask's seed, by which a recovered seed is verified."""
     return derive_key(self_mask, context=plan.context("self mask commitment", site))
 
 
@@ -70,7 +71,7 @@ def advertise(
     self_mask: bytes,
     identity: Ed25519PrivateKey,
 ) -> AdvertisedKeys:
-    """Return the public side of a site's three secrets, signed."""
+    """Return the signed public values of a site's three secrets of a round."""
     public = (public_of(mask_key), public_of(share_key), commitment(plan, site, self_mask))
     signature = identity.sign(plan.context("keys", site, *public))
     return AdvertisedKeys(site, plan.round, *public, signature)
@@ -79,10 +80,11 @@ def advertise(
 def trusted_keys(
     plan: SumPlan, identities: Mapping[str, bytes], everybody: AllKeys, *, own: AdvertisedKeys
 ) -> dict[str, AdvertisedKeys]:
-    """Return everybody's keys by site, once every one of them is signed by its pinned identity.
+    """Return the keys of all sites by site, after checking that pinned identities signed them.
 
     Raises:
-        SecureSumError: which site's are not; or they are too few, or not all different.
+        SecureSumError: a site's keys are not signed by its identity, there are too few, or two keys
+            are equal.
     """
     plan.require_round("the server", everybody.round)
     advertised = {keys.site: keys for keys in everybody.keys}
@@ -102,7 +104,11 @@ def trusted_keys(
 def require_signed_keys(
     plan: SumPlan, identities: Mapping[str, bytes], keys: AdvertisedKeys
 ) -> None:
-    """Refuse keys that the pinned identity of their site did not sign for this plan."""
+    """Check that the pinned identity of a site signed its keys for this plan.
+
+    Raises:
+        SecureSumError: the signature is not valid.
+    """
     signed = plan.context("keys", keys.site, keys.mask_key, keys.share_key, keys.self_mask)
     require_signature(identities, keys.site, keys.signature, signed, "its keys")
 
@@ -110,14 +116,17 @@ def require_signed_keys(
 def require_signature(
     identities: Mapping[str, bytes], site: str, signature: bytes, signed: bytes, what: str
 ) -> None:
-    """Refuse what a site's pinned identity did not sign.
+    """Check that a site's pinned identity signed some bytes.
 
     Args:
         identities: Public identity key of each site, 32 bytes, pinned out of band.
-        site: Who should have signed.
-        signature: 64 bytes.
-        signed: The bytes that were signed.
-        what: Names them in an error.
+        site: Label of the site that should have signed.
+        signature: Ed25519 signature of 64 bytes.
+        signed: Bytes that the signature belongs to.
+        what: Words that describe the bytes in an error.
+
+    Raises:
+        SecureSumError: no identity is pinned for the site, or the signature is not valid.
     """
     if site not in identities:
         raise SecureSumError(f"site {site}: no identity key is pinned here; add it to the list")

@@ -1,6 +1,6 @@
-"""What all sites agree on before a secure sum: who, how many must answer, and the numbers' grid.
+"""Plan a secure sum: the sites, how many must answer, and the encoding, which all sites agree on.
 
-Every key and signature of the round is bound to all of it, so that nothing can be taken over from
+Every key and signature of a round depends on the whole plan, so that none can be reused from
 another round, run or plan. Thresholds: Bonawitz et al. 2017, section 6,
 https://eprint.iacr.org/2017/281
 """
@@ -16,16 +16,16 @@ from fedcl.secure_sum.fixed_point import FixedPoint, Words
 
 @dataclass(frozen=True, kw_only=True)
 class SumPlan:
-    """One secure sum. A site builds it from its own configuration, never from a message.
+    """Describe one secure sum; a site builds the plan from its own configuration, not a message.
 
     Attributes:
-        run: Names the federation and the run; a repeated round needs another name.
-        round: Its number.
-        sites: Those invited, once each, in alphabetical order.
-        threshold: So many sites must answer every exchange; above half of those invited, since
-            two disjoint halves could otherwise be told different survivors.
-        length: Words in each site's vector.
-        encoding: The values' grid.
+        run: Name of the federation and the run; a repeated round needs another name.
+        round: Number of the round in the run, from 1.
+        sites: Labels of the invited sites, once each, in alphabetical order.
+        threshold: Least number of sites that must answer every exchange; more than half of those
+            invited, since the server could otherwise name different survivors to two halves.
+        length: Number of words in each site's vector.
+        encoding: Fixed-point grid of the values.
     """
 
     run: str
@@ -47,28 +47,36 @@ class SumPlan:
         self.encoding.require_room(len(self.sites))
 
     def number(self, site: str) -> int:
-        """Return a site's place, from 1: its x-coordinate and its order in the signs of masks."""
+        """Return a site's number, from 1: the x-coordinate of its shares and its place in order."""
         if site not in self.sites:
             raise SecureSumError(f"site {site} is not invited to round {self.round}")
         return self.sites.index(site) + 1
 
     def in_order(self, sites: Collection[str]) -> tuple[str, ...]:
-        """Return those of the invited sites, in the plan's order."""
+        """Return the invited sites among `sites`, in the order of the plan."""
         return tuple(site for site in self.sites if site in sites)
 
     def context(self, purpose: str, *parts: str | bytes) -> bytes:
-        """Return the bytes that name a key or a signature: for this purpose in this plan only."""
+        """Return bytes that identify a key or signature by its purpose, parts and this plan."""
         return _framed(purpose, self.run, str(self.round), self._digest, *parts)
 
     def require_round(self, sender: str, round_number: int) -> None:
-        """Refuse a message of another round."""
+        """Check that a message belongs to this round.
+
+        Raises:
+            SecureSumError: the message belongs to another round.
+        """
         if round_number != self.round:
             raise SecureSumError(
                 f"{sender} sent a message of round {round_number} in round {self.round}"
             )
 
     def require_threshold(self, answered: int, step: str) -> None:
-        """Refuse to go on with too few sites."""
+        """Check that enough sites have answered; `step` says what they did.
+
+        Raises:
+            SecureSumError: fewer sites than the threshold have answered.
+        """
         if answered < self.threshold:
             raise SecureSumError(
                 f"round {self.round}: {answered} of {len(self.sites)} sites {step}, the threshold "
@@ -76,7 +84,11 @@ class SumPlan:
             )
 
     def require_words(self, sender: str, words: Words) -> None:
-        """Refuse a vector of another length or word size."""
+        """Check the length and word size of a vector.
+
+        Raises:
+            SecureSumError: the vector has another length or word size than the plan.
+        """
         if words.shape != (self.length,) or words.dtype != self.encoding.dtype:
             raise SecureSumError(
                 f"{sender} gave {words.dtype}{list(words.shape)}, the plan says "
@@ -91,6 +103,6 @@ class SumPlan:
 
 
 def _framed(*parts: str | bytes) -> bytes:
-    """Join parts so that no two lists of them give the same bytes."""
+    """Return the parts joined with their lengths, so that no two lists give the same bytes."""
     whole = [part.encode() if isinstance(part, str) else part for part in parts]
     return b"".join(len(part).to_bytes(4, "big") + part for part in whole)

@@ -1,4 +1,4 @@
-"""The messages of a secure sum, in the order they travel: five exchanges of sites and server.
+"""Define the messages of a secure sum in the order of its five exchanges of sites and server.
 
 Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017,
 figure 4, https://eprint.iacr.org/2017/281. Every message names its round.
@@ -11,15 +11,16 @@ from fedcl.secure_sum.fixed_point import Words
 
 @dataclass(frozen=True)
 class AdvertisedKeys:
-    """1, site to server: what a site shows of its three secrets of this round.
+    """Exchange 1, site to server: the public values of a site's three secrets of this round.
 
     Attributes:
-        site: Whose.
-        round: The round's number.
-        mask_key: X25519, for pairwise masks.
-        share_key: X25519, for sealing shares.
-        self_mask: Commitment to the seed of its self mask.
-        signature: Ed25519, of the site's identity over all three, the site and the plan.
+        site: Label of the site that owns the secrets.
+        round: Number of the round in the run.
+        mask_key: Public X25519 key for pairwise masks, 32 bytes.
+        share_key: Public X25519 key for sealing shares, 32 bytes.
+        self_mask: Commitment to the seed of the self mask, 32 bytes.
+        signature: Ed25519 signature by the site's identity of all three values, the site and the
+            plan; 64 bytes.
     """
 
     site: str
@@ -32,7 +33,7 @@ class AdvertisedKeys:
 
 @dataclass(frozen=True)
 class AllKeys:
-    """1, server to sites: everybody's keys, in the plan's order."""
+    """Exchange 1, server to sites: the keys of all sites, in the order of the plan."""
 
     round: int
     keys: tuple[AdvertisedKeys, ...]
@@ -40,7 +41,7 @@ class AllKeys:
 
 @dataclass(frozen=True)
 class SealedShares:
-    """2, site to server: the site's secrets cut into shares, sealed by receiver."""
+    """Exchange 2, site to server: shares of the site's secrets, sealed, by receiving site."""
 
     site: str
     round: int
@@ -49,7 +50,7 @@ class SealedShares:
 
 @dataclass(frozen=True)
 class RelayedShares:
-    """2, server to one site: the shares meant for it, sealed by sender."""
+    """Exchange 2, server to one site: the sealed shares for this site, by sending site."""
 
     round: int
     sealed: dict[str, bytes]
@@ -57,7 +58,7 @@ class RelayedShares:
 
 @dataclass(frozen=True)
 class MaskedInput:
-    """3, site to server: the encoded vector under all its masks."""
+    """Exchange 3, site to server: the encoded vector plus all its masks."""
 
     site: str
     round: int
@@ -66,7 +67,7 @@ class MaskedInput:
 
 @dataclass(frozen=True)
 class Survivors:
-    """3, server to sites: whose masked inputs are in the sum, in the plan's order."""
+    """Exchange 3, server to sites: the sites whose masked inputs are in the sum, in plan order."""
 
     round: int
     sites: tuple[str, ...]
@@ -74,7 +75,7 @@ class Survivors:
 
 @dataclass(frozen=True)
 class SurvivorSignature:
-    """4, site to server: the site's signature of the survivors it was told."""
+    """Exchange 4, site to server: the site's signature of the survivors that the server named."""
 
     site: str
     round: int
@@ -83,7 +84,7 @@ class SurvivorSignature:
 
 @dataclass(frozen=True)
 class UnmaskRequest:
-    """4, server to sites: the survivors, and who signed them."""
+    """Exchange 4, server to sites: the survivors, and the sites' signatures of them."""
 
     round: int
     survivors: tuple[str, ...]
@@ -92,12 +93,12 @@ class UnmaskRequest:
 
 @dataclass(frozen=True)
 class RevealedShares:
-    """5, site to server: of each owner one kind of share, never both.
+    """Exchange 5, site to server: one of the two kinds of share for each owner, never both.
 
     Attributes:
-        site: Who reveals.
-        round: The round's number.
-        mask_keys: Shares of the mask keys of those who dropped out, by owner.
+        site: Label of the site that reveals its shares.
+        round: Number of the round in the run.
+        mask_keys: Shares of the mask keys of the sites that dropped out, by owner.
         self_masks: Shares of the self masks of the survivors, by owner.
     """
 
@@ -109,12 +110,12 @@ class RevealedShares:
 
 @dataclass(frozen=True)
 class OpenedSum:
-    """5, what the server learns: the sum of the survivors' encoded vectors.
+    """Hold the result of exchange 5, the sum of the survivors' encoded vectors.
 
     Attributes:
-        round: The round's number.
-        sites: Whose vectors it sums.
-        words: Decode them with the plan's encoding for so many sites.
+        round: Number of the round in the run.
+        sites: Labels of the sites whose vectors are summed.
+        words: Sum of the vectors, to be decoded by the plan's encoding for this number of sites.
     """
 
     round: int

@@ -1,6 +1,6 @@
-"""What a site keeps between two messages of a secure sum, where no process lives as long.
+"""Store a site's secrets between two messages of a secure sum, if each has its own process.
 
-Secrets of one round: they stay at the site, and go when the round ends.
+The secrets belong to one round. They never leave the site, and are deleted when the round ends.
 """
 
 import json
@@ -13,16 +13,17 @@ from fedcl.secure_sum.sealing import SharePair
 
 @dataclass(frozen=True)
 class RoundSecrets:
-    """A site's memory within one round.
+    """Hold what a site must remember within one round.
 
     Attributes:
-        step: The exchanges it has answered, 0 to 5; 6 after an error.
+        step: Number of exchanges that the site has answered, 0 to 5; 6 after an error.
         mask_key: Private key of its pairwise masks; empty once its masked input is made.
-        share_key: Private key that opens envelopes; empty like the other.
-        self_mask: Seed of its self mask; empty like the other.
-        advertised: Everybody's keys, by site.
-        shares: Its shares of others' secrets and of its own, by owner; none after the last answer.
-        survivors: Those it signed.
+        share_key: Private key that opens sealed shares; empty once its masked input is made.
+        self_mask: Seed of its self mask; empty once its masked input is made.
+        advertised: Keys of all sites, by site.
+        shares: Shares of others' secrets and its own that it holds, by owner; empty after exchange
+            5.
+        survivors: Labels of the survivors that it signed.
     """
 
     step: int
@@ -34,16 +35,16 @@ class RoundSecrets:
     survivors: tuple[str, ...] = ()
 
     def to_bytes(self, label: bytes) -> bytes:
-        """Return the memory as bytes, marked with the round and site it is of."""
+        """Return the secrets as bytes, with a label of the round and site that they belong to."""
         whole = {
             "label": label.hex(),
             "step": self.step,
-            "secrets": [one.hex() for one in (self.mask_key, self.share_key, self.self_mask)],
+            "secrets": [secret.hex() for secret in (self.mask_key, self.share_key, self.self_mask)],
             "advertised": [
                 [keys.site, keys.round]
                 + [
-                    one.hex()
-                    for one in (keys.mask_key, keys.share_key, keys.self_mask, keys.signature)
+                    value.hex()
+                    for value in (keys.mask_key, keys.share_key, keys.self_mask, keys.signature)
                 ]
                 for keys in self.advertised.values()
             ],
@@ -54,17 +55,17 @@ class RoundSecrets:
 
     @staticmethod
     def from_bytes(data: bytes, label: bytes) -> "RoundSecrets":
-        """Read what `to_bytes` wrote.
+        """Return the secrets from the bytes that `to_bytes` made.
 
         Raises:
-            SecureSumError: damaged, or of another round or site.
+            SecureSumError: the bytes are damaged, or belong to another round or site.
         """
         try:
             whole = json.loads(data)
             of_another = whole["label"] != label.hex()
-            mask_key, share_key, self_mask = (bytes.fromhex(one) for one in whole["secrets"])
+            mask_key, share_key, self_mask = (bytes.fromhex(text) for text in whole["secrets"])
             keys = [
-                AdvertisedKeys(site, number, *(bytes.fromhex(one) for one in rest))
+                AdvertisedKeys(site, number, *(bytes.fromhex(text) for text in rest))
                 for site, number, *rest in whole["advertised"]
             ]
             shares = {
@@ -76,5 +77,5 @@ class RoundSecrets:
             raise SecureSumError("what the site kept of the secure sum is damaged") from None
         if of_another:
             raise SecureSumError("what the site kept is of another secure sum")
-        advertised = {one.site: one for one in keys}
+        advertised = {own.site: own for own in keys}
         return RoundSecrets(step, mask_key, share_key, self_mask, advertised, shares, survivors)

@@ -1,7 +1,7 @@
-"""Shares travel through the server in envelopes that only the receiving site can open.
+"""Encrypt shares so that they can be relayed by the server and only the receiving site reads them.
 
-ChaCha20-Poly1305, https://www.rfc-editor.org/rfc/rfc8439, under a key of the pair of sites;
-Bonawitz et al. 2017, figure 4, round 1, https://eprint.iacr.org/2017/281
+The cipher is ChaCha20-Poly1305, https://www.rfc-editor.org/rfc/rfc8439, with a key of the pair of
+sites; Bonawitz et al. 2017, figure 4, round 1, https://eprint.iacr.org/2017/281
 """
 
 import secrets
@@ -20,23 +20,25 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True)
 class SharePair:
-    """One site's shares of another site's two secrets.
+    """Hold one site's shares of the two secrets of another site, their owner.
 
     Attributes:
-        mask_key: Of the private key of its pairwise masks; revealed if the owner dropped out.
-        self_mask: Of the seed of its self mask; revealed if the owner is in the sum.
+        mask_key: Share of the private key of the owner's pairwise masks, which is revealed if the
+            owner dropped out.
+        self_mask: Share of the seed of the owner's self mask, which is revealed if the owner is in
+            the sum.
     """
 
     mask_key: Share
     self_mask: Share
 
     def to_bytes(self) -> bytes:
-        """Return the pair as bytes."""
+        """Return the pair as bytes of twice SHARE_BYTES."""
         return self.mask_key.to_bytes() + self.self_mask.to_bytes()
 
     @staticmethod
     def from_bytes(data: bytes, *, sender: str) -> "SharePair":
-        """Read what `to_bytes` wrote; an error names who sent it."""
+        """Return the pair from the bytes that `to_bytes` made; an error names the sender."""
         parts = (data[:SHARE_BYTES], data[SHARE_BYTES:])
         return SharePair(*(Share.from_bytes(part, sender=sender) for part in parts))
 
@@ -44,15 +46,15 @@ class SharePair:
 def seal(
     plan: SumPlan, pair: SharePair, *, sender: str, receiver: str, private: bytes, public: bytes
 ) -> bytes:
-    """Return the pair in an envelope.
+    """Return a pair of shares encrypted for one site.
 
     Args:
-        plan: Of the round.
-        pair: The receiver's shares of the sender's secrets.
-        sender: Its owner.
-        receiver: Who alone can open it.
-        private: The sender's share key.
-        public: The receiver's.
+        plan: Plan of the sum, to which the encryption is bound.
+        pair: Shares of the sender's secrets for the receiver.
+        sender: Label of the site that owns the secrets.
+        receiver: Label of the only site that can decrypt them.
+        private: Private share key of the sender, 32 bytes.
+        public: Public share key of the receiver, 32 bytes.
     """
     context = _envelope(plan, sender, receiver)
     key = agree(private, public, context=context, other=receiver)
@@ -63,18 +65,19 @@ def seal(
 def unseal(
     plan: SumPlan, sealed: bytes, *, sender: str, receiver: str, private: bytes, public: bytes
 ) -> SharePair:
-    """Return what the sender put into the envelope.
+    """Return the pair of shares that a sender encrypted for a receiver.
 
     Args:
-        plan: Of the round.
-        sealed: What `seal` returned.
-        sender: Who should have sealed it.
-        receiver: Who opens it.
-        private: The receiver's share key.
-        public: The sender's.
+        plan: Plan of the sum, to which the encryption is bound.
+        sealed: Encrypted pair, as `seal` returns it.
+        sender: Label of the site that should have encrypted it.
+        receiver: Label of the site that decrypts it.
+        private: Private share key of the receiver, 32 bytes.
+        public: Public share key of the sender, 32 bytes.
 
     Raises:
-        SecureSumError: altered on the way, of another round or pair, or not the receiver's share.
+        SecureSumError: the bytes were altered, belong to another round or pair of sites, or hold
+            another site's shares.
     """
     context = _envelope(plan, sender, receiver)
     key = agree(private, public, context=context, other=sender)

@@ -1,4 +1,4 @@
-"""A secret is cut into shares of which any t give it back, and t - 1 say nothing about it.
+"""Split a secret into shares: any t of them recover it, and t - 1 disclose nothing about it.
 
 Shamir, "How to share a secret", Communications of the ACM 1979,
 https://doi.org/10.1145/359168.359176
@@ -19,11 +19,11 @@ SHARE_BYTES = _X_BYTES + _Y_BYTES
 
 @dataclass(frozen=True)
 class Share:
-    """One point of the polynomial whose value at 0 is the secret.
+    """Hold one point of the polynomial whose value at 0 is the secret.
 
     Attributes:
-        x: Whose share it is; in [1, 65535].
-        y: The polynomial at x, modulo PRIME.
+        x: Number of the site that holds the share, in [1, 65535].
+        y: Value of the polynomial at x, modulo PRIME.
     """
 
     x: int
@@ -35,7 +35,7 @@ class Share:
 
     @staticmethod
     def from_bytes(data: bytes, *, sender: str) -> "Share":
-        """Read what `to_bytes` wrote; an error names who sent it."""
+        """Return the share from the bytes that `to_bytes` made; an error names the sender."""
         x, y = (int.from_bytes(part, "big") for part in (data[:_X_BYTES], data[_X_BYTES:]))
         if len(data) != SHARE_BYTES or not x or y >= PRIME:
             raise SecureSumError(f"site {sender}: a share is malformed")
@@ -43,7 +43,12 @@ class Share:
 
 
 def split(secret: bytes, xs: Sequence[int], *, threshold: int) -> list[Share]:
-    """Return one share per x-coordinate; any `threshold` of them give the secret back."""
+    """Return one share per x-coordinate; any `threshold` of them recover the secret.
+
+    Raises:
+        SecureSumError: the secret has another length than 32 bytes, x-coordinates are equal or out
+            of range, or the threshold is larger than the number of shares.
+    """
     if len(secret) != SECRET_BYTES:
         raise SecureSumError(f"a secret has {SECRET_BYTES} bytes, this one has {len(secret)}")
     if len(set(xs)) != len(xs) or not all(0 < x < 1 << 8 * _X_BYTES for x in xs):
@@ -56,17 +61,19 @@ def split(secret: bytes, xs: Sequence[int], *, threshold: int) -> list[Share]:
 
 
 def recover(shares: Collection[Share], *, threshold: int, what: str) -> bytes:
-    """Return the secret.
+    """Return the secret of 32 bytes that the shares belong to.
+
+    A share with a small error may give a wrong secret without an error: the caller must compare the
+    secret with what its owner advertised.
 
     Args:
-        shares: Of one secret; the first `threshold` are used.
-        threshold: As it was split.
-        what: Names the secret in an error.
+        shares: Shares of one secret, of which the first `threshold` are used.
+        threshold: Number of shares that recover the secret, as it was split.
+        what: Words that describe the secret in an error.
 
     Raises:
-        SecureSumError: too few shares, two of the same x, or shares of different secrets: those
-            give a random number below PRIME, which passes for 32 bytes once in 2^265. A share that
-            is off by little may pass: compare the secret with what its owner showed of it.
+        SecureSumError: there are too few shares, two have the same x, or they belong to different
+            secrets: these give a random number below PRIME, which fits 32 bytes once in 2^265.
     """
     if len({share.x for share in shares}) != len(shares):
         raise SecureSumError(f"{what}: two shares have the same x-coordinate")
@@ -81,17 +88,17 @@ def recover(shares: Collection[Share], *, threshold: int, what: str) -> bytes:
 
 
 def _value_at(x: int, polynomial: Sequence[int]) -> int:
-    """Return the polynomial's value; the coefficient of the highest power comes first."""
+    """Return the polynomial's value at x; the coefficient of the highest power comes first."""
     value = 0
     for coefficient in polynomial:
         value = (value * x + coefficient) % PRIME
     return value
 
 
-# The same sites answer for every secret of a round.
+# Cached, since the same sites answer for every secret of a round.
 @lru_cache(maxsize=4)
 def _weights_at_zero(xs: tuple[int, ...]) -> tuple[int, ...]:
-    """Return Lagrange's weights: the value at 0 is their product with the values at xs."""
+    """Return Lagrange's weights: the value at 0 is the sum of the weighted values at xs."""
     weights = []
     for x in xs:
         above, below = 1, 1

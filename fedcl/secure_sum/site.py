@@ -1,8 +1,8 @@
-"""A site's part of a secure sum: five answers, each given once and in order.
+"""Do a site's part of a secure sum: five answers, each given once and in order.
 
 Bonawitz et al. 2017, figure 4, user, https://eprint.iacr.org/2017/281. Unlike the paper, a site
-opens its envelopes before it masks, so that a share altered on the way is found before anything
-of its vector leaves.
+decrypts the shares before it masks its vector, so that an altered share is found before the masked
+vector leaves the site.
 """
 
 from collections.abc import Mapping
@@ -36,21 +36,21 @@ _OVER = len(_ANSWERS) + 1
 
 
 class SiteRound:
-    """One site in one secure sum.
+    """Represent one site in one secure sum.
 
-    A site never gives two answers to one question, and after an error it answers nothing more:
-    it has dropped out.
+    A site never answers the same exchange twice, and after an error it answers no more: it has
+    dropped out.
 
     Args:
-        site: Its name.
-        plan: Built from the site's own configuration.
-        identity: The site's long-lived private key.
-        identities: Everybody's public identity keys, 32 bytes by site, pinned out of band.
-        kept: What `keep` returned, where the round goes on in another process.
+        site: Label of the site in the plan.
+        plan: Plan of the sum, built from the site's own configuration.
+        identity: Long-lived private key of the site.
+        identities: Public identity key of each site, 32 bytes, pinned out of band.
+        kept: Bytes that `keep` returned, to continue a round in another process; None begins one.
 
     Raises:
-        SecureSumError: the site is not invited, its identity is not the pinned one, or what it
-            kept is of another round.
+        SecureSumError: the site is not invited, its identity is not the pinned one, or `kept`
+            belongs to another round.
     """
 
     def __init__(
@@ -68,41 +68,41 @@ class SiteRound:
         if identities.get(site) != identity.public_key().public_bytes_raw():
             raise SecureSumError(f"site {site}: its identity key is not the one pinned for it")
         self._label = plan.context("kept", site)
-        self._kept = (
+        self._memory = (
             RoundSecrets(0, fresh_secret(), fresh_secret(), fresh_secret())
             if kept is None
             else RoundSecrets.from_bytes(kept, self._label)
         )
 
     def keep(self) -> bytes:
-        """Return the site's memory, for the next message of the round; it holds secrets.
+        """Return the site's memory as bytes, to continue the round in another process.
 
-        It must replace what was kept before an answer leaves: an older memory would let the site
-        answer twice.
+        It holds secrets. It must be stored in place of the older bytes before an answer leaves, as
+        the older ones would let the site answer twice.
         """
-        return self._kept.to_bytes(self._label)
+        return self._memory.to_bytes(self._label)
 
     def advertise_keys(self) -> AdvertisedKeys:
-        """1: say this round's public keys, signed."""
-        self._kept = self._begin(1)
+        """Exchange 1: return this round's signed public keys."""
+        self._memory = self._begin(1)
         return self._own_keys()
 
     def share_keys(self, everybody: AllKeys) -> SealedShares:
-        """2: cut the site's two secrets into shares and seal one of each for every site.
+        """Exchange 2: split the site's two secrets into shares, and seal a pair for every site.
 
         Raises:
-            SecureSumError: keys that a pinned identity did not sign, or too few of them.
+            SecureSumError: a site's keys are not signed by its pinned identity, or too few are.
         """
-        kept = self._begin(2)
-        # Ed25519 signatures are deterministic: the same keys have the same advertisement.
+        memory = self._begin(2)
+        # Ed25519 signatures are deterministic, so that the same keys give the same advertisement.
         advertised = trusted_keys(self.plan, self._identities, everybody, own=self._own_keys())
         numbers = [self.plan.number(site) for site in advertised]
         pairs = {
             site: SharePair(mask_key, self_mask)
             for site, mask_key, self_mask in zip(
                 advertised,
-                split(kept.mask_key, numbers, threshold=self.plan.threshold),
-                split(kept.self_mask, numbers, threshold=self.plan.threshold),
+                split(memory.mask_key, numbers, threshold=self.plan.threshold),
+                split(memory.self_mask, numbers, threshold=self.plan.threshold),
                 strict=True,
             )
         }
@@ -113,72 +113,73 @@ class SiteRound:
                 pair,
                 sender=self.site,
                 receiver=receiver,
-                private=kept.share_key,
+                private=memory.share_key,
                 public=advertised[receiver].share_key,
             )
             for receiver, pair in pairs.items()
         }
-        self._kept = replace(kept, advertised=advertised, shares=own)
+        self._memory = replace(memory, advertised=advertised, shares=own)
         return SealedShares(self.site, self.plan.round, sealed)
 
     def mask_input(self, relayed: RelayedShares, words: Words) -> MaskedInput:
-        """3: hide the encoded vector under the self mask and one mask per other site.
+        """Exchange 3: return the encoded vector plus the self mask and one mask per other site.
 
         Args:
-            relayed: The others' shares; their senders are the sites that the masks are shared with.
-            words: What the plan's encoding makes of the site's arrays.
+            relayed: Sealed shares of the other sites, with which this site has pairwise masks.
+            words: Arrays of the site in the encoding of the plan, as a vector of words.
 
         Raises:
-            SecureSumError: too few shares, or one that was altered.
+            SecureSumError: there are too few shares, or one was altered.
         """
-        kept, others = self._begin(3), relayed.sealed
+        memory, others = self._begin(3), relayed.sealed
         self.plan.require_round("the server", relayed.round)
         self.plan.require_words(f"site {self.site}", words)
-        if not set(others) <= set(kept.advertised) - {self.site}:
+        if not set(others) <= set(memory.advertised) - {self.site}:
             raise SecureSumError("the server relays shares of sites whose keys it did not relay")
         self.plan.require_threshold(len(others) + 1, "shared their keys")
         shares = {sender: self._unsealed(sender, sealed) for sender, sealed in others.items()}
         masked = words.copy()
-        add_self_mask(masked, self.plan, site=self.site, seed=kept.self_mask, subtract=False)
+        add_self_mask(masked, self.plan, site=self.site, seed=memory.self_mask, subtract=False)
         for other in others:
-            public = kept.advertised[other].mask_key
+            public = memory.advertised[other].mask_key
             add_pair_mask(
                 masked,
                 self.plan,
                 site=self.site,
                 other=other,
-                private=kept.mask_key,
+                private=memory.mask_key,
                 public=public,
             )
-        # Nobody can take the masks off again at this site.
-        self._kept = replace(
-            kept, mask_key=b"", share_key=b"", self_mask=b"", shares=kept.shares | shares
+        # The secrets are deleted, so that the masks cannot be removed at this site any more.
+        self._memory = replace(
+            memory, mask_key=b"", share_key=b"", self_mask=b"", shares=memory.shares | shares
         )
         return MaskedInput(self.site, self.plan.round, masked)
 
     def sign_survivors(self, survivors: Survivors) -> SurvivorSignature:
-        """4: sign the one set of survivors that this site will help to unmask."""
-        kept = self._begin(4)
+        """Exchange 4: sign the one set of survivors that this site will help to unmask."""
+        memory = self._begin(4)
         signature = sign(
             self.plan,
             survivors,
             site=self.site,
-            sharers=kept.shares,
+            sharers=memory.shares,
             identity=self._identity,
         )
-        self._kept = replace(kept, survivors=survivors.sites)
+        self._memory = replace(memory, survivors=survivors.sites)
         return signature
 
     def reveal_shares(self, request: UnmaskRequest) -> RevealedShares:
-        """5: reveal the self-mask shares of survivors and the mask-key shares of all others.
+        """Exchange 5: reveal the self-mask shares of survivors and the mask-key shares of others.
 
         Raises:
-            SecureSumError: other survivors than the site signed, or too few who signed the same.
+            SecureSumError: the request names other survivors than the site signed, or too few sites
+                signed the same ones.
         """
-        kept = self._begin(5)
-        survivors, shares = kept.survivors, kept.shares
+        memory = self._begin(5)
+        survivors, shares = memory.survivors, memory.shares
         require_agreement(self.plan, self._identities, request, signed=survivors)
-        self._kept = replace(kept, shares={})
+        self._memory = replace(memory, shares={})
         return RevealedShares(
             self.site,
             self.plan.round,
@@ -187,25 +188,25 @@ class SiteRound:
         )
 
     def _begin(self, step: int) -> RoundSecrets:
-        """Return the memory to go on with if the step succeeds; until then the round is over."""
-        done = self._kept.step
+        """Return the memory of this step; until it succeeds, the site counts as dropped out."""
+        done = self._memory.step
         if done != step - 1:
             order = "was already asked for" if done >= step else "is not due yet"
             raise SecureSumError(
                 f"site {self.site}: its {_ANSWERS[step - 1]} of round {self.plan.round} {order}; "
                 "each is given once, in order, and nothing after an error"
             )
-        before = self._kept
-        self._kept = replace(before, step=_OVER)
+        before = self._memory
+        self._memory = replace(before, step=_OVER)
         return replace(before, step=step)
 
     def _own_keys(self) -> AdvertisedKeys:
         return advertise(
             self.plan,
             self.site,
-            mask_key=self._kept.mask_key,
-            share_key=self._kept.share_key,
-            self_mask=self._kept.self_mask,
+            mask_key=self._memory.mask_key,
+            share_key=self._memory.share_key,
+            self_mask=self._memory.self_mask,
             identity=self._identity,
         )
 
@@ -215,6 +216,6 @@ class SiteRound:
             sealed,
             sender=sender,
             receiver=self.site,
-            private=self._kept.share_key,
-            public=self._kept.advertised[sender].share_key,
+            private=self._memory.share_key,
+            public=self._memory.advertised[sender].share_key,
         )

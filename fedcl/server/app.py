@@ -1,4 +1,4 @@
-"""The Flower ServerApp: read the experiment, open the run folder, run the rounds."""
+"""The Flower ServerApp, which reads the experiment, opens the run folder and runs the rounds."""
 
 import os
 from pathlib import Path
@@ -19,10 +19,11 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the experiment in `config` (YAML text, or the name of a file in configs/).
+    """Run the experiment that the run configuration gives.
 
-    Run configuration: `config`; `resume` to go on with the run in output.path; `folder` that
-    relative paths begin at, by default where the process was started.
+    Its keys are `config`, the experiment as YAML text or the name of a file in configs/; `resume`,
+    to go on with the run in output.path; and `folder`, at which relative paths begin, by default
+    the working directory.
     """
     if folder_of_paths := str(context.run_config.get("folder", "")):
         os.chdir(folder_of_paths)

@@ -1,6 +1,7 @@
-"""The evaluation from sums: two questions to the sites, probes in between, evaluation.json.
+"""Evaluates an encoder from sums: asks the sites for sums, fits probes, asks for their errors.
 
-It is a function of a checkpoint: a run that was killed before it was written asks again.
+The evaluation depends on a checkpoint only, so a run that was killed before evaluation.json was
+written asks the sites again.
 """
 
 import time
@@ -15,7 +16,9 @@ from fedcl.config.federation import FedBN
 from fedcl.errors import DataError, RoundError
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, summarise
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
+from fedcl.run_folder.checkpoint import Checkpoint
 from fedcl.run_folder.evaluation_file import (
     RoundEvaluation,
     SiteReply,
@@ -24,15 +27,15 @@ from fedcl.run_folder.evaluation_file import (
     is_measured,
     measures_of,
 )
-from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.run_folder.folder import RunFolder
 from fedcl.server.evaluation_checks import errors_problem, sums_problem
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.reply_checks import read_reply
 from fedcl.server.roster import Roster
 from fedcl.server.round import Round
-from fedcl.server.round_record import SILENT, RoundRecord
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS, Instruction
+from fedcl.wire.orders import EVALUATION_ERRORS, EVALUATION_SUMS
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,13 @@ class Evaluations:
     """The evaluations of a run.
 
     Attributes:
-        grid: Reaches the sites.
-        roster: Their nodes.
-        config: The experiment.
-        text: The same, as the sites are told.
-        dims: Of each kind of features.
-        folder: Of the run.
-        now: Shows how far it is.
+        grid: Flower's grid, which carries messages to the sites' nodes.
+        roster: The nodes of the sites, with their introductions.
+        config: Configuration of the experiment.
+        text: The configuration as the YAML text that sites receive.
+        dims: Dimension of each kind of features.
+        folder: Folder of the run, for evaluation.json.
+        now: File that shows the progress of the run.
     """
 
     grid: Grid
@@ -58,10 +61,10 @@ class Evaluations:
     now: ProgressFile
 
     def after(self, checkpoint: Checkpoint) -> None:
-        """Evaluate a checkpoint and write what was found, where that is due and not done yet.
+        """Evaluate a checkpoint and write the result, if that is due and not done yet.
 
         Raises:
-            RoundError: too few valid answers.
+            RoundError: too few sites gave valid answers.
         """
         settings, number = self.config.evaluation.from_sums, checkpoint.round
         if settings is None or not due(settings, number, rounds=self.config.federation.rounds):
@@ -72,14 +75,14 @@ class Evaluations:
 
     def _measure(self, settings: SumEvaluationSettings, checkpoint: Checkpoint) -> RoundEvaluation:
         training = self.roster.labels()
-        # Where normalisation layers stay at the sites, one that never trained has none.
+        # If normalisation layers stay at the sites, a site that never trained has none.
         layers_stay = isinstance(self.config.federation.rule, FedBN)
         witnesses = () if layers_stay else self.roster.witnesses()
         record = RoundRecord(checkpoint.round, (*training, *witnesses), self.now)
         round_ = Round(
             self.grid, self.roster, self.config, record, frozenset(), usual=None, now=self.now
         )
-        asking = _Asking(round_, settings, dict.fromkeys(record.asked, SILENT))
+        asking = _Asking(round_, settings, dict.fromkeys(record.asked, NO_ANSWER))
         order = Instruction(checkpoint.round, self.text, checkpoint.weights, held=uuid4().hex)
         asking.ask_sums(training, order, self.dims)
         try:
@@ -87,7 +90,7 @@ class Evaluations:
         except DataError as error:
             return asking.result(problem=str(error), measures={})
         answered = tuple(asking.sums)
-        # Those that hold the weights, and then the others: each question is encoded once for all.
+        # Sites that hold the weights come first, then the others; a question is encoded once.
         asking.ask_errors(answered, replace(order, weights={}, probes=probes))
         if witnesses:
             asking.ask_errors(witnesses, replace(order, held="", probes=probes))
@@ -101,11 +104,12 @@ class _Asking:
     """An evaluation under way.
 
     Attributes:
-        going: Reaches the sites, and notes bytes.
-        settings: Of the evaluation.
-        rejected: Why a site's answer is not used; every site that is asked.
-        sums: Of each site that answered, by kind of features; none of few participants.
-        errors: Of each site that answered.
+        round_: The round, which asks the sites and records the bytes.
+        settings: Settings of the evaluation from sums.
+        rejected: Why each asked site's answer is not used; None if it is used.
+        sums: Sums of each site that answered, by kind of features; empty with few participants.
+        errors: Errors of each site that answered, by kind of features.
+        started: Time at which the evaluation began, in seconds of `time.perf_counter`.
     """
 
     round_: Round
@@ -116,7 +120,7 @@ class _Asking:
     started: float = field(default_factory=time.perf_counter)
 
     def ask_sums(self, sites: tuple[str, ...], order: Instruction, dims: dict[str, int]) -> None:
-        """Take in the sums of training participants."""
+        """Ask sites for sums over their training participants and collect the valid ones."""
         unit_embeddings = self.round_.config.objective.uses_embedding
         for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_SUMS):
             answer, introduction = read_reply(reply), self.round_.introduction(label)
@@ -137,15 +141,15 @@ class _Asking:
         """Return the probes on one kind of features.
 
         Raises:
-            DataError: too few sites say sums.
+            DataError: too few sites gave sums.
         """
         sums = {site: own[kind] for site, own in self.sums.items() if own}
         return fit_probes(sums, seed=self.round_.config.seed)
 
     def ask_errors(self, sites: tuple[str, ...], order: Instruction) -> None:
-        """Take in the errors of test participants."""
+        """Ask sites for the errors on their test participants and collect the valid ones."""
         for label in sites:
-            self.rejected[label] = SILENT
+            self.rejected[label] = NO_ANSWER
         for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_ERRORS):
             answer, introduction = read_reply(reply), self.round_.introduction(label)
             problem = errors_problem(answer, introduction, order, self.settings)
@@ -154,13 +158,13 @@ class _Asking:
                 self.errors[label] = answer.release.errors
 
     def require_quorum(self, asked: tuple[str, ...]) -> None:
-        """Stop with too few valid answers.
+        """Stop if too few sites gave valid answers.
 
         Args:
-            asked: The sites that were asked and that train.
+            asked: Labels of the training sites that were asked.
 
         Raises:
-            RoundError: how many there are, and why the others are not.
+            RoundError: too few answers are valid; the message says why the others are not.
         """
         federation = self.round_.config.federation
         valid = sum(self.rejected[label] is None for label in asked)
@@ -174,16 +178,16 @@ class _Asking:
             )
 
     def measures(self, kind: str, probes: SumProbes) -> SumMeasures:
-        """Return what was found on one kind of features."""
+        """Return the measures on one kind of features."""
         own = {site: errors[kind] for site, errors in self.errors.items()}
         fitted = [sums[kind].count for sums in self.sums.values() if sums]
-        found = summarise(probes.age.alpha, sum(fitted), own)
+        summary = summarise(probes.age.alpha, sum(fitted), own)
         dim = len(probes.age.coefficients)
-        return measures_of(found, own, dim=dim, fitted_sites=len(fitted))
+        return measures_of(summary, own, dim=dim, fitted_sites=len(fitted))
 
     def result(self, *, problem: str | None, measures: dict[str, SumMeasures]) -> RoundEvaluation:
-        """Return what is written of the evaluation."""
-        record, introductions = self.round_.record.as_json(), self.round_.roster.introductions
+        """Return the evaluation as it is written to evaluation.json."""
+        line, introductions = self.round_.record.line(), self.round_.roster.introductions
         self.round_.record.settle()
         sites = {
             label: SiteReply(
@@ -194,12 +198,12 @@ class _Asking:
         }
         return RoundEvaluation.model_validate(
             {
-                "round": record["round"],
+                "round": line.round,
                 "min_cell": self.settings.min_cell,
                 "features": self.settings.features,
                 "seconds": round(time.perf_counter() - self.started, 3),
-                "bytes": record["bytes"],
-                "sent_bytes": record["sent_bytes"],
+                "bytes": line.bytes,
+                "sent_bytes": line.sent_bytes,
                 "sites": sites,
                 "problem": problem,
                 "measures": measures,

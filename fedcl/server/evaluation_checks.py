@@ -1,4 +1,4 @@
-"""Is this answer of an evaluation usable? Each check names what is wrong."""
+"""Checks of the answers of sites in an evaluation; each names what is wrong."""
 
 import numpy as np
 
@@ -14,16 +14,16 @@ from fedcl.evaluation.error_sums import (
 )
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums, Introduction
 from fedcl.server.reply_checks import MOST_PARTICIPANTS, DecodedReply, checked_release
-from fedcl.wire.orders import Instruction
 
 _ROUNDING = 1e-6
-"""Of sums in float64, as a share of what they are compared with."""
+"""Rounding error of sums in float64, as a share of what they are compared with."""
 _LONGEST = 1.01
-"""Of an embedding whose length is one in float32 or bfloat16."""
+"""Longest L2 norm of an embedding whose length is one in float32 or bfloat16."""
 _OLDEST = 150.0
-"""Years."""
+"""Largest mean age and largest deviation from it, years."""
 
 
 def sums_problem(
@@ -38,11 +38,11 @@ def sums_problem(
     """Return why the sums of a site's training participants cannot be used, or None.
 
     Args:
-        answer: The reply.
-        introduction: What the site said before.
-        order: What was asked.
-        settings: Of the evaluation.
-        dims: Of each kind of features.
+        answer: What the site answered.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+        settings: Which features are evaluated, and the smallest group that may be spoken of.
+        dims: Dimension of each kind of features.
         unit_embeddings: Whether embeddings have length one.
     """
     share = checked_release(answer, EvaluationSums, introduction, order)
@@ -75,7 +75,7 @@ def errors_problem(
     order: Instruction,
     settings: SumEvaluationSettings,
 ) -> str | None:
-    """Return why what a site says of its test participants cannot be used, or None."""
+    """Return why the errors of a site's test participants cannot be used, or None."""
     share = checked_release(answer, EvaluationErrors, introduction, order)
     if isinstance(share, str):
         return share
@@ -91,7 +91,11 @@ def errors_problem(
 
 
 def _products_problem(sums: RidgeSums) -> str | None:
-    """Products about a mean are a covariance: symmetric by what travels, and never negative."""
+    """Return why sums of products cannot be those of participants, or None.
+
+    Products about a mean are those of a covariance: symmetric, since one half travels, and of no
+    negative eigenvalue.
+    """
     values = (sums.total_x, sums.total_y, sums.xx, sums.xy, sums.yy)
     if not all(np.isfinite(one).all() for one in values):
         return "values that are not finite"
@@ -110,6 +114,7 @@ def _products_problem(sums: RidgeSums) -> str | None:
 
 
 def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:
+    """Return why errors by group cannot be those of a site's test participants, or None."""
     cells = errors.cells
     for cell, sums in cells.items():
         if not min_cell <= sums.count <= MOST_PARTICIPANTS:
@@ -134,7 +139,10 @@ def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:
 
 
 def _possible(sums: ErrorSums) -> bool:
-    """Whether some errors have these sums: |sum e| <= sum |e|, (sum |e|)^2 / n <= sum e^2 <= ..."""
+    """Return whether some errors e have these sums.
+
+    |sum e| <= sum |e|, and (sum |e|)^2 / n <= sum e^2 <= (sum |e|)^2.
+    """
     values = np.array([sums.absolute, sums.signed, sums.squared])
     if not np.isfinite(values).all():
         return False

@@ -1,4 +1,4 @@
-"""A question to each of several nodes, and their replies in the order they were asked."""
+"""Sends a question to each of several nodes and yields replies in the order of the questions."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,20 +21,20 @@ def ask(
     on_reply: Callable[[int, Message], None],
     on_wait: Callable[[], None],
 ) -> Iterator[tuple[int, Message]]:
-    """Send every (node, record) and yield (position, reply) in the order of `questions`.
+    """Send every question and yield each reply with its position in `questions`, in that order.
 
     Sums of floats depend on their order, so an early reply waits for those before it. The
-    in-process grid replies in order; only a network makes replies wait. A node that says nothing
-    while `timeout_s` seconds pass without any reply is left out.
+    in-process grid replies in order; only a network makes replies wait. Nodes that are silent while
+    `timeout_s` seconds pass without any reply are left out.
 
     Args:
-        grid: Reaches the nodes.
-        questions: What to ask whom.
-        message_type: Of all of them.
-        round_number: Of all of them.
-        timeout_s: Seconds.
-        on_reply: Told (position, reply) at once, in whatever order replies come.
-        on_wait: Called every now and then while none comes.
+        grid: Flower's grid, which carries messages to the nodes.
+        questions: Each question with the id of the node to ask.
+        message_type: Flower's message type of all questions.
+        round_number: Number of the round, which becomes Flower's group id.
+        timeout_s: Longest time in seconds to wait without any reply.
+        on_reply: A function that gets (position, reply) at once, in the order of arrival.
+        on_wait: A function to call now and then while no reply arrives.
     """
     messages = [
         Message(fresh_copy(record), node, message_type, group_id=str(round_number))
@@ -45,16 +45,16 @@ def ask(
     following = 0
     last_reply = time.monotonic()
     while open_places:
-        heard = False
+        any_reply = False
         for reply in grid.pull_messages(open_places.keys()):
             place = open_places.pop(reply.metadata.reply_to_message_id)
             early[place] = reply
-            heard = True
+            any_reply = True
             on_reply(place, reply)
             while following in early:
                 yield following, early.pop(following)
                 following += 1
-        if heard:
+        if any_reply:
             last_reply = time.monotonic()
         elif time.monotonic() - last_reply >= timeout_s:
             break

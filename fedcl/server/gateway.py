@@ -1,7 +1,7 @@
-"""The federation's only open port: Flower's fleet calls over TLS, from approved keys, no more.
+"""The gateway, the federation's only open port: passes on Flower's fleet calls of approved keys.
 
-Flower's control port takes orders from whoever reaches it, so the SuperLink listens on the loopback
-and this relay stands in front. A key that was revoked or has expired is refused here at once.
+Flower's control port obeys whoever reaches it, so the SuperLink listens on the loopback behind this
+relay, which speaks TLS. A key that was revoked or has expired is refused here at once.
 """
 
 import binascii
@@ -39,11 +39,11 @@ SEEN = "seen.json"
 
 
 class OnlyApproved:
-    """Rules of the gateway: a call must name an approved key. Flower checks the key's signature.
+    """The gateway's rules: a call must name an approved key, whose signature Flower checks.
 
     Args:
-        registry: Which keys those are, now.
-        seen: A file that tells when each site was last heard.
+        registry: The registry of approved keys.
+        seen: File in which the time of each site's last call is written.
     """
 
     def __init__(self, registry: Registry, seen: Path) -> None:
@@ -57,13 +57,13 @@ class OnlyApproved:
         self._lock = threading.Lock()
 
     def first(self, _call: Call) -> None:
-        """Nothing."""
+        """Return None: the call needs nothing special."""
 
     def onward(self, call: Call) -> bytes:
         """Pass on the call of an approved key.
 
         Raises:
-            RefusedError: it names none, or it speaks for another node.
+            RefusedError: the call names no approved key, or it answers for another node.
         """
         try:
             key = b64decode(call.headers.get(_KEY, ""), validate=True)
@@ -79,18 +79,18 @@ class OnlyApproved:
         return call.body
 
     def here(self, _call: Call) -> None:
-        """Nothing."""
+        """Return None: the call needs nothing special."""
 
     def back(self, _call: Call, answer: bytes) -> bytes:
-        """Give the answer back as it is."""
+        """Return the server's answer unchanged."""
         return answer
 
     def failed(self, _call: Call, status: int, _why: str) -> int:
-        """Let the site's node try again while Flower is away."""
+        """Return 503 while Flower cannot be reached, so that the site's node tries again."""
         return 503 if status == NOT_REACHED else status
 
     def _allowed(self, now: datetime) -> dict[bytes, str]:
-        """The registry's answer; asked anew when the file changes, and every few seconds."""
+        """Return the approved keys, read again if the file changed and every few seconds."""
         changed = self._registry.path.stat().st_mtime_ns
         with self._lock:
             if changed != self._changed or time.monotonic() - self._asked > _WRITE_S:
@@ -110,10 +110,10 @@ class OnlyApproved:
 
 
 def _require_own(body: bytes) -> None:
-    """Flower checks who calls, but not that the messages in the call are the caller's own.
+    """Check that all messages in a call come from the calling node, which Flower does not check.
 
     Raises:
-        RefusedError: one is not.
+        RefusedError: the call is malformed, or a message is another node's.
     """
     try:
         request = PushMessagesRequest.FromString(body)
@@ -124,7 +124,7 @@ def _require_own(body: bytes) -> None:
 
 
 def main(folder: Path) -> None:
-    """Serve a server folder's gateway, and keep Flower's list of keys like the registry's."""
+    """Serve the gateway of a server's folder and keep Flower's list of keys up to date."""
     files = ServerFolder(folder)
     federation = load_federation(files.federation)
     threading.Thread(target=Registrar(files).run, daemon=True).start()

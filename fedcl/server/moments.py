@@ -1,6 +1,6 @@
-"""The sites' moments: asked for before the training, or taken from the updates; checked and added.
+"""Collects the sites' moments, requested before training or sent with updates, and adds them up.
 
-One share is in memory at a time, but where every site's own is passed on.
+One share is in memory at a time, unless each site's own moments are passed on.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ import numpy as np
 
 from fedcl.config.experiment import Config
 from fedcl.errors import RoundError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import MomentShare
 from fedcl.messages.summed_arrays import Shapes, expected_shapes, moments_in, moments_purpose
 from fedcl.moments.grid import node_count
@@ -19,17 +20,17 @@ from fedcl.server.reply_checks import moments_problem, read_reply, share_problem
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
 from fedcl.server.secure_round import OpenedRound, open_sum_of
-from fedcl.wire.orders import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS
 
 
 @dataclass
 class CollectedMoments:
-    """Moments of a round, as they come in.
+    """The moments of a round that have arrived so far.
 
     Attributes:
-        config: The experiment.
-        sites: Whose moments are in.
-        parts: Their sum, or each; float64 while they are added.
+        config: Configuration of the experiment.
+        sites: Labels of the sites whose moments have arrived.
+        parts: The sum of their moments, or each site's own, in float64.
     """
 
     config: Config
@@ -37,7 +38,7 @@ class CollectedMoments:
     parts: list[NodeSums] = field(default_factory=list)
 
     def add(self, site: str, sums: NodeSums) -> None:
-        """Take in one site's moments."""
+        """Add the moments of one site."""
         settings = self.config.objective.moments
         assert settings is not None
         self.sites.append(site)
@@ -48,15 +49,15 @@ class CollectedMoments:
             self.parts[0] = self.parts[0] + exact
 
     def add_opened(self, opened: OpenedRound, record: RoundRecord, *, alone: bool) -> None:
-        """Take in the moments of all the sites in a secure sum.
+        """Add the moments of all sites in a secure sum.
 
         Args:
-            opened: The sum.
-            record: Of the round.
-            alone: Whether the sites were asked for nothing else.
+            opened: The opened sum over sites.
+            record: Record of the round, in which bytes and seconds are entered.
+            alone: Whether the sites were asked for moments only.
 
         Raises:
-            RoundError: they cannot be the moments of so many participants.
+            RoundError: the sum cannot be the moments of so many participants.
         """
         sums, settings = moments_in(opened.arrays), self.config.secure_sum
         assert sums is not None
@@ -76,13 +77,13 @@ class CollectedMoments:
         )
 
     def shapes(self) -> Shapes:
-        """Return the shapes of a site's moments."""
+        """Return the shape of each array of a site's moments."""
         settings = self.config.objective.moments
         assert settings is not None
         return node_shapes(node_count(settings), self.config.projector.dim)
 
     def shared(self, round_number: int) -> SharedMoments | None:
-        """Return what every site is told, float32; None where nobody answered."""
+        """Return the moments that every site receives, in float32; None if no site answered."""
         if not self.sites:
             return None
         parts = tuple(part.astype(np.float32) for part in self.parts)
@@ -92,15 +93,15 @@ class CollectedMoments:
 def ask_for_moments(
     round_: Round, asked: tuple[str, ...], order: Instruction
 ) -> tuple[tuple[str, ...], Instruction]:
-    """Ask the sites of a round for their moments, before the training or after a stretch of it.
+    """Ask the sites of a round for their moments, before training or after a stretch of it.
 
-    Return those that answered, who hold the weights now, and the order to train them. A site that
-    did not is left out of the round. One that goes later leaves its moments behind: they are true.
+    Return the sites that answered, which now hold the weights, and the instruction to train them. A
+    site without an answer is left out of the round. If a site fails later, its moments stay in use.
     """
     if order.stretch == 0:
         order = question = replace(order, held=uuid4().hex)
     else:
-        question = replace(order, weights={})  # the sites hold them
+        question = replace(order, weights={})  # the sites hold the weights already
     config, record = round_.config, round_.record
     collected = CollectedMoments(config)
     if config.secure_sum is not None:

@@ -1,25 +1,25 @@
-"""Is an update far larger than an honest one? Its change of the weights, against what is usual.
+"""An update whose change of the weights is far larger than an honest one's is left out.
 
-One update is in memory at a time, so what is usual is that of the round before, not of its own.
+One update is in memory at a time, so a change is compared with those of the round before.
 """
 
 import math
 from collections.abc import Set
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from fedcl.arrays.norms import norm_of, squares
 from fedcl.arrays.tensors import State
+from fedcl.run_folder.rounds_file import RoundLine
 
 
 @dataclass(frozen=True)
 class UsualChange:
-    """What the changes of a round are compared with.
+    """The size of change that those of a round are compared with.
 
     Attributes:
         size: An L2 norm, > 0.
-        words: What it is.
+        words: The name of that norm in messages.
     """
 
     size: float
@@ -36,22 +36,19 @@ def change_of(received: State, trained: State, trainable: Set[str]) -> float:
     return math.sqrt(math.fsum(s for n in names for s in squares(trained[n], received[n])))
 
 
-def usual_change(record: dict[str, Any], weights: State, trainable: Set[str]) -> UsualChange | None:
+def usual_change(line: RoundLine | None, weights: State, trainable: Set[str]) -> UsualChange | None:
     """Return the median change of the updates used in a round, or else the norm of the weights.
 
     Args:
-        record: The round's line in the log; without changes before the first round.
-        weights: What the next round begins from.
+        line: The round's line in the log; None before the first round.
+        weights: The weights that the next round begins from.
         trainable: Names of the trainable tensors.
 
     Returns:
-        None where weights are all zero, with which nothing can be compared.
+        None where the weights are all zero, with which nothing can be compared.
     """
-    used = [
-        entry["change"]
-        for entry in record.get("sites", {}).values()
-        if entry["rejected"] is None and "change" in entry
-    ]
+    sites = {} if line is None else line.valid
+    used = [site.change for site in sites.values() if site.change is not None]
     if used and (middle := median(used)) > 0:
         return UsualChange(middle, "the median of the last round")
     norm = norm_of(weights[name] for name in weights if name in trainable)
@@ -62,9 +59,9 @@ def outlier_problem(change: float, usual: UsualChange | None, factor: float | No
     """Return why a change of the weights is too large to be used, or None.
 
     Args:
-        change: An L2 norm.
-        usual: What it is compared with; None: nothing.
-        factor: The most it may be, in multiples of what is usual; None: as large as it likes.
+        change: The L2 norm of the change.
+        usual: The size that the change is compared with; None: it is not compared.
+        factor: The largest change allowed, in multiples of the usual size; None: any size.
     """
     if usual is None or factor is None or change <= factor * usual.size:
         return None

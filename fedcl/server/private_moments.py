@@ -1,9 +1,10 @@
-"""Releases of moments with noise: asked for, added up, and blended with those before."""
+"""Asks sites for noisy moments, adds them up and blends them with earlier releases."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction, PrivateMomentShare
 from fedcl.messages.summed_arrays import (
     PRIVATE_MOMENTS,
@@ -17,14 +18,14 @@ from fedcl.moments.private import PrivateSums, private_shapes
 from fedcl.server.reply_checks import DecodedReply, checked_release, read_reply, tensors_problem
 from fedcl.server.round import Round
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import MOMENTS, Instruction
+from fedcl.wire.orders import MOMENTS
 
 
 def release_moments(round_: Round, order: Instruction) -> NoisyMoments:
-    """Ask the sites of a round for their moments under the weights of the order.
+    """Ask the sites of a round for noisy moments under the order's weights and return the release.
 
     Raises:
-        RoundError: too few sites answered; their noise would be too little.
+        RoundError: too few sites answered, so that their noise would be too little.
     """
     config, record = round_.config, round_.record
     settings = config.objective.private_moments
@@ -35,15 +36,15 @@ def release_moments(round_: Round, order: Instruction) -> NoisyMoments:
     shapes = private_shapes(node_count(settings), config.projector.dim, len(slots))
     add_up = _in_the_clear if config.secure_sum is None else _masked
     answered, total = add_up(round_, question, shapes)
-    record.require_moments(config, len(answered))
-    # The slot of a site that did not answer holds noise alone.
-    kept = tuple(label for label in slots if label in answered)
-    rows = [0, *(1 + slots.index(label) for label in kept)]
-    rest = sum(sizes[label] for label in answered if label not in kept)
+    record.require_moments(config.federation, len(answered))
+    # The slot of a site that did not answer holds only noise, so it is dropped.
+    filled = tuple(label for label in slots if label in answered)
+    rows = [0, *(1 + slots.index(label) for label in filled)]
+    rest = sum(sizes[label] for label in answered if label not in filled)
     now = NoisyMoments(
         order.round,
-        kept,
-        (rest, *(sizes[label] for label in kept)),
+        filled,
+        (rest, *(sizes[label] for label in filled)),
         replace(total, residuals=total.residuals[rows]).astype(np.float32),
     )
     return now if order.released is None else order.released.blended(now, settings.momentum)
@@ -52,7 +53,7 @@ def release_moments(round_: Round, order: Instruction) -> NoisyMoments:
 def _in_the_clear(
     round_: Round, order: Instruction, shapes: Shapes
 ) -> tuple[list[str], PrivateSums]:
-    """Return the sites whose moments are valid, and their sum."""
+    """Return the labels of the sites whose moments are valid, and the sum of these."""
     total = PrivateSums(**{name: np.zeros(shape) for name, shape in shapes.items()})
     answered = []
     record = round_.record
@@ -70,7 +71,7 @@ def _in_the_clear(
 
 
 def _masked(round_: Round, order: Instruction, shapes: Shapes) -> tuple[list[str], PrivateSums]:
-    """Return the sites in a secure sum, and what it opens."""
+    """Return the labels of the sites in a secure sum, and the moments that it opens."""
     opened = open_sum_of(
         round_,
         round_.record.asked,

@@ -1,17 +1,15 @@
-"""What the server waits for at this moment: now.json of the run folder, for whoever looks on.
+"""The server writes now.json: what it waits for at this moment, for whoever follows the run.
 
 Each site is asked, answered or left out. Nothing of what it answers is in the file.
 """
 
-import json
 import math
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from fedcl.files.atomic import write_text
+from fedcl.run_folder.run_progress import RunProgress, SiteProgress, write_progress
 from fedcl.wire.orders import (
     EVALUATION_ERRORS,
     EVALUATION_SUMS,
@@ -23,10 +21,10 @@ from fedcl.wire.orders import (
 )
 
 EVERY_S = 0.3
-"""Seconds between two writings, at least; the end of a round is always written."""
+"""Fewest seconds between two writings; the end of a round is always written."""
 
 SHARE = 0.02
-"""Of the time, at most, that is spent on writing: with thousands of sites it takes longer."""
+"""Largest share of the time spent on writing: with thousands of sites a writing takes longer."""
 
 _WHAT = {
     INTRODUCE: "introduce",
@@ -43,8 +41,8 @@ class ProgressFile:
     """The state of a federation, written whole where another process may read it.
 
     Args:
-        file: Where.
-        rounds: Of the run.
+        file: The path of now.json.
+        rounds: How many rounds the run has.
     """
 
     def __init__(self, file: Path, rounds: int) -> None:
@@ -52,7 +50,7 @@ class ProgressFile:
         self._rounds = rounds
         self._round = 0
         self._what, self._since = _WHAT[INTRODUCE], _utc()
-        self._sites: dict[str, dict[str, Any]] = {}
+        self._sites: dict[str, SiteProgress] = {}
         self._asked: dict[str, float] = {}
         self._begun = time.monotonic()
         self._next = -math.inf
@@ -66,39 +64,45 @@ class ProgressFile:
     def ask(self, message_type: str, sites: Iterable[str]) -> None:
         """Sites are asked something; those left out by an earlier question stay as they are."""
         self._ask(_WHAT[message_type], sites)
-        self.look()
+        self.write_if_due()
 
     def hear(self, site: str, nbytes: int) -> None:
         """A site has answered; whether the answer can be used is not known yet."""
         before = self._sites.get(site, _NOTHING)
         waited = time.monotonic() - self._asked.get(site, self._begun)
-        received = before["bytes"] + nbytes
-        self._sites[site] = _state("answered", seconds=round(waited, 3), nbytes=received)
+        self._sites[site] = SiteProgress(
+            state="answered", seconds=round(waited, 3), bytes=before.bytes + nbytes
+        )
         self._changed = True
-        self.look()
+        self.write_if_due()
 
     def judge(self, site: str, why: str | None) -> None:
         """A site's answer is used, or left out and why."""
         before = self._sites.get(site, _NOTHING)
-        self._sites[site] = before | {"state": "left out" if why else "answered", "why": why}
+        self._sites[site] = SiteProgress(
+            state="left out" if why else "answered",
+            seconds=before.seconds,
+            bytes=before.bytes,
+            why=why,
+        )
         self._changed = True
 
-    def look(self) -> None:
+    def write_if_due(self) -> None:
         """Write what has changed, unless it was written a moment ago."""
         if self._changed and time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
         """Write the state at once."""
-        state = {
-            "round": self._round,
-            "rounds": self._rounds,
-            "what": self._what,
-            "since": self._since,
-            "sites": self._sites,
-        }
         begun = time.monotonic()
-        write_text(self._file, json.dumps(state, allow_nan=False) + "\n")
+        progress = RunProgress(
+            round=self._round,
+            rounds=self._rounds,
+            what=self._what,
+            since=self._since,
+            sites=self._sites,
+        )
+        write_progress(self._file, progress)
         now = time.monotonic()
         self._next, self._changed = now + max(EVERY_S, (now - begun) / SHARE), False
 
@@ -113,15 +117,12 @@ class ProgressFile:
         self._what, self._since, self._begun = what, _utc(), time.monotonic()
         for site in sites:
             self._asked[site] = self._begun
-            self._sites[site] = _state("asked", nbytes=self._sites.get(site, _NOTHING)["bytes"])
+            received = self._sites.get(site, _NOTHING).bytes
+            self._sites[site] = SiteProgress(state="asked", bytes=received)
         self._changed = True
 
 
-def _state(state: str, *, seconds: float | None = None, nbytes: int = 0) -> dict[str, Any]:
-    return {"state": state, "seconds": seconds, "bytes": nbytes, "why": None}
-
-
-_NOTHING = _state("asked")
+_NOTHING = SiteProgress(state="asked")
 
 
 def _utc() -> str:

@@ -1,4 +1,4 @@
-"""Makes the SuperLink know the keys that are approved, and forget the others."""
+"""Registers approved keys with the SuperLink and unregisters all others."""
 
 import json
 import logging
@@ -15,15 +15,15 @@ from fedcl.kit.registry import Registry
 _LOOK_S = 1.0
 _LONGEST_S = 60
 _IN_USE, _GONE = "already in use", "unregistered"
-"""How Flower calls a key that it has a node of, and a node that is no more."""
+"""Flower's words for a key that has a node already, and for a node that was unregistered."""
 _log = logging.getLogger("fedcl.registrar")
 
 
 class Registrar:
-    """Compares the registry with what was registered, as long as the server runs.
+    """Compares the registry with the keys that Flower knows, as long as the server runs.
 
     Args:
-        files: The server's folder.
+        files: Paths in the server's folder.
     """
 
     def __init__(self, files: ServerFolder) -> None:
@@ -32,7 +32,7 @@ class Registrar:
         self._nodes = files.state / "nodes.json"
 
     def run(self) -> None:
-        """Look every second."""
+        """Compare the keys every second, without end."""
         while True:
             try:
                 self.look()
@@ -41,7 +41,7 @@ class Registrar:
             time.sleep(_LOOK_S)
 
     def look(self) -> None:
-        """Register the keys that are new, unregister those that are allowed no more."""
+        """Register keys that are newly approved and unregister keys that are no longer allowed."""
         nodes: dict[str, str] = {}
         if self._nodes.exists():
             known = json.loads(self._nodes.read_text(encoding="utf-8"))
@@ -49,18 +49,18 @@ class Registrar:
         allowed = {key.decode(): site for key, site in self._registry.allowed_keys(_now()).items()}
         for key in sorted(allowed.keys() - nodes.keys()):
             site = allowed[key]
-            nodes[key] = self._registered(site, nodes)
+            nodes[key] = self._register(site, nodes)
             write_json(self._nodes, nodes)
         for key in sorted(nodes.keys() - allowed.keys()):
             self._flwr("unregister", nodes[key], FLOWER_CONNECTION)
             del nodes[key]
             write_json(self._nodes, nodes)
 
-    def _registered(self, site: str, nodes: dict[str, str]) -> str:
-        """Register a site's key; return its node.
+    def _register(self, site: str, nodes: dict[str, str]) -> str:
+        """Register a site's key and return the id of its node.
 
-        Whoever was killed between Flower's answer and the file has registered it already: that node
-        is the one that no key of the file has.
+        If this process was killed before it wrote the node to the file, Flower has the key
+        already; its node is then the one that the file does not name.
         """
         public = str(self._files.public_key(site))
         try:
@@ -85,10 +85,10 @@ class Registrar:
             timeout=_LONGEST_S,
             check=False,
         )
-        said = json.loads(done.stdout or "{}")
-        if done.returncode or not said.get("success"):
-            raise ValueError(said.get("error-message") or done.stderr.strip()[-500:])
-        return said
+        answer = json.loads(done.stdout or "{}")
+        if done.returncode or not answer.get("success"):
+            raise ValueError(answer.get("error-message") or done.stderr.strip()[-500:])
+        return answer
 
 
 def _now() -> datetime:

@@ -1,8 +1,8 @@
-"""Is this reply usable? Each check names what is wrong; a bad one costs its site the round only."""
+"""Checks of the replies of sites; a reply that fails one costs its site the round only."""
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from flwr.app import Message
@@ -12,36 +12,25 @@ from fedcl.arrays.norms import norm_of
 from fedcl.arrays.tensors import State, as_tensor
 from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
-    EvaluationErrors,
-    EvaluationSums,
     GradientShare,
     Introduction,
     MomentShare,
-    PrivateMomentShare,
     Refusal,
     Release,
     SumOffer,
     Update,
+    kind_of,
+    kind_of_class,
 )
 from fedcl.messages.summed_arrays import Shapes, besides_terms
 from fedcl.moments.grid import node_count
 from fedcl.moments.sums import NodeSums, node_shapes
-from fedcl.wire.orders import Instruction
 from fedcl.wire.records import payload_bytes
 from fedcl.wire.releases import decode_release
 
 MOST_PARTICIPANTS = 1_000_000
-
-_EXPECTED: dict[type, str] = {
-    MomentShare: "moments",
-    PrivateMomentShare: "moments with noise",
-    GradientShare: "gradients",
-    Update: "an update",
-    EvaluationSums: "sums for an evaluation",
-    EvaluationErrors: "errors of an evaluation",
-    SumOffer: "an offer for the secure sum",
-}
 
 _FAILURES = {
     ErrorCode.LOAD_CLIENT_APP_EXCEPTION: "the bundle cannot be loaded at the site",
@@ -54,29 +43,37 @@ _FAILURES = {
 }
 """What Flower's errors mean between institutions."""
 
-ExpectedRelease = TypeVar(
-    "ExpectedRelease",
-    MomentShare,
-    PrivateMomentShare,
-    GradientShare,
-    Update,
-    EvaluationSums,
-    EvaluationErrors,
-    SumOffer,
-)
+
+class RoundRelease(Protocol):
+    """What every release of a round says of itself."""
+
+    @property
+    def site(self) -> str:
+        """Label of the site."""
+
+    @property
+    def round(self) -> int:
+        """Number of the round that the release answers."""
+
+    @property
+    def participants(self) -> int:
+        """Number of training participants of the site."""
+
+
+ExpectedRelease = TypeVar("ExpectedRelease", bound=RoundRelease)
 
 _ROUNDING = 1e-3
-"""Of sums of float32 unit vectors, as a share of the sum."""
+"""Rounding error of sums of float32 unit vectors, as a share of the sum."""
 
 
 @dataclass(frozen=True)
 class DecodedReply:
-    """A reply, read.
+    """A reply after decoding.
 
     Attributes:
         release: What the site released; None if it cannot be read.
-        bytes: Of the reply.
-        problem: Why it cannot be used; None if it can.
+        bytes: Bytes of the reply.
+        problem: Why the reply cannot be used; None if it can.
     """
 
     release: Release | None
@@ -106,7 +103,7 @@ def introduction_problem(answer: DecodedReply) -> str | None:
     if answer.problem is not None:
         return answer.problem
     if not isinstance(release, Introduction):
-        return f"expected an introduction, found {type(release).__name__}"
+        return f"expected an introduction, found {kind_of(release).phrase}"
     if release.participants == 0:
         return "too few training participants"
     if not 0 < release.participants <= MOST_PARTICIPANTS:
@@ -136,10 +133,10 @@ def offer_problem(
     """Return why a site cannot enter a secure sum, or None.
 
     Args:
-        answer: Its first.
-        introduction: What it said before.
-        order: What it was asked.
-        expected: The arrays its part must hold, but for the terms of the objective.
+        answer: The first answer of the site in the sum.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+        expected: Shapes of the arrays that its part must hold, but for the terms of the objective.
     """
     offer = checked_release(answer, SumOffer, introduction, order)
     if isinstance(offer, str):
@@ -191,12 +188,19 @@ def checked_release(
     introduction: Introduction,
     order: Instruction,
 ) -> ExpectedRelease | str:
-    """Return the release that a site was asked for, or why it is not that."""
+    """Return the release that a site was asked for, or why its answer is not that.
+
+    Args:
+        answer: What the site answered.
+        kind: Class of the release that it was asked for.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+    """
     release = answer.release
     if answer.problem is not None:
         return answer.problem
     if not isinstance(release, kind):
-        return f"expected {_EXPECTED[kind]}, found {type(release).__name__}"
+        return f"expected {kind_of_class(kind).phrase}, found {kind_of(release).phrase}"
     if release.site != introduction.site:
         return f"answers as site {release.site}"
     if release.round != order.round:
@@ -213,7 +217,7 @@ def update_problem(
 
     Flower's own strategies average NaN and broadcastable shapes in; here every tensor must have
     exactly the name, shape and type that was sent, and finite values. Where the weights are private
-    nothing is said beside them.
+    no term of the objective may stand beside them.
     """
     update = checked_release(answer, Update, introduction, order)
     if isinstance(update, str):
@@ -239,11 +243,11 @@ def gradient_problem(
     """Return why a site's gradients cannot be added, or None.
 
     Args:
-        answer: The reply.
-        introduction: Of the site.
+        answer: What the site answered.
+        introduction: What the site introduced itself as.
         order: What was asked; its weights have the gradients' shapes.
         trainable: Names of the parameters.
-        longest: The most that the norm of an honest site's may be.
+        longest: Largest L2 norm that an honest site's gradients may have.
     """
     share = checked_release(answer, GradientShare, introduction, order)
     if isinstance(share, str):
@@ -260,14 +264,14 @@ def gradient_problem(
     return problem
 
 
-def tensors_problem(found: State, wanted: State) -> str | None:
+def tensors_problem(arrays: State, wanted: State) -> str | None:
     """Return why arrays are not finite or not like those wanted, or None."""
-    missing = wanted.keys() - found.keys()
-    unknown = found.keys() - wanted.keys()
+    missing = wanted.keys() - arrays.keys()
+    unknown = arrays.keys() - wanted.keys()
     if missing or unknown:
         return f"tensors missing: {_few(missing)}; unknown: {_few(unknown)}"
     for name, sent in wanted.items():
-        array = found[name]
+        array = arrays[name]
         if array.dtype != sent.dtype:
             return f"{name}: {array.dtype}, expected {sent.dtype}"
         if array.shape != sent.shape:

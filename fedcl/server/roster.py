@@ -1,4 +1,4 @@
-"""Who is there: the sites that introduced themselves and can train, and why the others cannot."""
+"""The sites that have introduced themselves and can train, and why the others cannot."""
 
 import time
 from dataclasses import dataclass, field
@@ -7,17 +7,18 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedcl.arrays.feature_sums import FeatureSums
-from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.errors import RoundError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import POLL_S, ask
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.reply_checks import introduction_problem, read_reply
 from fedcl.site_labels import site_order
-from fedcl.wire.orders import INTRODUCE, Instruction, encode_instruction
+from fedcl.wire.orders import INTRODUCE, encode_instruction
 
 _AGAIN_S = 20.0
-"""After which a site that refused or was silent is asked again: it may have been mended."""
+"""Seconds after which a site that refused or was silent is asked again: it may be mended."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class IdleNode:
     """A node whose site does not train.
 
     Attributes:
-        why: In words.
+        why: The reason, for messages.
         for_good: Whether asking again is pointless.
-        since: When it was asked; seconds of the monotonic clock.
+        since: When the node was asked; seconds of the monotonic clock.
     """
 
     why: str
@@ -36,7 +37,7 @@ class IdleNode:
 
     @property
     def is_over(self) -> bool:
-        """Whether the site is to be asked again."""
+        """Whether it is time to ask the site again."""
         return not self.for_good and time.monotonic() - self.since > _AGAIN_S
 
 
@@ -46,7 +47,7 @@ class Roster:
 
     Attributes:
         nodes: Node id of each site that can train.
-        introductions: What each of them said.
+        introductions: The introduction of each of these sites, and of those that only evaluate.
         idle: Nodes whose site does not train, by node id.
         only_evaluates: Node id of each site without training participants.
     """
@@ -68,7 +69,9 @@ class Roster:
         """Return the training sites in the order of their labels."""
         return tuple(sorted(self.nodes, key=site_order))
 
-    def refresh(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
+    def refresh(
+        self, grid: Grid, federation: Federation, config_text: str, now: ProgressFile
+    ) -> None:
         """Forget the nodes that went; ask the new ones, and those that may have come round."""
 
         def hear(_: int, reply: Message) -> None:
@@ -89,9 +92,9 @@ class Roster:
             [(node, record) for node in fresh],
             message_type=INTRODUCE,
             round_number=0,
-            timeout_s=config.federation.answer_timeout_s,
+            timeout_s=federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=now.look,
+            on_wait=now.write_if_due,
         )
         for position, reply in replies:
             answer = read_reply(reply)
@@ -119,25 +122,26 @@ class Roster:
             self.only_evaluates[said.site] = node
             self.introductions[said.site] = said
 
-    def gather(self, grid: Grid, config: Config, config_text: str, now: ProgressFile) -> None:
+    def gather(
+        self, grid: Grid, federation: Federation, config_text: str, now: ProgressFile
+    ) -> None:
         """Wait for the first sites, no longer than `federation.answer_timeout_s`.
 
         Raises:
             RoundError: fewer than `federation.min_sites` can train.
         """
-        settings = config.federation
-        deadline = time.monotonic() + settings.answer_timeout_s
-        self.refresh(grid, config, config_text, now)
-        while len(self.nodes) < settings.min_sites and time.monotonic() < deadline:
+        deadline = time.monotonic() + federation.answer_timeout_s
+        self.refresh(grid, federation, config_text, now)
+        while len(self.nodes) < federation.min_sites and time.monotonic() < deadline:
             if set(grid.get_node_ids()) == set(self.nodes.values()) | self.idle.keys():
-                now.look()
+                now.write_if_due()
                 time.sleep(POLL_S)
-            self.refresh(grid, config, config_text, now)
-        if len(self.nodes) < settings.min_sites:
+            self.refresh(grid, federation, config_text, now)
+        if len(self.nodes) < federation.min_sites:
             why = "; ".join(idle.why for idle in self.idle.values())
             raise RoundError(
                 f"{len(self.nodes)} sites can train, federation.min_sites asks for "
-                f"{settings.min_sites}" + (f" ({why})" if why else "")
+                f"{federation.min_sites}" + (f" ({why})" if why else "")
             )
 
     def common_shape(self) -> tuple[int, ...]:

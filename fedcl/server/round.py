@@ -1,4 +1,4 @@
-"""One round as the server leads it: its sites, how they are reached, what is noted of them."""
+"""One round as the server leads it: its sites, how they are reached, what it writes about them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedcl.config.experiment import Config
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction
 from fedcl.server.exchange import ask
 from fedcl.server.outliers import UsualChange
 from fedcl.server.progress_file import ProgressFile
 from fedcl.server.roster import Roster
-from fedcl.server.round_record import SILENT, RoundRecord
-from fedcl.wire.orders import Instruction, encode_instruction
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
+from fedcl.wire.orders import encode_instruction
 from fedcl.wire.records import payload_bytes
 
 
@@ -22,13 +23,12 @@ class Round:
     """A round under way.
 
     Attributes:
-        grid: Reaches the sites.
-        roster: Their nodes.
-        config: The experiment.
-        record: What is noted of the round.
+        grid: Carries messages to the sites and back.
+        roster: The sites of the federation and their nodes.
+        record: The round's line while it is being written.
         trainable: Names of the trainable tensors.
-        usual: What a site's change of the weights is compared with; None: nothing.
-        now: Shows how far it is.
+        usual: The size of change that a site's is compared with; None: it is not compared.
+        now: The file that shows how far the round is.
     """
 
     grid: Grid
@@ -72,9 +72,9 @@ class Round:
             round_number=self.record.number,
             timeout_s=self.config.federation.answer_timeout_s,
             on_reply=hear,
-            on_wait=self.now.look,
+            on_wait=self.now.write_if_due,
         )
         for position, reply in replies:
             yield labels[position], reply
         for label in silent:
-            self.now.judge(label, SILENT)
+            self.now.judge(label, NO_ANSWER)

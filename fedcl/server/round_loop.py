@@ -12,11 +12,12 @@ from flwr.serverapp import Grid
 
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
-from fedcl.config.federation import Cyclic, FedAdam, FedAvgM, Median, TrimmedMean, site_weight
+from fedcl.config.federation import Cyclic, Federation, site_weight
 from fedcl.config.loading import resolved
-from fedcl.config.network import MLPEncoder
-from fedcl.config.privacy import CentralPrivacy
+from fedcl.config.network import EncoderSettings, MLPEncoder
+from fedcl.config.privacy import CentralPrivacy, Privacy
 from fedcl.errors import FedclError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Update
 from fedcl.messages.summed_arrays import UPDATE, expected_shapes, terms_in, weights_in
 from fedcl.models.network import build_network
@@ -24,7 +25,8 @@ from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.site_level import noisy_mean
-from fedcl.run_folder.folder import Checkpoint, RunFolder
+from fedcl.run_folder.checkpoint import Checkpoint
+from fedcl.run_folder.folder import RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.server import rules
 from fedcl.server.central import steps_together
@@ -40,7 +42,7 @@ from fedcl.server.roster import Roster
 from fedcl.server.round import Round
 from fedcl.server.round_record import RoundRecord
 from fedcl.server.secure_round import open_sum_of
-from fedcl.wire.orders import TRAIN, Instruction
+from fedcl.wire.orders import TRAIN
 from fedcl.wire.records import as_sent
 
 
@@ -54,7 +56,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
     roster, now = Roster(), ProgressFile(folder.now, config.federation.rounds)
     now.write()
     try:
-        roster.gather(grid, config, text, now)
+        roster.gather(grid, config.federation, text, now)
         network = build_network(config, roster.common_shape(), seed=config.seed)
         trainable = frozenset(name for name, _ in network.named_parameters())
         dims = {
@@ -65,11 +67,11 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
 
         checkpoint = folder.load()
         if checkpoint is None:
-            scale = _feature_scale(roster, config)
+            scale = _feature_scale(roster, config.encoder)
             if scale is not None:
                 network.set_feature_scale(*scale)
-            start = read_state(network, travelling_names(network, config))
-            checkpoint = Checkpoint(0, start, {}, {})
+            start = read_state(network, travelling_names(network, config.federation))
+            checkpoint = Checkpoint(0, start, {}, None)
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
         else:
             folder.write_log(checkpoint)
@@ -78,8 +80,8 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
 
         for number in range(checkpoint.round + 1, config.federation.rounds + 1):
             now.begin(number)
-            roster.refresh(grid, config, text, now)
-            asked = choose_sites(roster.labels(), config, number)
+            roster.refresh(grid, config.federation, text, now)
+            asked = choose_sites(roster.labels(), config.federation, config.seed, number)
             usual = usual_change(checkpoint.record, checkpoint.weights, trainable)
             record = RoundRecord(number, asked, now)
             round_ = Round(grid, roster, config, record, trainable, usual, now)
@@ -97,9 +99,8 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     """Play one round; return the federation after it.
 
     Args:
-        going: The round.
-        checkpoint: The federation before it.
-        text: The experiment, as the sites are told.
+        checkpoint: The federation before the round.
+        text: The experiment as the sites receive it, YAML.
 
     Raises:
         RoundError: too few valid updates.
@@ -131,31 +132,36 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
         weights, server = tour(round_, order), no_memory
     elif config.secure_sum is not None:
         mean = summed_mean(round_, asked, order, collected)
-        weights, server = step(mean, checkpoint, config, trainable)
+        weights, server = step(mean, checkpoint, config.federation, trainable)
     else:
         valid = updates(round_, asked, order, collected)
-        weights, server = combine(valid, checkpoint, config, trainable, entropy)
+        weights, server = combine(
+            valid, checkpoint, config.federation, config.privacy, trainable, entropy
+        )
     record.settle()
-    record.require_quorum(config)
+    record.require_quorum(config.federation)
     shared = collected.shared(number)
-    return Checkpoint(number, weights, server, record.as_json(), shared, released)
+    return Checkpoint(number, weights, server, record.line(), shared, released)
 
 
-def _feature_scale(roster: Roster, config: Config) -> tuple[np.ndarray, np.ndarray] | None:
+def _feature_scale(
+    roster: Roster, encoder: EncoderSettings
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Return what a ROI table is standardised by; None for volumes."""
-    encoder = config.encoder
     if isinstance(encoder, MLPEncoder) and encoder.public_scale is not None:
         return read_public_scale(encoder.public_scale, roster.common_shape()[0])
     sums = roster.feature_sums()
     return None if sums is None else sums.scale()
 
 
-def choose_sites(labels: tuple[str, ...], config: Config, round_number: int) -> tuple[str, ...]:
+def choose_sites(
+    labels: tuple[str, ...], federation: Federation, seed: int, round_number: int
+) -> tuple[str, ...]:
     """Return the sites of a round in the order of their labels (in random order for `cyclic`)."""
-    count = min(config.federation.sites_per_round or len(labels), len(labels))
-    generator = numpy_generator(config.seed, "sites", round_number)
+    count = min(federation.sites_per_round or len(labels), len(labels))
+    generator = numpy_generator(seed, "sites", round_number)
     drawn = generator.permutation(len(labels))[:count]
-    if not isinstance(config.federation.rule, Cyclic):
+    if not isinstance(federation.rule, Cyclic):
         drawn.sort()
     return tuple(labels[i] for i in drawn)
 
@@ -236,7 +242,8 @@ def accept(reply: Message, round_: Round, site: str, order: Instruction) -> Upda
 def combine(
     valid: Iterable[tuple[State, float]],
     checkpoint: Checkpoint,
-    config: Config,
+    federation: Federation,
+    privacy: Privacy,
     trainable: Set[str],
     entropy: Entropy | None = None,
 ) -> tuple[State, State]:
@@ -245,34 +252,25 @@ def combine(
     Without any valid update both are empty, and the quorum stops the round. With entropy the mean
     is that of clipped changes, noised.
     """
-    rule = config.federation.rule
-    match rule:
-        case TrimmedMean():
-            return rules.trimmed_mean(valid, rule.fraction), {}
-        case Median():
-            return rules.median(valid), {}
+    rule = federation.rule
+    if rule.record.combines == "each":
+        return rules.combined(valid, rule), {}
     if entropy is None:
         mean = rules.weighted_mean(valid)
     else:
-        mean = noisy_mean(valid, checkpoint.weights, config, trainable, entropy)
-    return step(mean, checkpoint, config, trainable)
+        mean = noisy_mean(valid, checkpoint.weights, privacy, federation, trainable, entropy)
+    return step(mean, checkpoint, federation, trainable)
 
 
 def step(
-    mean: State, checkpoint: Checkpoint, config: Config, trainable: Set[str]
+    mean: State, checkpoint: Checkpoint, federation: Federation, trainable: Set[str]
 ) -> tuple[State, State]:
     """Go from the mean of the sites' weights to (next weights, the rule's own memory).
 
     Server optimisers step on trainable tensors only; running statistics and feature scales take
     the mean.
     """
-    rule = config.federation.rule
+    rule = federation.rule
     current = {name: checkpoint.weights[name] for name in mean if name in trainable}
-    match rule:
-        case FedAvgM():
-            stepped, memory = rules.momentum_step(current, mean, checkpoint.server, rule)
-        case FedAdam():
-            stepped, memory = rules.adam_step(current, mean, checkpoint.server, rule)
-        case _:
-            return mean, {}
+    stepped, memory = rules.server_step(current, mean, checkpoint.server, rule)
     return {name: stepped.get(name, mean[name]) for name in mean}, memory

@@ -11,10 +11,48 @@ import numpy as np
 import torch
 
 from fedcl.arrays.tensors import State, as_tensor
-from fedcl.config.federation import FedAdam, FedAvgM
+from fedcl.config.code_paths import call
+from fedcl.config.federation import FedAdam, FedAvgM, RuleSettings
 
 _PIECE = 2**17
 """Values at a time: torch widens them first, and they stay in the processor's cache."""
+
+
+def combined(updates: Iterable[tuple[State, float]], rule: RuleSettings) -> State:
+    """Return what a rule that needs all the sites' weights at once makes of them.
+
+    Args:
+        updates: Each site's weights, with the weight of its vote.
+        rule: A rule that combines each.
+    """
+    assert rule.record.combines == "each"
+    assert rule.record.function is not None
+    following: State = call(rule.record.function, updates, settings=_settings(rule))
+    return following
+
+
+def server_step(
+    current: State, mean: State, memory: State, rule: RuleSettings
+) -> tuple[State, State]:
+    """Return (next weights, the rule's memory) from the mean of the sites' weights.
+
+    Args:
+        current: Trainable weights that the sites began with.
+        mean: Mean of the weights that they ended with.
+        memory: What the rule remembers from rounds before; empty in the first.
+        rule: A rule that combines the mean.
+    """
+    assert rule.record.combines != "each"
+    if rule.record.function is None:
+        return {name: mean[name] for name in current}, {}
+    following: tuple[State, State]
+    following = call(rule.record.function, current, mean, memory, settings=_settings(rule))
+    return following
+
+
+def _settings(rule: RuleSettings) -> dict[str, object]:
+    own = {name: getattr(rule, name) for name in type(rule).model_fields}
+    return {**own, "rule": rule}
 
 
 def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:

@@ -1,8 +1,8 @@
-"""The server's side of one secure sum: five exchanges, and what they open.
+"""The server's side of one secure sum: five exchanges with the sites, which open the sum.
 
-The order of the sum (to train, to say moments) is its first exchange; the others follow as
-questions of their own. A site that is silent, refuses or says what cannot be is left out while the
-threshold allows, and the sum is that of the survivors.
+The instruction behind the sum (to train, to compute moments) is its first exchange; the others are
+messages of their own. A site that is silent, refuses or sends something impossible is left out as
+long as the threshold allows, and the sum is that over the survivors.
 """
 
 from collections import Counter
@@ -16,8 +16,9 @@ from flwr.app import Message, RecordDict
 
 from fedcl.config.loading import fingerprint
 from fedcl.errors import RoundError, SecureSumError
-from fedcl.messages.releases import SumOffer
-from fedcl.messages.secure_sum import Relayed
+from fedcl.messages.orders import Instruction, SumInvitation
+from fedcl.messages.releases import SumOffer, kind_of, kind_of_class
+from fedcl.messages.sum_questions import Relayed, SumQuestion
 from fedcl.messages.summed_arrays import Shapes, count_values, plan_of
 from fedcl.secure_sum.consistency import require_signed
 from fedcl.secure_sum.identity import read_identities
@@ -40,20 +41,20 @@ from fedcl.secure_sum.server import (
 )
 from fedcl.server.reply_checks import offer_problem, read_reply
 from fedcl.server.round import Round
-from fedcl.server.round_record import SILENT
-from fedcl.wire.orders import SUM, Instruction, SumInvitation, SumQuestion, encode_question
+from fedcl.server.round_record import NO_ANSWER
+from fedcl.wire.orders import SUM, encode_question
 
 SumReply = TypeVar("SumReply", SealedShares, MaskedInput, SurvivorSignature, RevealedShares)
 
 
 @dataclass(frozen=True)
 class OpenedRound:
-    """A sum over sites.
+    """An opened sum over sites.
 
     Attributes:
-        offers: What each site in the sum said of its part, in the order they were asked.
-        arrays: The sums by name, float64.
-        shapes: Of the arrays.
+        offers: Offer of each site in the sum, in the order in which sites were asked.
+        arrays: The summed arrays by name, in float64.
+        shapes: Shapes of the arrays by name.
     """
 
     offers: dict[str, SumOffer]
@@ -62,12 +63,12 @@ class OpenedRound:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Whose parts are in it."""
+        """Labels of the sites in the sum."""
         return tuple(self.offers)
 
     @property
     def participants(self) -> int:
-        """How many are behind it."""
+        """Number of participants of the sites in the sum."""
         return sum(offer.participants for offer in self.offers.values())
 
 
@@ -80,19 +81,19 @@ def open_sum_of(
     purpose: str,
     expected: Shapes,
 ) -> OpenedRound:
-    """Ask sites for something, and open the sum of what they have.
+    """Ask sites to compute something, and open the sum of their results.
 
     Args:
-        going: The round; every site that is left out has its reason in its record.
-        asked: The sites; the threshold is a share of them.
-        order: What to do; the invitation to the sum is added to it.
-        message_type: Of the order.
-        purpose: What is summed; the sites mean the same.
-        expected: The arrays that a part must hold, but for the terms of the objective.
+        round_: The round, whose record gets the reason for each site that is left out.
+        asked: Labels of the sites to ask; the threshold is a share of them.
+        order: Instruction of what to compute; the invitation to the sum is added to it.
+        message_type: Flower's message type of the instruction.
+        purpose: Name of what is summed, on which the sites must agree.
+        expected: Shapes of the arrays that a part must hold, besides the terms of the objective.
 
     Raises:
-        RoundError: too few sites, or the sum does not open.
-        ConfigError: the sites' identities cannot be read here.
+        RoundError: too few sites take part, or the sum does not open.
+        ConfigError: the file of the sites' identities cannot be read.
     """
     order = replace(order, invitation=SumInvitation(uuid4().hex, asked))
     exchanges = _Exchanges(round_, order)
@@ -111,19 +112,19 @@ class _Exchanges:
     """One sum under way.
 
     Attributes:
-        going: The round.
-        order: The sum's first question, with its invitation.
+        round_: The round that the sum belongs to.
+        order: Instruction that is the sum's first question, with its invitation.
     """
 
     round_: Round
     order: Instruction
 
     def play(self, message_type: str, purpose: str, expected: Shapes) -> OpenedRound:
-        """Play all five exchanges."""
+        """Do all five exchanges and return the opened sum."""
         settings, record = self.round_.config.secure_sum, self.round_.record
         assert settings is not None
         identities = read_identities(settings.identities)
-        self._plan(purpose, 0)  # a sum that cannot be is refused before anybody works for it
+        self._plan(purpose, 0)  # refuses an impossible sum before any site works for it
         offers = {offer.site: offer for offer in self._offers(message_type, expected)}
         shapes = self._common_shapes(offers)
         plan = self._plan(purpose, count_values(shapes))
@@ -140,7 +141,7 @@ class _Exchanges:
             self._answers(
                 dict.fromkeys(offers, keys),
                 SealedShares,
-                lambda said: require_sealed(keys, said),
+                lambda reply: require_sealed(keys, reply),
                 record.leave_out,
             ),
         )
@@ -150,7 +151,7 @@ class _Exchanges:
             self._answers(
                 relayed,
                 MaskedInput,
-                lambda said: plan.require_words(f"site {said.site}", said.words),
+                lambda reply: plan.require_words(f"site {reply.site}", reply.words),
                 record.leave_out,
             ),
         )
@@ -161,7 +162,7 @@ class _Exchanges:
             self._answers(
                 dict.fromkeys(survivors.sites, survivors),
                 SurvivorSignature,
-                lambda said: require_signed(plan, identities, said, survivors.sites),
+                lambda reply: require_signed(plan, identities, reply, survivors.sites),
                 record.lose,
             ),
         )
@@ -172,7 +173,7 @@ class _Exchanges:
             self._answers(
                 dict.fromkeys(request.signatures, request),
                 RevealedShares,
-                lambda said: require_revealed(masked, said),
+                lambda reply: require_revealed(masked, reply),
                 record.lose,
             ),
         )
@@ -194,11 +195,11 @@ class _Exchanges:
         )
 
     def _offers(self, message_type: str, expected: Shapes) -> Iterator[SumOffer]:
-        """1: give the order, and yield the offers that can be used."""
+        """Exchange 1: send the instruction and yield the valid offers."""
         order, record = self.order, self.round_.record
         assert order.invitation is not None
         asked = order.invitation.sites
-        missing = dict.fromkeys(asked, SILENT)
+        missing = dict.fromkeys(asked, NO_ANSWER)
         for label, reply in self.round_.ask(asked, order, message_type=message_type):
             answer = read_reply(reply)
             record.receive(label, answer.bytes)
@@ -213,7 +214,10 @@ class _Exchanges:
             record.leave_out(label, why)
 
     def _common_shapes(self, offers: dict[str, SumOffer]) -> Shapes:
-        """Return the shapes that most parts have, and leave out the others: words must line up."""
+        """Return the shapes that most parts have and leave out sites with others.
+
+        All parts must have the same length to be added.
+        """
         counts = Counter(tuple(sorted(offer.shapes.items())) for offer in offers.values())
         if not counts:
             return {}
@@ -230,28 +234,28 @@ class _Exchanges:
         require: Callable[[SumReply], None],
         note: Callable[[str, str], None],
     ) -> Iterator[SumReply]:
-        """2 to 5: ask each site, and yield the answers that can be used, one in memory at a time.
+        """Exchanges 2 to 5: ask each site and yield the valid answers, one in memory at a time.
 
         Args:
-            relayed: What each is told.
-            kind: Of the answers.
-            require: Refuses one that cannot be used.
-            note: Writes into the record why a site gave none.
+            relayed: The message that each site gets from the others, by label.
+            kind: Class of the answers that are expected.
+            require: A function that raises SecureSumError for an answer that is not valid.
+            note: A function that records why a site gave no valid answer.
         """
-        missing = dict.fromkeys(relayed, SILENT)
+        missing = dict.fromkeys(relayed, NO_ANSWER)
         questions = self._questions(relayed)
         for label, reply in self.round_.ask_each(questions, message_type=SUM):
-            said = self._read(label, reply, kind, require)
-            if isinstance(said, str):
-                missing[label] = said
+            read = self._read(label, reply, kind, require)
+            if isinstance(read, str):
+                missing[label] = read
             else:
                 del missing[label]
-                yield said
+                yield read
         for label, why in missing.items():
             note(label, why)
 
     def _questions(self, relayed: Mapping[str, Relayed]) -> dict[str, RecordDict]:
-        """Return each site's question; what all are told alike is encoded once."""
+        """Return each site's question; a message that goes to all sites is encoded once."""
         order = self.order
         assert order.invitation is not None
         attempt = order.invitation.attempt
@@ -265,20 +269,20 @@ class _Exchanges:
     def _read(
         self, label: str, reply: Message, kind: type[SumReply], require: Callable[[SumReply], None]
     ) -> SumReply | str:
-        """Return an answer, or why it cannot be used."""
+        """Return an answer after all checks, or the reason why it is not valid."""
         answer = read_reply(reply)
         self.round_.record.receive(label, answer.bytes)
-        said = answer.release
+        release = answer.release
         if answer.problem is not None:
             return answer.problem
-        if not isinstance(said, kind):
-            return f"expected {kind.__name__}, found {type(said).__name__}"
-        if said.site != label:
-            return f"answers as site {said.site}"
-        if said.round != self.order.round:
-            return f"answers round {said.round}"
+        if not isinstance(release, kind):
+            return f"expected {kind_of_class(kind).phrase}, found {kind_of(release).phrase}"
+        if release.site != label:
+            return f"answers as site {release.site}"
+        if release.round != self.order.round:
+            return f"answers round {release.round}"
         try:
-            require(said)
+            require(release)
         except SecureSumError as error:
             return str(error)
-        return said
+        return release

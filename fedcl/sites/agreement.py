@@ -7,41 +7,22 @@ may leave is the site's alone, so every path in the server's text is replaced he
 import json
 from typing import Literal
 
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.config.experiment import Config
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.privacy import NoPrivacy
-from fedcl.config.site import Releasable, SiteSettings
+from fedcl.config.site import SiteSettings
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.home import SiteHome
 from fedcl.deployment.limits import require_within
 from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
-from fedcl.messages.releases import (
-    EvaluationErrors,
-    EvaluationSums,
-    GradientShare,
-    Introduction,
-    MomentShare,
-    PrivateMomentShare,
-    Refusal,
-    Release,
-    Update,
-)
+from fedcl.messages.releases import Release, kind_of
 
 Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
-"""What a site does no more often than limits.max_rounds says, each by itself."""
+"""The kinds of work that limits.max_rounds limits, each by itself."""
 
-_KINDS: dict[type, Releasable] = {
-    Introduction: "feature_sums",
-    MomentShare: "moments",
-    PrivateMomentShare: "private_moments",
-    GradientShare: "gradients",
-    Update: "updates",
-    EvaluationSums: "evaluation",
-    EvaluationErrors: "evaluation",
-}
-"""What is said in no secure sum, as limits.releases calls it."""
 _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
 
@@ -50,8 +31,8 @@ def agreed(config_text: str, home: SiteHome) -> Config:
     """Return the experiment as this site runs it.
 
     Raises:
-        ConfigError: it is not approved here, or does not fit the site's data.
-        LimitError: it asks for more than the site allows.
+        ConfigError: the experiment is not approved here, or does not fit the site's data.
+        LimitError: the experiment asks for more than the site allows.
     """
     require_open(home)
     Approvals(home.files.approved).require_experiment(config_text)
@@ -64,7 +45,7 @@ def require_open(home: SiteHome) -> None:
     """Refuse everything while the site's stop file is there.
 
     Raises:
-        LimitError: it is.
+        LimitError: the stop file is there.
     """
     if home.stop_file.exists():
         raise LimitError(f"{home.stop_file}: the site has stopped; delete this file to go on")
@@ -97,7 +78,7 @@ def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> 
     """Count a round that the site is about to train or evaluate, on the disk before it begins.
 
     Raises:
-        LimitError: there were as many of this experiment as the site allows.
+        LimitError: the site has begun as many of this experiment as it allows.
     """
     file = config.output.path / f"{counted}-begun.json"
     begun = json.loads(file.read_text()) if file.exists() else 0
@@ -110,11 +91,11 @@ def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> 
     write_text(file, json.dumps(begun + 1), durable=True)
 
 
-def require_enough(participants: int, home: SiteHome) -> None:
-    """Refuse to say anything computed from few participants.
+def require_enough(participants: Participants, home: SiteHome) -> None:
+    """Refuse to release anything computed from few participants.
 
     Raises:
-        LimitError: there are fewer than the site's least.
+        LimitError: there are fewer participants than the site's least.
     """
     least = home.settings.limits.min_participants
     if participants < least:
@@ -125,18 +106,16 @@ def require_enough(participants: int, home: SiteHome) -> None:
 
 
 def require_releasable(release: Release, home: SiteHome) -> None:
-    """Refuse a release of a kind that the site lets out nothing of.
+    """Refuse a release whose kind the site's limits do not name.
 
     Raises:
-        LimitError: it is one.
+        LimitError: `limits.releases` lacks the entry that it needs.
     """
-    if isinstance(release, Refusal) or (
-        isinstance(release, Introduction) and release.feature_sums is None
-    ):
+    limit = kind_of(release).limit
+    if limit is None or not limit.counts(release):
         return
-    kind = _KINDS.get(type(release), "secure_sums")
-    if kind not in home.settings.limits.releases:
-        raise LimitError(f"limits.releases: {kind} may not leave this site")
+    if limit.name not in home.settings.limits.releases:
+        raise LimitError(f"limits.releases: {limit.name} may not leave this site")
 
 
 def _require_same_arrays(asked: Data, settings: SiteSettings) -> None:

@@ -3,7 +3,6 @@
 A failure is logged at the site in full and leaves it as a category only.
 """
 
-import gc
 import logging
 import traceback
 from collections.abc import Callable
@@ -14,25 +13,16 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedcl.config.loading import fingerprint
-from fedcl.errors import (
-    ConfigError,
-    DataError,
-    FedclError,
-    LimitError,
-    PrivacyError,
-    ReceiptError,
-    RunError,
-    SecureSumError,
-    WireError,
-)
+from fedcl.errors import ConfigError, ReceiptError, refusal_of
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
-    REFUSALS,
     Introduction,
     MomentShare,
     PrivateMomentShare,
     Refusal,
     Release,
 )
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.sites.agreement import Counted
 from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
@@ -49,8 +39,6 @@ from fedcl.wire.orders import (
     MOMENTS,
     SUM,
     TRAIN,
-    Instruction,
-    SumQuestion,
     decode_instruction,
     decode_question,
 )
@@ -59,26 +47,26 @@ from fedcl.wire.releases import encode_release
 app = ClientApp()
 
 AGREED = "config-sha256"
-"""Node configuration: the one experiment that a site takes part in; any, where it is absent."""
+"""Node configuration: fingerprint of the one experiment that a site takes part in; absent: any."""
 
 Question = TypeVar("Question", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
 def on_introduce(message: Message, context: Context) -> Message:
-    """Answer the server's first question: who are you?"""
+    """Answer the server's first question: who the site is."""
     return _answer(message, context, decode_instruction, _introduce)
 
 
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
-    """Say the moments under the encoder of the round that begins."""
+    """Answer with the moments under the encoder of the round that begins."""
     return _answer(message, context, decode_instruction, summed(_share))
 
 
 @app.train(GRADIENT.split(".")[1])
 def on_gradient(message: Message, context: Context) -> Message:
-    """Say the gradients of a step that all sites take together."""
+    """Answer with the gradients of a step that all sites take together."""
     return _answer(message, context, decode_instruction, summed(share_gradient))
 
 
@@ -90,13 +78,13 @@ def on_train(message: Message, context: Context) -> Message:
 
 @app.query(EVALUATION_SUMS.split(".")[1])
 def on_evaluation_sums(message: Message, context: Context) -> Message:
-    """Say sums over the training participants, from which the probes are fitted."""
+    """Answer with sums over the training participants, from which the probes are fitted."""
     return _answer(message, context, decode_instruction, say_sums)
 
 
 @app.query(EVALUATION_ERRORS.split(".")[1])
 def on_evaluation_errors(message: Message, context: Context) -> Message:
-    """Say the errors of the test participants under the fitted probes."""
+    """Answer with the errors of the test participants under the fitted probes."""
     return _answer(message, context, decode_instruction, say_errors)
 
 
@@ -146,17 +134,17 @@ def _answer(
 
 
 def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> Refusal:
-    """Keep the details of a failure at the site, and return what may be said of it."""
+    """Keep the details of a failure at the site, and return the refusal that may leave."""
     details = traceback.format_exc()
     if place is None:
         logging.getLogger("fedcl.site").error("the site's settings cannot be read\n%s", details)
-        return Refusal("without settings", _category(error))
+        return Refusal("without settings", refusal_of(error))
     place.log_failure(details, site)
-    return Refusal(site.label if site else place.name, _category(error))
+    return Refusal(site.label if site else place.name, refusal_of(error))
 
 
 def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
-    """Return what begins: a round's training, where all take steps together with the first."""
+    """Return what begins; a round of steps that all sites take together begins with the first."""
     match message.metadata.message_type:
         case kind if kind == GRADIENT:
             first = isinstance(question, Instruction) and question.stretch == 1
@@ -179,31 +167,3 @@ def _require_agreed(context: Context, config_text: str) -> None:
             f"the server's configuration is not the one agreed to ({AGREED} of this node); read "
             f"it, and agree to {fingerprint(config_text)} if it is as it should be"
         )
-
-
-def _category(error: Exception) -> str:
-    """The only words about a failure that leave the site."""
-    data, configuration, altered, memory, training, privacy, summing, limits, record = REFUSALS
-    match error:
-        case DataError():
-            return data
-        case WireError():
-            return altered
-        case ConfigError():
-            return configuration
-        case LimitError():
-            return limits
-        case RunError():
-            return memory
-        case ReceiptError():
-            return record
-        case PrivacyError():
-            return privacy
-        case SecureSumError():
-            return summing
-        case FedclError() | _:
-            return training
-
-
-# A process for each message: what was imported is not looked at again, at its end least of all.
-gc.freeze()

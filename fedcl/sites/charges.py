@@ -1,4 +1,4 @@
-"""A site pays for what it releases before it reads a scan."""
+"""Charges a site's privacy ledger for a release before the site reads a scan."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _CHARGES, _STEP = "charges", "step"
 
 
 def pay(site: Site, privacy: ParticipantPrivacy, round_number: int) -> Entropy:
-    """Charge the site's ledger for a local round; return the round's entropy.
+    """Charge the site's ledger for a local round, and return the round's entropy.
 
     Raises:
         PrivacyError: the budget does not allow it, or the ledger cannot be trusted.
@@ -25,10 +25,11 @@ def pay(site: Site, privacy: ParticipantPrivacy, round_number: int) -> Entropy:
 
 
 def pay_step(site: Site, privacy: CentralPrivacy, round_number: int, step: int) -> Entropy:
-    """Charge the site's ledger for a round at its first step; take each step of it once.
+    """Charge the site's ledger for a round at its first step, and return the step's entropy.
 
     Raises:
-        PrivacyError: as of `pay`; or the step was taken already, or is not of the round.
+        PrivacyError: the budget does not allow the round, the ledger cannot be trusted, the step
+            was taken already, or the round has no such step.
     """
     todo = central_plan(site.config).cost
     memory = site.memory.charges
@@ -47,12 +48,12 @@ def pay_step(site: Site, privacy: CentralPrivacy, round_number: int, step: int) 
 def pay_release(
     site: Site, privacy: ParticipantPrivacy | CentralPrivacy, round_number: int
 ) -> Entropy:
-    """Charge the site's ledger for a release of moments; return its entropy.
+    """Charge the site's ledger for a release of moments, and return the release's entropy.
 
     Raises:
-        PrivacyError: as of `pay`.
+        PrivacyError: the budget does not allow it, or the ledger cannot be trusted.
     """
-    _charge(site, privacy, "moments", round_number, release_cost(site.config))
+    _charge(site, privacy, "moments", round_number, release_cost(site.config.objective))
     return _entropy(site, privacy, round_number, "moments")
 
 

@@ -1,4 +1,4 @@
-"""Where a site is: a number in a simulation, or a folder of its own between institutions."""
+"""The surroundings of a site: a number in a simulation, or a folder of its own."""
 
 import logging
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from flwr.app import Context, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedcl.deployment.home import SiteHome
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Release
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.receipts.log import Receipts
 from fedcl.sites.agreement import Counted, begin_round, require_open, require_releasable
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import Site, open_home, open_site
-from fedcl.wire.orders import Instruction, SumQuestion
 
 SITE_CONFIG_KEY = "site-config"
 """Node configuration: the SITE.yaml of a site between institutions; absent in a simulation."""
@@ -29,24 +30,24 @@ class SiteContext(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the site, as far as it is known before it is opened."""
+        """The site's name, as far as it is known before the site is opened."""
 
     def open(self, config_text: str, *, counted: Counted | None) -> Site:
         """Open the site for an experiment.
 
         Args:
-            config_text: As it came.
-            counted: What begins, where a site limits how often.
+            config_text: The experiment as it came.
+            counted: What begins, where a site limits how often it may.
 
         Raises:
-            FedclError: it cannot, or does not want to, take part.
+            FedclError: the site cannot take part, or its limits forbid it.
         """
 
     def allow(self, release: Release) -> None:
         """Refuse a release that may not leave.
 
         Raises:
-            LimitError: it may not.
+            LimitError: the site's limits do not name its kind.
         """
 
     def keep_receipt(
@@ -55,10 +56,10 @@ class SiteContext(Protocol):
         """Note what is about to leave.
 
         Args:
-            release: What.
-            content: As it travels.
-            question: What it answers; None where it could not be read.
-            site: None where it could not be opened.
+            release: What is about to leave.
+            content: The release as it travels.
+            question: What the release answers; None where it could not be read.
+            site: The opened site; None where it could not be opened.
 
         Raises:
             ReceiptError: the record cannot be kept.
@@ -73,7 +74,7 @@ class SimulatedSite:
     """A site of a simulation.
 
     Attributes:
-        number: In the cohort.
+        number: Number of the site in the cohort.
     """
 
     number: int
@@ -110,7 +111,7 @@ class DeployedSite:
     """A site between institutions.
 
     Attributes:
-        home: Its folder and settings.
+        home: Folder and settings of the site.
     """
 
     home: SiteHome
@@ -146,10 +147,10 @@ class DeployedSite:
 
 
 def site_context(context: Context) -> SiteContext:
-    """Return where the site of a node is.
+    """Return the surroundings of a node's site.
 
     Raises:
-        ConfigError: its SITE.yaml cannot be read.
+        ConfigError: the site's SITE.yaml cannot be read.
     """
     settings = context.node_config.get(SITE_CONFIG_KEY)
     if settings is not None:

@@ -1,7 +1,7 @@
-"""A site's part of the evaluation from sums: first sums of the training, then errors of the test.
+"""A site's part of the evaluation from sums: first sums over training, then errors on the tests.
 
-Each participant is encoded by the weights received and, where normalisation layers stay at the
-sites, by the site's own.
+Each participant is encoded with the received weights and, if normalisation layers stay at the
+sites, with the site's own.
 """
 
 import time
@@ -17,26 +17,26 @@ from fedcl.evaluation.represent import represent
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.split import Split
 from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.models.network import Network
 from fedcl.sites.held_weights import held, weights_received
 from fedcl.sites.site import Site, network_of, received_network, staying_names
-from fedcl.wire.orders import Instruction
 
 FEATURE_KINDS = ("representation", "embedding")
-"""In the order that the network returns them."""
+"""Kinds of features in the order in which the network returns them."""
 
 
 def say_sums(site: Site, order: Instruction) -> EvaluationSums:
-    """Return sums over the site's training participants; none where they are few.
+    """Return sums over the site's training participants, or no sums if they are few.
 
     The weights are held for `say_errors`.
 
     Raises:
-        FedclError: nothing is due, or the weights do not fit the encoder.
+        FedclError: no evaluation is due, or the weights do not fit the encoder.
     """
     started, settings = time.perf_counter(), _settings(site, order)
-    held(site.config).put(order.held, order.weights)
+    held(site.config.output).put(order.held, order.weights)
     sums = {}
     if site.participants >= settings.min_cell:
         network = _network(site, order)
@@ -47,10 +47,10 @@ def say_sums(site: Site, order: Instruction) -> EvaluationSums:
 
 
 def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
-    """Return the errors of the site's test participants; of small groups nothing.
+    """Return the errors on the site's test participants, without those of small groups.
 
     Raises:
-        FedclError: nothing is due, or weights or probes do not fit.
+        FedclError: no evaluation is due, or weights or probes do not fit.
     """
     started, settings = time.perf_counter(), _settings(site, order)
     tests = {
@@ -68,7 +68,7 @@ def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
     for kind, own in people.items():
         probes = order.probes.get(kind)
         if probes is None or any(
-            one.features.shape[1] != len(probes.age.coefficients) for one in own.values()
+            test.features.shape[1] != len(probes.age.coefficients) for test in own.values()
         ):
             raise ConfigError(f"the server's probes do not fit this site's {kind}")
         errors[kind] = errors_of_site(site.label, own, probes, min_cell=settings.min_cell)
@@ -77,7 +77,7 @@ def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
 
 
 def _settings(site: Site, order: Instruction) -> SumEvaluationSettings:
-    """Refuse what the experiment does not ask for."""
+    """Return the settings of the evaluation after a check that the experiment asks for it now."""
     config = site.config
     settings = config.evaluation.from_sums
     if settings is None or not due(settings, order.round, rounds=config.federation.rounds):
@@ -89,7 +89,7 @@ def _network(site: Site, order: Instruction) -> Network:
     weights = weights_received(site, order)
     template, _ = network_of(site.config, site.cohort.shape)
     after = order.round + 1
-    if staying_names(template, site.config) and not site.memory.tensors.before(after):
+    if staying_names(template, site.config.federation) and not site.memory.tensors.before(after):
         raise RunError("the site has no normalisation layers of its own yet, which stay at sites")
     return received_network(site, weights, after)
 
@@ -97,11 +97,13 @@ def _network(site: Site, order: Instruction) -> Network:
 def _splits(
     site: Site, network: Network, rows: Rows, settings: SumEvaluationSettings
 ) -> dict[str, Split]:
-    both = dict(zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config), strict=True))
+    both = dict(
+        zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config.compute), strict=True)
+    )
     return {k: per_participant(site.cohort, both[k], rows) for k in settings.features}
 
 
 def _sexes(site: Site, rows: Rows) -> np.ndarray:
-    """Return each participant's sex, "" where it is not known or not one of two."""
+    """Return each participant's sex, which is "" if it is unknown or not one of two."""
     _, first = np.unique(site.cohort.owners(rows), return_index=True)
     return site.cohort.table["sex"].to_numpy(dtype=str)[rows][first]

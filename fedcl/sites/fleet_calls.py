@@ -1,4 +1,4 @@
-"""A node's calls as protobuf, each read whole: bytes that no field explains are refused."""
+"""Checks of a node's calls as protobuf: bytes that no field explains are refused."""
 
 from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.fleet_pb2 import (
@@ -51,11 +51,11 @@ def require_known(name: str, body: bytes) -> None:
     """Check that a call holds the fields that Flower defines for it, and nothing besides.
 
     Args:
-        name: Of the call.
-        body: Its protobuf.
+        name: Name of the call.
+        body: The call's protobuf.
 
     Raises:
-        RefusedError: it does not.
+        RefusedError: the call holds something else.
     """
     require_only_known(REQUESTS[name], body)
 
@@ -64,7 +64,7 @@ def require_only_known(kind: type[Message], body: bytes) -> None:
     """Check that these bytes are a message of this kind, field by field.
 
     Raises:
-        RefusedError: they are not, or hold more.
+        RefusedError: the bytes are not such a message, or hold more.
     """
     try:
         message = kind.FromString(body)

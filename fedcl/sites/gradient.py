@@ -1,18 +1,18 @@
-"""A site's part of a step that all sites take together."""
+"""Computes a site's share of the gradient for a step that all sites take together."""
 
 import time
 
 from fedcl.config.privacy import CentralPrivacy
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare
 from fedcl.privacy.central_step import gradient_share
 from fedcl.sites.charges import pay_step
 from fedcl.sites.private_moments import frozen
 from fedcl.sites.site import Site, received_network
-from fedcl.wire.orders import Instruction
 
 
 def share_gradient(site: Site, order: Instruction) -> GradientShare:
-    """Return the site's noisy sum of gradients under the weights received.
+    """Return the site's noisy sum of gradients under the received weights.
 
     Raises:
         FedclError: the weights do not fit the encoder, or the step is not paid for.

@@ -1,10 +1,10 @@
-"""A site's only way out: what the site's app has receipted passes, nothing else does.
+"""The guard, a site's only way out: it lets out only objects for which the site wrote a receipt.
 
 Flower's node talks to this relay on the loopback, and the relay to the federation. It lets out the
-objects whose identities stand in the receipts; it takes the words out of errors, which Flower fills
-with exceptions and paths; it vouches for the bundle that was approved here, and for no other. What
-it passed on stands in `egress.jsonl`, call by call, every byte. A message that a killed node took
-along is given to the next one.
+objects whose identities stand in the receipts. It replaces the texts of errors, which Flower fills
+with exceptions and paths. It signs the bundle that was approved here, and no other. It logs every
+call with its bytes in `egress.jsonl`. A message that a killed node had taken is given to the next
+node.
 """
 
 import json
@@ -54,7 +54,8 @@ from fedcl.deployment.relay import (
     relay,
 )
 from fedcl.deployment.tls import trusting
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.errors import RefusalReason
+from fedcl.messages.releases import Refusal
 from fedcl.sites.fleet_calls import require_known, require_only_known
 from fedcl.sites.open_messages import OpenMessages
 from fedcl.wire.releases import encode_release
@@ -69,22 +70,22 @@ _OTHER_WORDS = "the site cannot answer; its own log says why"
 _log = logging.getLogger("fedcl.guard")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _BODY = b"\0"
-"""Parts the head of one of Flower's objects from its body."""
+"""Separates the head of one of Flower's objects from its body."""
 
 
 class OnlyReceipted:
-    """Rules of the guard.
+    """The rules of a site's guard.
 
     Args:
-        home: The site.
+        home: Folder and settings of the site.
     """
 
     def __init__(self, home: SiteHome) -> None:
         self._home = home
         self._approvals = Approvals(home.files.approved)
         self._allowed = ReceiptedObjects(home.files.receipts)
-        # That it refuses, a site can say even where its disk takes no receipt.
-        for reason in REFUSALS:
+        # A site can send a refusal even if its disk takes no receipt.
+        for reason in RefusalReason:
             refusal = encode_release(Refusal(home.settings.site, reason))
             self._allowed.always(get_all_nested_objects(refusal))
         self._renamed: dict[str, tuple[str, bytes]] = {}
@@ -94,9 +95,9 @@ class OnlyReceipted:
         self._lock = threading.Lock()
 
     def first(self, call: Call) -> Call | None:
-        """Say goodbye for a node that was killed; confirm a message that is answered.
+        """Return a call that signs off a killed node or confirms an answered message, or None.
 
-        The server would keep the successor of a node waiting that it thinks alive.
+        While the server takes a killed node for alive, it would keep the node's successor waiting.
         """
         if call.name == ACTIVATE and self._unanswered.node is not None:
             gone = DeactivateNodeRequest(node_id=self._unanswered.node)
@@ -108,7 +109,7 @@ class OnlyReceipted:
         return None
 
     def here(self, call: Call) -> bytes | None:
-        """Keep the confirmation of a message to ourselves until it is answered."""
+        """Answer the confirmation of a message here, and hold it back until that is answered."""
         with self._lock:
             if call.name != CONFIRM:
                 return None
@@ -118,14 +119,14 @@ class OnlyReceipted:
         return None
 
     def onward(self, call: Call) -> bytes:
-        """Look at what would leave.
+        """Return the body of a call after a check of everything in it that would leave.
 
         Raises:
-            RefusedError: an object without a receipt.
+            RefusedError: an object has no receipt, or a message holds more than metadata.
         """
         with self._lock:
             try:
-                body, what = self._looked_at(call)
+                body, what = self._checked(call)
             except RefusedError as refused:
                 self._log({"call": call.name, "bytes": 0, "refused": refused.why})
                 self._note_failure(f"the guard held back a call: {refused.why}")
@@ -134,7 +135,7 @@ class OnlyReceipted:
         return body
 
     def back(self, call: Call, answer: bytes) -> bytes:
-        """Vouch for the approved bundle; give objects back the names that the node knows."""
+        """Return the answer, with the approved bundle signed and with names that the node knows."""
         self._connection.note(None)
         with self._lock:
             if call.name == ACTIVATE:
@@ -146,18 +147,18 @@ class OnlyReceipted:
             if call.name == PUSH_MESSAGES:
                 self._unanswered.answered(call.body)
         if call.name == GET_BUNDLE:
-            return self._vouched(answer)
+            return self._with_signature(answer)
         if call.name == PUSH_MESSAGES and self._renamed:
-            said = PushMessagesResponse.FromString(answer)
+            response = PushMessagesResponse.FromString(answer)
             known = {new: old for old, (new, _) in self._renamed.items()}
-            wanted = [known.get(name, name) for name in said.objects_to_push]
-            del said.objects_to_push[:]
-            said.objects_to_push.extend(wanted)
-            return said.SerializeToString()
+            wanted = [known.get(name, name) for name in response.objects_to_push]
+            del response.objects_to_push[:]
+            response.objects_to_push.extend(wanted)
+            return response.SerializeToString()
         return answer
 
     def failed(self, call: Call, status: int, why: str) -> int:
-        """Note what keeps the site from its server; a node that waits need not be restarted."""
+        """Record what keeps the site from its server; return a status that lets the node wait."""
         server = self._home.settings.server
         problem, given = None, status
         if status == NOT_REACHED:
@@ -176,21 +177,21 @@ class OnlyReceipted:
         return given
 
     def _own(self, name: str, call: Call, body: bytes) -> Call:
-        """A call of our own, with the signature of the one under way."""
+        """Return a call of the guard itself, with the signature of the call under way."""
         with self._lock:
             self._log({"call": name, "bytes": len(body)})
         return Call(name, call.headers, body)
 
-    def _looked_at(self, call: Call) -> tuple[bytes, dict[str, object]]:
+    def _checked(self, call: Call) -> tuple[bytes, dict[str, object]]:
         require_known(call.name, call.body)
         if call.name == PUSH_MESSAGES:
-            return self._announced(call.body)
+            return self._checked_messages(call.body)
         if call.name == PUSH_OBJECT:
-            return self._object(call.body)
+            return self._checked_object(call.body)
         return call.body, {}
 
-    def _announced(self, body: bytes) -> tuple[bytes, dict[str, object]]:
-        """Messages, without content: their metadata, their trees of objects, the time they took."""
+    def _checked_messages(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+        """Check pushed messages, which hold metadata and trees of objects but no content."""
         request = PushMessagesRequest.FromString(body)
         trees = request.message_object_trees
         if len(trees) != len(request.messages_list):
@@ -207,7 +208,7 @@ class OnlyReceipted:
         return request.SerializeToString(), {"messages": [tree.object_id for tree in trees]}
 
     def _without_words(self, message: ProtoMessage, tree: ObjectTree) -> None:
-        """Replace an error's text, in the message and in the object that repeats it."""
+        """Replace an error's text in the message and in the object that repeats it."""
         if message.error.code == 2:
             self._note_failure(message.error.reason)
         message.error.reason = SAFE_WORDS.get(message.error.code, _OTHER_WORDS)
@@ -222,13 +223,13 @@ class OnlyReceipted:
         self._renamed[old] = (new, whole)
 
     def _require_receipts(self, tree: ObjectTree) -> None:
-        """The root is the message itself, which holds metadata; everything below has a receipt."""
+        """Check that all objects have receipts but the root, the message with its metadata."""
         below = [name for child in tree.children for name in _names(child)]
         without = [name for name in below if not self._allowed.has(name)]
         if without:
             raise RefusedError(422, f"{len(without)} objects have no receipt and are not let out")
 
-    def _object(self, body: bytes) -> tuple[bytes, dict[str, object]]:
+    def _checked_object(self, body: bytes) -> tuple[bytes, dict[str, object]]:
         request = PushObjectRequest.FromString(body)
         if request.object_id in self._renamed:
             request.object_id, request.object_content = self._renamed[request.object_id]
@@ -241,18 +242,18 @@ class OnlyReceipted:
         size = len(request.object_content)
         return request.SerializeToString(), {"object": request.object_id, "object_bytes": size}
 
-    def _vouched(self, answer: bytes) -> bytes:
-        """Sign the bundle, if it is an approved one; the node runs nothing that is not signed."""
-        said = GetFabResponse.FromString(answer)
-        said.fab.verifications.clear()
-        if self._approvals.has_bundle(said.fab.content):
-            said.fab.verifications.update(self._approvals.vouch(said.fab.content))
+    def _with_signature(self, answer: bytes) -> bytes:
+        """Sign the bundle if it is approved; the node runs nothing that is not signed."""
+        response = GetFabResponse.FromString(answer)
+        response.fab.verifications.clear()
+        if self._approvals.has_bundle(response.fab.content):
+            response.fab.verifications.update(self._approvals.vouch(response.fab.content))
         else:
             self._note_failure(
-                f"the server sent the bundle {said.fab.hash_str}, which is not approved here; "
+                f"the server sent the bundle {response.fab.hash_str}, which is not approved here; "
                 f"`fedcl approve` with the same fedcl as the server's, if it is as it should be"
             )
-        return said.SerializeToString()
+        return response.SerializeToString()
 
     def _note_failure(self, text: str) -> None:
         self._home.log_failure(text)
@@ -264,10 +265,10 @@ class OnlyReceipted:
 
 
 class ReceiptedObjects:
-    """The identities of the objects in a site's receipts, read on as the file grows.
+    """The identities of the objects in a site's receipts, read further as the file grows.
 
     Args:
-        receipts: The file.
+        receipts: File of the site's receipts, one per line.
     """
 
     def __init__(self, receipts: Path) -> None:
@@ -276,7 +277,7 @@ class ReceiptedObjects:
         self._names: set[str] = set()
 
     def always(self, names: Iterable[str]) -> None:
-        """Let these pass too."""
+        """Let these objects pass too, without a receipt."""
         self._names.update(names)
 
     def has(self, name: str) -> bool:
@@ -302,13 +303,13 @@ def _names(tree: ObjectTree) -> list[str]:
 
 
 def _require_own_name(message: ProtoMessage, tree: ObjectTree) -> None:
-    """A message is called by the identity of its object, and by no word besides."""
+    """Check that a message's name is the identity of its object, so that it carries no text."""
     if message.metadata.message_id != tree.object_id or not _HASH.fullmatch(tree.object_id):
         raise RefusedError(422, "a message by another name is not let out")
 
 
 def _require_metadata_only(content: bytes, below: list[str]) -> None:
-    """A message's own object names its content and holds nothing but metadata."""
+    """Check that a message's own object names its content and holds nothing but metadata."""
     head, _, body = content.partition(_BODY)
     require_only_known(ProtoMessage, body)
     message = ProtoMessage.FromString(body)
@@ -321,8 +322,8 @@ def main(settings: Path, port: int) -> None:
     """Serve a site's guard on the loopback.
 
     Args:
-        settings: SITE.yaml.
-        port: On the loopback.
+        settings: Path of the site's SITE.yaml.
+        port: Port on the loopback to listen on.
     """
     home = SiteHome.of(settings)
     app = relay(

@@ -1,6 +1,6 @@
-"""Weights that a site holds from the question for its moments to the training of the same round.
+"""Holds a round's weights from the question for a site's moments until the site trains.
 
-They would otherwise travel twice. Sites that share a disk, as in a simulation, share the file.
+Otherwise they would travel twice. Sites that share a disk, as in a simulation, share the file.
 """
 
 from functools import lru_cache
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import decode_state
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Output
 from fedcl.errors import RunError
 from fedcl.files.atomic import read_tensors, write_tensors
+from fedcl.messages.orders import Instruction
 from fedcl.sites.site import Site, network_of
-from fedcl.wire.orders import Instruction
 
 
 class HeldWeights:
-    """A folder with the weights of one round."""
+    """A folder that holds the weights of one round."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def put(self, name: str, weights: State) -> None:
-        """Hold weights under a name that the server gave them, and drop those held before."""
+        """Store weights under a name given by the server, and delete those stored before."""
         path = self._path(name)
         if path.exists():
             return
@@ -32,10 +32,10 @@ class HeldWeights:
                 other.unlink(missing_ok=True)
 
     def take(self, name: str) -> State:
-        """Return the weights of that name, which stay.
+        """Return the weights stored under a name, which remain stored.
 
         Raises:
-            RunError: they are not held here, or damaged.
+            RunError: the weights are not stored here, or are damaged.
         """
         path = self._path(name)
         if not name or not path.exists():
@@ -51,25 +51,25 @@ class HeldWeights:
         return self.folder / f"{name}.safetensors"
 
 
-# In a simulation every site of the round takes the same ones.
+# In a simulation every site of the round takes the same weights, so they are read once.
 @lru_cache(maxsize=1)
 def _read(path: Path) -> State:
     return read_tensors(path)
 
 
-def held(config: Config) -> HeldWeights:
-    """Return where weights are held from one message of a round to the next, as they travelled."""
-    return HeldWeights(config.output.path / "held")
+def held(output: Output) -> HeldWeights:
+    """Return the store of weights in the run's folder, in the encoding in which they travelled."""
+    return HeldWeights(output.path / "held")
 
 
 def weights_received(site: Site, order: Instruction) -> State:
-    """Return the travelling tensors that an instruction is about.
+    """Return the weights of an instruction, from its message or from the store.
 
     Raises:
-        RunError: they are not held here.
-        CodecError: they are not the encoded tensors of this network.
+        RunError: the instruction refers to weights that are not stored here.
+        CodecError: the weights are not the encoded tensors of this network.
     """
-    weights = order.weights or held(site.config).take(order.held)
+    weights = order.weights or held(site.config.output).take(order.held)
     if order.codec == "none":
         return weights
     network, _ = network_of(site.config, site.cohort.shape)

@@ -1,7 +1,7 @@
-"""What a site remembers between rounds, on its own disk: tensors, optimiser state, receipts.
+"""Stores what a site needs from round to round on its own disk: tensors, optimiser, receipts.
 
-Each round writes a new version named by its number and reads the newest version before it. So a
-round that is repeated after a crash starts from the same memory, and gives the same update.
+Each round writes a new version under its number and reads the newest version of an earlier round.
+So a round that is repeated after a crash starts from the same state and gives the same update.
 """
 
 from dataclasses import dataclass
@@ -17,46 +17,46 @@ from fedcl.receipts.line import Receipt
 from fedcl.receipts.log import NAME, Receipts
 from fedcl.sites.sum_memory import SumMemory
 
-_KEPT = 2
+_VERSIONS = 2
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Named arrays of some rounds, one file each; the two newest are kept.
+    """Named arrays of several rounds in one file per round, of which the two newest are kept.
 
     Attributes:
-        folder: Where the files lie.
+        folder: Folder of the files.
     """
 
     folder: Path
 
     def write(self, round_number: int, arrays: State, *, durable: bool = False) -> None:
-        """Write a round's version and forget those that no resume can need.
+        """Write a round's version and delete those that no resume can need.
 
         Args:
-            round_number: Of the version.
-            arrays: By name.
-            durable: Whether it must outlive a power cut too.
+            round_number: Number of the round that the version belongs to.
+            arrays: The arrays to write, by name.
+            durable: Whether the version must outlive a power cut too.
         """
         write_tensors(self._path(round_number), arrays, durable=durable)
         for number in self._rounds():
-            if number > round_number or number in self._rounds()[:-_KEPT]:
+            if number > round_number or number in self._rounds()[:-_VERSIONS]:
                 self._path(number).unlink(missing_ok=True)
 
     def before(self, round_number: int) -> State:
-        """Return the newest version of an earlier round; nothing where there is none.
+        """Return the newest version of an earlier round, or an empty one if there is none.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: the version cannot be read.
         """
         earlier = [number for number in self._rounds() if number < round_number]
         return self.of(max(earlier)) if earlier else {}
 
     def of(self, round_number: int) -> State:
-        """Return a round's version; nothing where there is none.
+        """Return a round's version, or an empty one if there is none.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: the version cannot be read.
         """
         path = self._path(round_number)
         if not path.exists():
@@ -77,19 +77,20 @@ class SiteMemory:
     """The folder of one site in one run.
 
     Args:
-        folder: Where it lies.
+        folder: Folder of the site's memory in the run.
 
     Attributes:
-        tensors: Of the network, those that stay at the site.
-        optimizer: The optimiser's state.
-        midway: The network inside a round whose moments are refreshed, and what was done so far.
-        midway_optimizer: The optimiser's state there.
-        residual: What the rounding of the last change lost, where changes are compressed.
-        charges: How many lines the privacy ledger had, and the last step taken.
-        sums: The secure sum under way.
-        receipts: Of what left the site in a simulation; between institutions a site keeps one
-            record over all its runs.
-        paid: Whether this process has charged the privacy ledger for what it is about to say.
+        tensors: Versions of the network's tensors that stay at the site.
+        optimizer: Versions of the optimiser's state.
+        midway: Versions of the network within a round whose moments are refreshed, with the sums of
+            the training so far.
+        midway_optimizer: Versions of the optimiser's state within such a round.
+        residual: Versions of the rounding error of the last change, if changes are compressed.
+        charges: Versions of the number of the ledger's lines and of the last step taken.
+        sums: Memory of the secure sum under way.
+        receipts: Receipts of what left the site in a simulation; between institutions a site has
+            one log for all its runs.
+        paid: Whether this process has charged the privacy ledger for the answer under way.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,21 +102,21 @@ class SiteMemory:
         self.residual = Versions(folder / "residual")
         self.charges = Versions(folder / "charges")
         self.sums = SumMemory(folder / "sums")
-        # A simulation does not wait for the disk 64 times a round.
+        # A simulation of many sites would be slow if each receipt waited for the disk.
         self.receipts = Receipts(folder / NAME, durable=False)
         self.paid = False
         self._moments = Versions(folder / "moments")
         self._others = Versions(folder / "others")
 
     def remember_moments(self, round_number: int, sums: NodeSums, embeddings: np.ndarray) -> None:
-        """Keep the moments released in a round, and the embeddings behind them, which stay."""
+        """Store the moments released in a round and the embeddings behind them, which stay here."""
         self._moments.write(round_number, {**sums.arrays(), "embeddings": embeddings})
 
     def moments(self, round_number: int) -> tuple[NodeSums, np.ndarray] | None:
-        """Return (moments, embeddings) of a round; None if the site released none then.
+        """Return the moments and embeddings of a round, or None if the site released none in it.
 
         Raises:
-            RunError: they cannot be read.
+            RunError: the file cannot be read.
         """
         arrays = self._moments.of(round_number)
         if not arrays:
@@ -124,7 +125,7 @@ class SiteMemory:
         return NodeSums(**arrays), embeddings
 
     def remember_others(self, round_number: int, others: dict[str, NodeSums]) -> None:
-        """Keep what the site met of the others in a round, by who they are."""
+        """Store the other sites' moments that the site used in a round, by label."""
         arrays = {
             f"{array}/{who}": values
             for who, sums in others.items()
@@ -133,22 +134,22 @@ class SiteMemory:
         self._others.write(round_number, arrays)
 
     def others_before(self, round_number: int) -> dict[str, NodeSums]:
-        """Return what the site met of the others in the last round before this one.
+        """Return the other sites' moments that the site used in its last earlier round, by label.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: the file cannot be read.
         """
-        found: dict[str, dict[str, np.ndarray]] = {}
+        by_site: dict[str, dict[str, np.ndarray]] = {}
         for name, values in self._others.before(round_number).items():
             array, _, who = name.partition("/")
-            found.setdefault(who, {})[array] = values
-        return {who: NodeSums(**arrays) for who, arrays in found.items()}
+            by_site.setdefault(who, {})[array] = values
+        return {who: NodeSums(**arrays) for who, arrays in by_site.items()}
 
     def keep_receipt(self, receipt: Receipt) -> None:
-        """Add a line to the record of what left the site, before it leaves.
+        """Add a receipt to the log of what left the site, before the release leaves.
 
         Raises:
-            ReceiptError: the record cannot be trusted, or the disk refuses it.
+            ReceiptError: the log cannot be trusted, or the disk refuses the line.
         """
         self.receipts.keep(receipt)
 

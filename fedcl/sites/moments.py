@@ -1,28 +1,28 @@
-"""A site's own moments, and what it sees of the others'."""
+"""Computes a site's own moments and prepares the other sites' moments for its batches."""
 
 from fedcl.compute.device import choose_device
 from fedcl.errors import RunError
+from fedcl.messages.orders import Instruction
 from fedcl.models.network import Network
 from fedcl.moments.of_a_site import residents, site_moments
 from fedcl.moments.shared import mean_over_rounds
 from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.sites.site import Site
-from fedcl.wire.orders import Instruction
 
 
 def remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:
-    """Return the site's moments under a network; the site remembers what it let go."""
+    """Return the site's moments under a network, and store them in the site's memory."""
     sums, embeddings = site_moments(network, site.cohort, site.rows, site.config)
     site.memory.remember_moments(round_number, sums, embeddings)
     return sums
 
 
 def snapshot(site: Site, order: Instruction) -> Snapshot | None:
-    """Return what the batches see of the other sites.
+    """Return the other sites' moments as the batches use them, or None without any.
 
     Raises:
-        RunError: the site no longer has its own share, or other participants than then.
+        RunError: the site no longer has its own moments, or its participants have changed.
     """
     config, settings, shared = site.config, site.config.objective.moments, order.shared
     if shared is None or settings is None:
@@ -33,7 +33,7 @@ def snapshot(site: Site, order: Instruction) -> Snapshot | None:
         own, embeddings = remembered
         if len(embeddings) != len(site.rows):
             raise RunError("the site's participants changed since it released its moments")
-        own_residents = residents(site.cohort, site.rows, config, embeddings)
+        own_residents = residents(site.cohort, site.rows, config.objective, embeddings)
     others = shared.others(site.label, own, summed=settings.components == "sum")
     candidates = others
     if settings.momentum:

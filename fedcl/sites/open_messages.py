@@ -1,7 +1,7 @@
-"""What a site was asked and has not answered, on its disk: a node that was killed is asked again.
+"""Stores unanswered messages on the site's disk, to give them again after a node was killed.
 
-Flower hands a message out once. A node that is killed with it takes it along, and the server would
-wait for an answer that nobody computes until its patience ends.
+Flower hands a message out once. If the node is killed, nobody has the message any more, and the
+server would wait for an answer until its time limit.
 """
 
 import json
@@ -14,43 +14,43 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from fedcl.files.atomic import write_json
 
 MOST_TIMES = 3
-"""A message is given so often: one that kills its node each time is not worth a fourth."""
+"""Largest number of times that a message is given; one that kills its node each time stops."""
 
 
 class OpenMessages:
-    """The questions of a site's node that are open.
+    """The messages to a site's node that are not answered yet.
 
     Args:
-        file: Where they are kept.
+        file: JSON file in which the messages are stored.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        self.node: int | None = kept.get("node")
-        """Its number, as long as the server may think that it lives."""
-        self._open: dict[str, dict] = kept.get("open", {})
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        self.node: int | None = stored.get("node")
+        """Id of the node as long as the server may take it for alive; None after it signed off."""
+        self._open: dict[str, dict] = stored.get("open", {})
         self._again: list[str] = []
         self._confirms: list[bytes] = []
 
     def begin(self, node: int) -> None:
-        """A node is there: what the last one left open is for it."""
-        self._again = [name for name, one in self._open.items() if one["given"] < MOST_TIMES]
+        """Record a new node, which will be given the messages that the last one left open."""
+        self._again = [name for name, entry in self._open.items() if entry["given"] < MOST_TIMES]
         for name in self._open.keys() - set(self._again):
             self._close(name)
         self.node = node
         self._write()
 
     def end(self) -> None:
-        """The node has said goodbye."""
+        """Record that the node has signed off."""
         self.node = None
         self._write()
 
     def taken(self, answer: bytes) -> bytes:
-        """Note the messages that the server hands out; return what the node is given.
+        """Record the messages that the server hands out, and return the answer for the node.
 
         Args:
-            answer: The server's, to the node that asked for messages.
+            answer: The server's answer to the node's request for messages.
         """
         messages = PullMessagesResponse.FromString(answer).messages_list
         if not messages and self._again:
@@ -59,14 +59,14 @@ class OpenMessages:
             self._write()
             return b64decode(self._open[name]["answer"])
         for message in messages:
-            kept = b64encode(answer).decode()
-            self._open[message.metadata.message_id] = {"answer": kept, "given": 1, "confirm": None}
+            text = b64encode(answer).decode()
+            self._open[message.metadata.message_id] = {"answer": text, "given": 1, "confirm": None}
         if messages:
             self._write()
         return answer
 
     def hold_back(self, confirm: bytes) -> bool:
-        """Keep the confirmation of a message until it is answered; return whether it is open.
+        """Hold a message's confirmation back until it is answered; return whether it is open.
 
         The server forgets a message's content when it is confirmed.
         """
@@ -78,10 +78,10 @@ class OpenMessages:
         return True
 
     def answered(self, body: bytes) -> None:
-        """Close the questions whose answers were let out.
+        """Close the messages whose answers were let out.
 
         Args:
-            body: The node's request that pushed them.
+            body: The node's request that pushed the answers.
         """
         for message in PushMessagesRequest.FromString(body).messages_list:
             if message.metadata.reply_to_message_id in self._open:
@@ -89,7 +89,7 @@ class OpenMessages:
         self._write()
 
     def due_confirm(self) -> bytes | None:
-        """Return a confirmation to pass on now, once; None where there is none."""
+        """Return a confirmation to pass on now, each only once; None if none is due."""
         return self._confirms.pop(0) if self._confirms else None
 
     def _close(self, name: str) -> None:

@@ -1,9 +1,11 @@
-"""The receipt of what a site answers: which question, which noise, what it cost."""
+"""The receipt of a site's answer: for which question, with which noise, at what cost."""
 
 from fedcl.config.loading import fingerprint
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.errors import PrivacyError
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Release, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE, gradients_purpose
 from fedcl.privacy.accounting import epsilon, renyi_epsilon
 from fedcl.privacy.ledger import Ledger
@@ -12,7 +14,6 @@ from fedcl.receipts.line import AddedNoise, EpsilonSpent, Receipt
 from fedcl.receipts.noise import noise_of
 from fedcl.secure_sum.protocol import MaskedInput
 from fedcl.sites.site import Site
-from fedcl.wire.orders import Instruction, SumQuestion
 
 _LONGEST_NAME = 64
 
@@ -28,16 +29,16 @@ def receipt_of(
     """Return the receipt of an answer.
 
     Args:
-        release: About to leave.
-        question: What it answers; None where that could not be read.
-        site: None where it could not be opened: the release is a refusal.
+        release: What is about to leave.
+        question: What the release answers; None where that could not be read.
+        site: The opened site; None where it could not be opened and so refuses.
         exact: Whether the epsilon is the exact one, a second or two for each charge, or the quick
             upper bound.
-        objects: Hexadecimal identifiers of what it travels as.
+        objects: Hexadecimal identifiers of the objects that the release travels as.
 
     Raises:
         TypeError: the object is not a release.
-        ValueError: it is malformed.
+        ValueError: the release is malformed.
         PrivacyError: the ledger cannot be read.
     """
     return describe(

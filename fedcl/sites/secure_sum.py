@@ -1,7 +1,7 @@
-"""A site's part of a secure sum: instead of its release it offers its keys, and then plays along.
+"""A site's part of a secure sum: it offers keys instead of its release, then answers exchanges.
 
 The work is done before the first exchange, so that a site whose training fails never enters the
-sum. The vector and the secrets wait on the site's disk.
+sum. Between exchanges the vector and the secrets lie on the site's disk.
 """
 
 import time
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from fedcl.arrays.tensors import State
 from fedcl.config.secure_sum import SecureSum
 from fedcl.errors import SecureSumError
+from fedcl.messages.orders import Instruction, SumInvitation
 from fedcl.messages.releases import Release, SumAnswer, SumOffer, Update
+from fedcl.messages.sum_questions import SumQuestion
 from fedcl.messages.summed_arrays import Summed, part_of, plan_of, shapes_of
 from fedcl.secure_sum.identity import own_identity, read_identities, require_pinned
 from fedcl.secure_sum.plan import SumPlan
@@ -18,15 +20,14 @@ from fedcl.secure_sum.protocol import AllKeys, RelayedShares, Survivors, UnmaskR
 from fedcl.secure_sum.site import SiteRound
 from fedcl.sites.site import Site
 from fedcl.sites.sum_memory import EnteredSum
-from fedcl.wire.orders import Instruction, SumInvitation, SumQuestion
 
 Work = Callable[[Site, Instruction], Summed]
 
 
 def summed(work: Work) -> Callable[[Site, Instruction], Release]:
-    """Return the work, whose release is kept for a secure sum where the experiment has one."""
+    """Return the work as it is, or with its release put into the experiment's secure sum."""
 
-    def offered(site: Site, order: Instruction) -> Release:
+    def work_and_offer(site: Site, order: Instruction) -> Release:
         if site.config.secure_sum is None:
             return work(site, order)
         require_invitation(site, order.invitation, round_number=order.round)
@@ -36,17 +37,17 @@ def summed(work: Work) -> Callable[[Site, Instruction], Release]:
         steps = release.steps if isinstance(release, Update) else 0
         return offer(site, order, arrays, purpose=purpose, steps=steps, seconds=release.seconds)
 
-    return offered
+    return work_and_offer
 
 
 def require_invitation(
     site: Site, invitation: SumInvitation | None, *, round_number: int
 ) -> SumInvitation:
-    """Refuse to work for a sum that the site would not enter.
+    """Return the invitation to a sum after a check that the site would enter it.
 
     Raises:
-        SecureSumError: no invitation, a name used before, or a plan that cannot be.
-        ConfigError: this site has no key, or somebody's identity is not pinned here.
+        SecureSumError: there is no invitation, its name was used before, or its plan is impossible.
+        ConfigError: this site has no key, or a site's identity is not pinned here.
     """
     if invitation is None:
         raise SecureSumError("the server asks in the clear, which secure_sum forbids")
@@ -62,10 +63,10 @@ def require_invitation(
 
 
 def require_own_identity(site: Site) -> None:
-    """Refuse a site whose key is missing, or is not the one pinned for it.
+    """Check that the site has the private key whose public half is pinned for it.
 
     Raises:
-        ConfigError: what is the matter.
+        ConfigError: the key is missing, or is not the one pinned for the site.
     """
     settings = _settings(site)
     own_identity(settings.keys, settings.identities, site.label)
@@ -74,19 +75,19 @@ def require_own_identity(site: Site) -> None:
 def offer(
     site: Site, order: Instruction, arrays: State, *, purpose: str, steps: int, seconds: float
 ) -> SumOffer:
-    """1: keep named arrays as the site's part of a sum, and say its keys and their shapes.
+    """Exchange 1: store arrays as the site's part of a sum and return its keys and their shapes.
 
     Args:
-        site: Whose.
-        order: Invites it.
-        arrays: What adds up, by name; finite, none beyond `secure_sum.largest`.
-        purpose: What is summed; the server must mean the same.
-        steps: Optimiser steps behind it, which are said in the clear.
-        seconds: Wall-clock time of the work.
+        site: The site that offers its part.
+        order: Instruction with the invitation to the sum.
+        arrays: The site's arrays by name, finite and with magnitudes up to `secure_sum.largest`.
+        purpose: Name of what is summed, on which the server must agree.
+        steps: Number of optimiser steps behind the part, which is sent in the clear.
+        seconds: Duration of the work in seconds of wall-clock time.
 
     Raises:
-        SecureSumError: a value does not fit the grid, or the sum may not be entered.
-        ConfigError: this site has no key, or somebody's identity is not pinned here.
+        SecureSumError: a value does not fit the fixed-point grid, or the sum may not be entered.
+        ConfigError: this site has no key, or a site's identity is not pinned here.
     """
     started = time.perf_counter()
     invitation = require_invitation(site, order.invitation, round_number=order.round)
@@ -100,7 +101,7 @@ def offer(
     return SumOffer(
         site=site.label,
         round=order.round,
-        participants=len(site.rows),
+        participants=site.participants,
         shapes=shapes_of(arrays),
         keys=keys,
         steps=steps,
@@ -109,17 +110,17 @@ def offer(
 
 
 def answer(site: Site, question: SumQuestion) -> SumAnswer:
-    """2 to 5: answer the server's next question, once; after an error the site is out of the sum.
+    """Exchanges 2 to 5: answer the server's next question once; an error ends the site's part.
 
     Raises:
-        SecureSumError: what the server relays was altered, comes twice, or is of another sum.
+        SecureSumError: the relayed message was altered, comes twice, or belongs to another sum.
     """
     memory = site.memory.sums
     with memory.locked():
         entered = memory.entered(question.attempt)
         try:
             part = _part(site, entered, memory.kept())
-            said = _answer(part, site, question)
+            reply = _answer(part, site, question)
             if isinstance(question.relayed, UnmaskRequest):
                 memory.end()
             else:
@@ -129,7 +130,7 @@ def answer(site: Site, question: SumQuestion) -> SumAnswer:
         except BaseException:
             memory.end()
             raise
-    return said
+    return reply
 
 
 def _answer(part: SiteRound, site: Site, question: SumQuestion) -> SumAnswer:

@@ -1,4 +1,4 @@
-"""A site: its participants, and what it says when it is first met."""
+"""Opens a site with its participants, introduces it, and loads its network."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,7 +7,9 @@ import numpy as np
 
 from fedcl.arrays.tensors import State
 from fedcl.compute.device import choose_device, to_device, use_threads
+from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.config.loading import fingerprint, parse
 from fedcl.config.network import MLPEncoder
 from fedcl.data.cohort import TRAIN, Cohort, feature_sums
@@ -33,12 +35,12 @@ class Site:
     """One acquisition site of an experiment.
 
     Attributes:
-        label: The site's name in the cohort.
-        config: The experiment.
-        cohort: The data; only rows of this site are ever read.
-        rows: The scans of this site's training participants.
-        memory: What it remembers between rounds.
-        agreed: The experiment's fingerprint as it came, the same at every site.
+        label: Label of the site in the cohort.
+        config: Configuration of the experiment.
+        cohort: The data, of which only rows of this site are ever read.
+        rows: Rows of the scans of this site's training participants.
+        memory: What the site stores from round to round.
+        agreed: Fingerprint of the experiment's text as received, the same at every site.
     """
 
     label: str
@@ -49,13 +51,13 @@ class Site:
     agreed: str
 
     @property
-    def participants(self) -> int:
-        """How many they are; a participant may have several scans."""
+    def participants(self) -> Participants:
+        """Number of training participants, each of whom may have several scans."""
         return self.cohort.participants(self.rows)
 
 
 def open_site(config_text: str, partition: int) -> Site:
-    """Open the site number `partition` of the experiment's cohort: a site of a simulation.
+    """Open a site of a simulation, the site number `partition` of the experiment's cohort.
 
     Raises:
         FedclError: the configuration or the data cannot be used here.
@@ -63,14 +65,14 @@ def open_site(config_text: str, partition: int) -> Site:
     config, cohort = _experiment(config_text)
     if not 0 <= partition < len(cohort.sites):
         raise ConfigError(f"there is no site number {partition}: {cohort.name} has {cohort.sites}")
-    return _opened(config, cohort, cohort.sites[partition], config_text)
+    return _site(config, cohort, cohort.sites[partition], config_text)
 
 
 def open_home(config_text: str, home: SiteHome) -> Site:
     """Open a site between institutions, with its own data and within its limits.
 
     Raises:
-        FedclError: the experiment is not approved, or goes beyond the limits; or the data cannot be
+        FedclError: the experiment is not approved or exceeds the limits, or the data cannot be
             used.
     """
     config = agreed(config_text, home)
@@ -78,13 +80,13 @@ def open_home(config_text: str, home: SiteHome) -> Site:
     cohort = open_experiment(config, own_site=label)
     if label not in cohort.sites:
         raise ConfigError(f"site: {label} is not among the sites of its data: {cohort.sites}")
-    site = _opened(config, cohort, label, config_text)
+    site = _site(config, cohort, label, config_text)
     if len(site.rows):
         require_enough(site.participants, home)
     return site
 
 
-def _opened(config: Config, cohort: Cohort, label: str, config_text: str) -> Site:
+def _site(config: Config, cohort: Cohort, label: str, config_text: str) -> Site:
     rows = cohort.rows(split=TRAIN, site=label)
     if cohort.participants(rows) < config.local.min_participants:
         rows = rows[:0]
@@ -93,14 +95,14 @@ def _opened(config: Config, cohort: Cohort, label: str, config_text: str) -> Sit
 
 
 def introduce(site: Site) -> Introduction:
-    """Say who this site is, and for a ROI table the sums that standardise it."""
+    """Return the site's introduction, for a table with the sums that standardise its features."""
     encoder = site.config.encoder
     wanted = isinstance(encoder, MLPEncoder) and encoder.public_scale is None and len(site.rows)
     sums = feature_sums(site.cohort, site.rows) if wanted else None
     return Introduction(site.label, site.participants, site.cohort.shape, sums)
 
 
-# The simulation asks one process for many sites: the cohort is opened, and the network built, once.
+# One process of a simulation plays many sites, so it opens the cohort and builds the network once.
 @lru_cache(maxsize=2)
 def _experiment(config_text: str) -> tuple[Config, Cohort]:
     config = parse(config_text, source="the configuration from the server")
@@ -109,16 +111,16 @@ def _experiment(config_text: str) -> tuple[Config, Cohort]:
 
 @lru_cache(maxsize=1)
 def network_of(config: Config, shape: tuple[int, ...]) -> tuple[Network, State]:
-    """Return one network for all the sites, and the first values of the tensors that never travel.
+    """Return one network for all sites, and the initial values of the tensors that never travel.
 
-    Every tensor is overwritten at each round, so what one site trained cannot reach another.
+    Every tensor is overwritten in each round, so the training of one site cannot reach another.
     """
     network = build_network(config, shape, seed=config.seed)
-    return network, read_state(network, staying_names(network, config))
+    return network, read_state(network, staying_names(network, config.federation))
 
 
 def received_network(site: Site, weights: State, round_number: int) -> Network:
-    """Return the network with the weights received and the tensors that stay at the site."""
+    """Return the network with the received weights and the tensors that stay at the site."""
     config = site.config
     use_threads(config.compute)
     network, first_state = network_of(config, site.cohort.shape)
@@ -128,6 +130,7 @@ def received_network(site: Site, weights: State, round_number: int) -> Network:
     return network
 
 
-def staying_names(network: Network, config: Config) -> TensorNames:
-    travel = set(travelling_names(network, config))
+def staying_names(network: Network, federation: Federation) -> TensorNames:
+    """Return the names of the tensors that stay at the site."""
+    travel = set(travelling_names(network, federation))
     return tuple(n for n in travelling(network, keep_norm=False) if n not in travel)

@@ -1,6 +1,7 @@
-"""A site's part of a secure sum, on its own disk from one message of the sum to the next.
+"""Stores a site's part of a secure sum on its own disk from one exchange to the next.
 
-It holds secrets: its owner alone may read it, and it is deleted when the sum ends for this site.
+The files hold secrets: only their owner may read them, and they are deleted when the sum ends for
+this site.
 """
 
 import fcntl
@@ -20,14 +21,14 @@ from fedcl.secure_sum.fixed_point import Words
 
 @dataclass(frozen=True)
 class EnteredSum:
-    """Which sum a site has entered.
+    """The secure sum that a site has entered.
 
     Attributes:
-        round: The round's number.
-        attempt: The sum's name.
-        purpose: What is summed.
-        sites: All that were asked.
-        length: Values in the site's part.
+        round: Number of the round, from 1.
+        attempt: Name of the sum, which is used once.
+        purpose: Name of what is summed.
+        sites: Labels of all sites that were asked.
+        length: Number of values in the site's part.
     """
 
     round: int
@@ -38,7 +39,7 @@ class EnteredSum:
 
 
 class SumMemory:
-    """The folder of the sum under way, and the names of all sums that a site has entered."""
+    """The folder of the sum under way and the names of all sums that the site has entered."""
 
     def __init__(self, folder: Path) -> None:
         self._open = folder / "open"
@@ -47,7 +48,7 @@ class SumMemory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one process at a time answer: two at once could give two answers to one question."""
+        """Lock the memory, since two processes at once could answer one question differently."""
         self._lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -57,7 +58,7 @@ class SumMemory:
         """Refuse the name of a sum that the site has entered before.
 
         Raises:
-            SecureSumError: it has, or it is no name.
+            SecureSumError: the sum was entered before, or `attempt` is not a name.
         """
         if not (attempt.isascii() and attempt.isalnum()):
             raise SecureSumError("the server names no secure sum to enter")
@@ -65,7 +66,7 @@ class SumMemory:
             raise SecureSumError(f"the secure sum {attempt} was entered before: each name is one")
 
     def enter(self, entered: EnteredSum, kept: bytes, words: Words) -> None:
-        """Begin a sum; whatever an earlier one left is deleted."""
+        """Begin a sum, and delete whatever an earlier one left."""
         self.require_unused(entered.attempt)
         self.end()
         names = "".join(name + "\n" for name in (*self._used(), entered.attempt))
@@ -79,15 +80,15 @@ class SumMemory:
         """Return the sum under way.
 
         Raises:
-            SecureSumError: there is none of that name.
-            RunError: it cannot be read.
+            SecureSumError: the site is in no sum of this name.
+            RunError: the file of the sum is damaged.
         """
         file = self._open / "entered.json"
         if not file.exists():
             raise SecureSumError("the site is in no secure sum, or its part of it is over")
         try:
-            found = json.loads(file.read_text())
-            entered = EnteredSum(**{**found, "sites": tuple(found["sites"])})
+            stored = json.loads(file.read_text())
+            entered = EnteredSum(**{**stored, "sites": tuple(stored["sites"])})
         except (ValueError, TypeError, KeyError):
             raise RunError(f"{file}: what the site kept of the secure sum is damaged") from None
         if entered.attempt != attempt:
@@ -95,23 +96,23 @@ class SumMemory:
         return entered
 
     def kept(self) -> bytes:
-        """Return the site's secrets."""
+        """Return the site's secrets of the sum under way."""
         return (self._open / "kept").read_bytes()
 
     def keep(self, kept: bytes) -> None:
-        """Replace the site's secrets, on the disk, before its answer leaves."""
+        """Replace the site's secrets on the disk, before its answer leaves."""
         write_secret(self._open / "kept", kept)
 
     def words(self, dtype: np.dtype) -> Words:
-        """Return the site's encoded vector."""
+        """Return the site's vector as encoded words."""
         return np.frombuffer((self._open / "words").read_bytes(), dtype)
 
     def forget_words(self) -> None:
-        """Delete the vector: its masked input is made."""
+        """Delete the vector, which is not needed once its masked input is made."""
         (self._open / "words").unlink()
 
     def end(self) -> None:
-        """Delete all that is kept of the sum under way."""
+        """Delete all files of the sum under way."""
         shutil.rmtree(self._open, ignore_errors=True)
 
     def _used(self) -> list[str]:

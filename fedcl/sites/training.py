@@ -1,4 +1,4 @@
-"""A site's local round: whole, or in stretches between which the sites exchange moments."""
+"""Runs a site's local round, whole or in stretches between which sites exchange moments."""
 
 import time
 from dataclasses import dataclass, replace
@@ -9,9 +9,11 @@ import torch
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import encode_change
 from fedcl.config.federation import FedProx
+from fedcl.config.local_settings import LocalSettings
 from fedcl.config.privacy import ParticipantPrivacy
 from fedcl.errors import RunError
 from fedcl.local_round import TrainingSums, local_round
+from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import MomentShare, TermSum, Update
 from fedcl.models.network import Network
 from fedcl.models.travelling import read_state, travelling, travelling_names, write_state
@@ -22,7 +24,6 @@ from fedcl.sites.held_weights import held, weights_received
 from fedcl.sites.moments import remembered_moments, snapshot
 from fedcl.sites.private_moments import frozen
 from fedcl.sites.site import Site, received_network, staying_names
-from fedcl.wire.orders import Instruction
 
 _TERM = "term/"
 
@@ -32,11 +33,11 @@ class _InTraining:
     """A local round under way.
 
     Attributes:
-        network: As it was received, or as the last stretch left it.
-        optimizer: Over its parameters.
-        weights: The travelling tensors that the round began from.
-        received: The parameters that the round began from, where FedProx compares with them.
-        done: By the stretches before.
+        network: The network as received, or as the last stretch left it.
+        optimizer: Optimiser of the network's parameters.
+        weights: The travelling tensors with which the round began.
+        received: The parameters with which the round began, for FedProx; else empty.
+        done: Sums of the training in the stretches before.
     """
 
     network: Network
@@ -47,16 +48,16 @@ class _InTraining:
 
 
 def share_moments(site: Site, order: Instruction) -> MomentShare:
-    """Return the site's moments under the server's weights, or after a stretch of training.
+    """Return the site's moments under the server's weights or after a stretch of training.
 
-    What was received, and what was trained, is held until the training ends.
+    The received weights and the state of the training are stored until the training ends.
 
     Raises:
         FedclError: the weights do not fit the encoder, or the memory cannot be read.
     """
     started = time.perf_counter()
     if order.stretch == 0:
-        held(site.config).put(order.held, order.weights)
+        held(site.config.output).put(order.held, order.weights)
         network = received_network(site, weights_received(site, order), order.round)
     else:
         work, done = _train_stretch(site, order)
@@ -80,7 +81,7 @@ def train(site: Site, order: Instruction) -> Update:
         network = received_network(site, weights_received(site, order), order.round)
         moments = remembered_moments(site, network, order.round)
     work, trained = _train_stretch(site, order)
-    staying = staying_names(work.network, config)
+    staying = staying_names(work.network, config.federation)
     if staying:
         site.memory.tensors.write(order.round, read_state(work.network, staying))
     if config.local.keep_optimizer:
@@ -89,7 +90,7 @@ def train(site: Site, order: Instruction) -> Update:
         site=site.label,
         round=order.round,
         participants=trained.participants,
-        weights=_sent(site, order, work),
+        weights=_weights_to_send(site, order, work),
         terms=trained.terms,
         steps=trained.steps,
         seconds=trained.seconds,
@@ -98,23 +99,25 @@ def train(site: Site, order: Instruction) -> Update:
     )
 
 
-def _sent(site: Site, order: Instruction, work: _InTraining) -> State:
-    """The weights after training, or their change with what the last rounding lost."""
+def _weights_to_send(site: Site, order: Instruction, work: _InTraining) -> State:
+    """Return the trained weights, or their compressed change with the last rounding error."""
     config = site.config
-    # Encoded before the network trains on: one copy, that of the message.
-    trained = read_state(work.network, travelling_names(work.network, config), copy=False)
+    # The message is encoded before the network trains on, so no further copy is needed.
+    trained = read_state(
+        work.network, travelling_names(work.network, config.federation), copy=False
+    )
     compression = config.federation.compression
     if compression is None:
         return trained
     before = site.memory.residual.before(order.round)
-    sent, residual = encode_change(trained, work.weights, before, compression.updates)
+    change, residual = encode_change(trained, work.weights, before, compression.updates)
     if residual:
         site.memory.residual.write(order.round, residual)
-    return sent
+    return change
 
 
 def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, TrainingSums]:
-    """Train on from where the last stretch ended; return that and all that was done."""
+    """Train from where the last stretch ended; return the state and the sums of the round."""
     config, rule, settings = site.config, site.config.federation.rule, site.config.objective.moments
     work = _begin(site, order) if order.stretch <= 1 else _midway(site, order)
     proximal = rule.mu if isinstance(rule, FedProx) else 0.0
@@ -141,7 +144,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trainin
         work.optimizer,
         site.cohort,
         site.rows,
-        config,
+        LocalSettings.of(config),
         round_number=order.round,
         site=site.label,
         proximal=proximal,
@@ -153,7 +156,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trainin
 
 
 def _begin(site: Site, order: Instruction) -> _InTraining:
-    """The network as received, and a new optimiser or the one that stayed."""
+    """Return the received network, with a new optimiser or the stored one."""
     weights = weights_received(site, order)
     network = received_network(site, weights, order.round)
     optimizer = build_optimizer(network, site.config.local, round_number=order.round)
@@ -168,19 +171,19 @@ def _begin(site: Site, order: Instruction) -> _InTraining:
 
 
 def _midway(site: Site, order: Instruction) -> _InTraining:
-    """The network and the optimiser as the last stretch left them."""
-    begun = _begin(site, order)
+    """Return the network and the optimiser as the last stretch left them."""
+    start = _begin(site, order)
     state = site.memory.midway.of(order.round)
     numbers = state.pop("stretch", np.array(0)), state.pop("done", np.zeros(2))
     if int(numbers[0]) != order.stretch - 1:
         raise RunError(f"the site holds no training up to stretch {order.stretch} of the round")
     terms = {name: state.pop(name) for name in list(state) if name.startswith(_TERM)}
-    write_state(begun.network, state)
-    restore_optimizer(begun.optimizer, site.memory.midway_optimizer.of(order.round))
+    write_state(start.network, state)
+    restore_optimizer(start.optimizer, site.memory.midway_optimizer.of(order.round))
     steps, seconds = numbers[1].tolist()
     sums = {name.removeprefix(_TERM): TermSum.of(*three.tolist()) for name, three in terms.items()}
     done = TrainingSums(site.participants, int(steps), sums, seconds)
-    return replace(begun, done=done)
+    return replace(start, done=done)
 
 
 def _remember_midway(site: Site, order: Instruction, work: _InTraining, done: TrainingSums) -> None:

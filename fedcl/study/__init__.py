@@ -1,1 +1,1 @@
-"""Studies: from a question as YAML to runs, a table, figures and a page."""
+"""Runs studies: makes the runs, tables, figures and page of a question given as YAML."""

@@ -1,4 +1,4 @@
-"""The arms of a study, every combination spelled out, each an experiment by its changes."""
+"""Expands a study's arms into every combination and makes an experiment of each."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -18,13 +18,13 @@ from fedcl.site_labels import nearest_label
 
 @dataclass(frozen=True)
 class ConcreteArm:
-    """An arm without alternatives.
+    """An arm with one level of each axis.
 
     Attributes:
-        name: Of the row.
-        train: Who trains together.
-        changes: To the base, all together, in order.
-        levels: The axes and what this arm has of them.
+        name: Name of the arm and of its row in tables.
+        train: Who trains together: the federation, all sites pooled, or each site alone.
+        changes: All changes to the base experiment by dotted key, in the order to make them.
+        levels: Level of this arm on each axis, by the name of the axis.
     """
 
     name: str
@@ -34,15 +34,15 @@ class ConcreteArm:
 
 
 def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = ()) -> Study:
-    """Read a study.
+    """Read a study from its YAML file.
 
     Args:
-        path: The YAML file.
-        overrides: `key=value`, of the study.
-        each: `a.b=value`, of every arm's experiment.
+        path: YAML file of the study.
+        overrides: Changes `key=value` to the study itself.
+        each: Changes `a.b=value` to every arm's experiment.
 
     Raises:
-        ConfigError: the file, key or value at fault.
+        ConfigError: the file, a key or a value is at fault.
     """
     tree = read_tree(path, overrides)
     if each:
@@ -63,14 +63,16 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
 
 def spelled(study: Study) -> list[ConcreteArm]:
     """Return the arms in order, one for every combination of levels."""
-    return [one for name, arm in study.arms.items() for one in _combinations(study, name, arm)]
+    return [
+        concrete for name, arm in study.arms.items() for concrete in _combinations(study, name, arm)
+    ]
 
 
 def experiment(study: Study, arm: ConcreteArm, *, seed: int, more: Changes) -> Config:
-    """Return an arm's experiment at a seed.
+    """Return the experiment of an arm at a seed.
 
     Raises:
-        ConfigError: what the changes make cannot be; the arm is named.
+        ConfigError: the changed experiment is not valid; the message names the arm.
     """
     tree = read_tree(study.base)
     for key, value in then(arm.changes, more, {"seed": seed}).items():
@@ -79,20 +81,20 @@ def experiment(study: Study, arm: ConcreteArm, *, seed: int, more: Changes) -> C
 
 
 def then(*changes: Changes) -> Changes:
-    """Return changes in the order in which they are made, the last of a key at its last place."""
-    made: Changes = {}
-    for one in changes:
-        for key, value in one.items():
-            made.pop(key, None)  # it would keep its place, before a section that replaces it
-            made[key] = value
-    return made
+    """Return groups of changes merged in order; of a key, only the last change stays."""
+    merged: Changes = {}
+    for group in changes:
+        for key, value in group.items():
+            merged.pop(key, None)  # it would keep its place, before a section that replaces it
+            merged[key] = value
+    return merged
 
 
 def set_key(tree: Any, key: str, value: Any, *, where: str) -> None:
-    """Set a dotted key; numbers are places in a list.
+    """Set the value of a dotted key, in which a number is a position in a list.
 
     Raises:
-        ConfigError: there is no such section or place.
+        ConfigError: there is no such section or position.
     """
     *path, last = key.split(".")
     node = tree
@@ -111,7 +113,7 @@ def set_key(tree: Any, key: str, value: Any, *, where: str) -> None:
 def _step(node: Any, part: str, key: str, where: str) -> Any:
     if isinstance(node, dict):
         if node.get(part) is None:
-            node[part] = {}  # an optional section; one that nobody knows is refused with the rest
+            node[part] = {}  # an optional section; validation refuses it if it is unknown
         if isinstance(node[part], dict | list):
             return node[part]
     elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
@@ -125,8 +127,8 @@ def _combinations(study: Study, name: str, arm: Arm) -> Iterator[ConcreteArm]:
     for chosen in product(*axes):
         levels = dict(zip(arm.over, (label for label, _ in chosen), strict=True))
         changes = then(shared, *(more for _, more in chosen), study.last)
-        told = ", ".join(f"{axis.rsplit('.', 1)[-1]} {level}" for axis, level in levels.items())
-        yield ConcreteArm(f"{name}, {told}" if told else name, arm.train, changes, levels)
+        suffix = ", ".join(f"{axis.rsplit('.', 1)[-1]} {level}" for axis, level in levels.items())
+        yield ConcreteArm(f"{name}, {suffix}" if suffix else name, arm.train, changes, levels)
 
 
 def _levels(axis: str, levels: list[Any] | dict[str, Changes]) -> list[tuple[str, Changes]]:

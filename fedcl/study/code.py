@@ -1,4 +1,4 @@
-"""Which code made a result: hashes of fedcl's own sources and of what it stands on."""
+"""Identifies the code behind a result by hashes of fedcl's sources and its libraries' versions."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -12,12 +12,16 @@ _ROOT = Path(fedcl.__file__).parent.parent
 MEASURING = (
     "fedcl/evaluation",
     "fedcl/audit",
+    "fedcl/experiment/curve.py",
     "fedcl/experiment/evaluate.py",
+    "fedcl/experiment/figures.py",
+    "fedcl/experiment/probing.py",
     "fedcl/experiment/representations.py",
+    "fedcl/experiment/run_costs.py",
     "fedcl/study/measure.py",
     "fedcl/study/participants.py",
 )
-# What neither trains nor measures: commands, pages, deployment between institutions.
+# Sources that neither train nor measure: commands, pages, deployment between institutions.
 NEITHER = (
     "fedcl/cli",
     "fedcl/report",
@@ -38,23 +42,23 @@ _LIBRARIES = ("torch", "numpy", "scikit-learn", "monai", "opacus", "flwr")
 
 @lru_cache
 def training_code() -> str:
-    """Return the hash of what may change trained weights, 16 digits."""
+    """Return the hash of all code that may change trained weights, 16 hexadecimal digits."""
     return _digest(lambda name: not _under(name, MEASURING) and not _under(name, NEITHER))
 
 
 @lru_cache
 def measuring_code() -> str:
-    """Return the hash of what may change what is measured of trained weights, 16 digits."""
+    """Return the hash of all code that may change measures of a run, 16 hexadecimal digits."""
     return _digest(lambda name: _under(name, MEASURING))
 
 
 def _digest(wanted: Callable[[str], bool]) -> str:
-    found = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
     for file in _sources():
         name = file.relative_to(_ROOT).as_posix()
         if wanted(name):
-            found.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return found.hexdigest()[:16]
+            digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def _sources() -> Iterator[Path]:

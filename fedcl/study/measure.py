@@ -1,4 +1,4 @@
-"""What a study measures of a trained run: the challenge, and the site's effect from every side."""
+"""Measures a trained run for a study: age errors, the effect of the site, and attacks."""
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohor
 from fedcl.data.open import open_experiment
 from fedcl.evaluation.age_bias import age_bias, cv_predictions
 from fedcl.evaluation.cells import People, age_errors_by_cell, gaps
-from fedcl.evaluation.challenge import Challenge, Split
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.mlp_probe import fit_site_mlp, mlp_site_from_age
+from fedcl.evaluation.openbhb_challenge import Challenge, Split
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age
 from fedcl.evaluation.variance import site_variance
-from fedcl.experiment.evaluate import embedding_map, probe_encoder
+from fedcl.experiment.figures import embedding_map
+from fedcl.experiment.probing import probe_encoder
 from fedcl.experiment.representations import features, split_of
 from fedcl.files.atomic import write_json
 from fedcl.models.network import build_network
@@ -40,13 +41,13 @@ _TESTS: dict[TestSplit, str] = {"internal": INTERNAL_TEST, "external": EXTERNAL_
 def measure_run(
     kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest
 ) -> MeasuredRun:
-    """Measure the last checkpoint of a run that is evaluated; a map is written beside it.
+    """Measure the last checkpoint of an evaluated run, and write its map if that is requested.
 
     Args:
-        kind: Who trained together.
-        config: The experiment.
-        entry: The run.
-        asked: What is wanted.
+        kind: Who trained together: the federation, all sites pooled, or each site alone.
+        config: Configuration of the run, with paths in the store.
+        entry: The run's entry in the store.
+        asked: The measures that the study requests.
 
     Raises:
         FedclError: the run or its data cannot be used.
@@ -57,15 +58,15 @@ def measure_run(
     to_device(network, choose_device(config.compute))
     known = [results.evaluation.representation, results.evaluation.embedding]
     if kind == "local":
-        found = probe_encoder("local", network, config, cohort, folder, jobs=1)
-        pairs = zip(known, (found.representation, found.embedding), strict=True)
-        measured = [_alone(one, predicted, cohort, config, asked) for one, predicted in pairs]
+        probes = probe_encoder("local", network, config, cohort, folder, jobs=1)
+        pairs = zip(known, (probes.representation, probes.embedding), strict=True)
+        measured = [_alone(old, predicted, cohort, config, asked) for old, predicted in pairs]
     else:
         both = features(network, config, cohort, folder, None)
         from_age = _site_from_age(both[0], cohort, config)
         measured = [
-            _together(one, of, from_age, cohort, config, asked)
-            for one, of in zip(known, both, strict=True)
+            _together(old, values, from_age, cohort, config, asked)
+            for old, values in zip(known, both, strict=True)
         ]
         if asked.map:
             write_json(entry.map, embedding_map(both[1], cohort, config.seed))
@@ -97,78 +98,86 @@ def _together(
     config: Config,
     asked: MeasureRequest,
 ) -> FeatureMeasures:
-    """Measure what everybody's features under one encoder tell."""
-    train, internal, external = (split_of(cohort, features, split, config) for split in SPLITS)
+    """Return the measures of all participants' features under one common encoder."""
+    train, internal, external = (
+        split_of(cohort, features, split, config.local) for split in SPLITS
+    )
     tests: dict[TestSplit, Split] = {"internal": internal, "external": external}
     probe = fit_age(train.features, train.ages)
     without = cv_predictions(train.features, train.ages, seed=config.seed)
-    told: dict[str, object] = {}
+    measures: dict[str, object] = {}
     cells: list[CellRow] = []
     for name, test in tests.items():
         if not len(test):
             continue
         predicted = probe.predict(test.features)
         bias = age_bias(train.ages, without, test.ages, predicted)
-        told[f"bias_{name}"] = Bias(
+        measures[f"bias_{name}"] = Bias(
             slope=bias.slope,
             correlation=bias.correlation,
             corrected_slope=bias.corrected_slope,
             corrected_mae=bias.corrected_mae,
         )
-        people = people_of(cohort, _TESTS[name], config)
-        rows, told[name] = _cells(name, test.ages, predicted, people, asked)
+        people = people_of(cohort, _TESTS[name], config.local)
+        rows, measures[name] = _cells(name, test.ages, predicted, people, asked)
         cells += rows
     if len(internal):
-        sexes = people_of(cohort, INTERNAL_TEST, config).sexes
+        sexes = people_of(cohort, INTERNAL_TEST, config.local).sexes
         variance = site_variance(internal.features, internal.ages, sexes, internal.sites)
-        told |= {"site_variance": variance.adjusted, "site_variance_raw": variance.explained}
+        measures |= {
+            "site_variance": variance.adjusted,
+            "site_variance_raw": variance.explained,
+        }
         if can_fit_site(train.sites):
             mlp = fit_site_mlp(train.features, train.sites, seed=config.seed)
             right = mlp.predict(internal.features) == internal.sites
-            told["site_accuracy_mlp"] = balanced_accuracy(right, internal.sites)
-            told["site_from_age_mlp"] = from_age
+            measures["site_accuracy_mlp"] = balanced_accuracy(right, internal.sites)
+            measures["site_from_age_mlp"] = from_age
     sums = evaluate_from_sums(train, internal, external, seed=config.seed)
-    told["sums"] = Sums(
+    measures["sums"] = Sums(
         mae_internal=sums.mae_internal,
         mae_external=sums.mae_external,
         site_accuracy=sums.site_balanced_accuracy,
         challenge_score=sums.challenge_score,
         alpha=sums.alpha,
     )
-    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})
 
 
 def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> float | None:
-    train, test, _ = (split_of(cohort, features, split, config) for split in SPLITS)
+    train, test, _ = (split_of(cohort, features, split, config.local) for split in SPLITS)
     if not len(test) or not can_fit_site(train.sites):
         return None
     return mlp_site_from_age(train.ages, train.sites, test.ages, test.sites, seed=config.seed)
 
 
 def _alone(
-    known: Measures, found: Challenge, cohort: Cohort, config: Config, asked: MeasureRequest
+    known: Measures, probes: Challenge, cohort: Cohort, config: Config, asked: MeasureRequest
 ) -> FeatureMeasures:
-    """Measure what sites with encoders of their own predict; their features compare nobody."""
-    told: dict[str, object] = {}
+    """Return the measures of predictions by sites with encoders of their own.
+
+    Features of different encoders cannot be compared, so nothing is measured across sites.
+    """
+    measures: dict[str, object] = {}
     cells: list[CellRow] = []
-    for name, (true, predicted) in found.predictions.items():
+    for name, (true, predicted) in probes.predictions.items():
         split: TestSplit = "internal" if name == "internal" else "external"
         of = people_by_site if split == "internal" else people_of
-        people = of(cohort, _TESTS[split], config)
-        rows, told[split] = _cells(split, true, predicted, people, asked)
+        people = of(cohort, _TESTS[split], config.local)
+        rows, measures[split] = _cells(split, true, predicted, people, asked)
         cells += rows
-    return FeatureMeasures.model_validate(_known(known) | told | {"cells": tuple(cells)})
+    return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})
 
 
 def _known(found: Measures) -> dict[str, object]:
-    """What results.json has already."""
+    """Return the measures that results.json has already, by the names of measured.json."""
     measured = {
         "mae_internal": found.mae_internal,
         "mae_external": found.mae_external,
         "site_accuracy": found.site_balanced_accuracy,
         "challenge_score": found.challenge_score,
     }
-    values = {name: None if one is None else one.value for name, one in measured.items()}
+    values = {name: None if value is None else value.value for name, value in measured.items()}
     names = ("dim", "median_internal", "median_external", "site_chance", "site_from_age")
     return values | {name: getattr(found, name) for name in names}
 
@@ -176,24 +185,24 @@ def _known(found: Measures) -> dict[str, object]:
 def _cells(
     split: TestSplit, true: np.ndarray, predicted: np.ndarray, people: People, asked: MeasureRequest
 ) -> tuple[list[CellRow], Spread]:
-    found = age_errors_by_cell(true, predicted, people, min_participants=asked.smallest_cell)
-    apart = gaps(found)
+    cells = age_errors_by_cell(true, predicted, people, min_participants=asked.smallest_cell)
+    differences = gaps(cells)
     spread = Spread(
-        worst_site=apart.worst_site,
-        worst_site_mae=apart.worst_site_mae,
-        site_gap=apart.site_range,
-        site_sd=apart.site_sd,
-        sex_gap=apart.sex,
-        age_gap=apart.age,
+        worst_site=differences.worst_site,
+        worst_site_mae=differences.worst_site_mae,
+        site_gap=differences.site_range,
+        site_sd=differences.site_sd,
+        sex_gap=differences.sex,
+        age_gap=differences.age,
     )
-    return [CellRow(split=split, **vars(cell)) for cell in found], spread
+    return [CellRow(split=split, **vars(cell)) for cell in cells], spread
 
 
 def _attacked(kind: RunKind, entry: StoredRun, asked: MeasureRequest) -> AttackResults | None:
     if asked.attack_runs is None or kind == "local":
         return None
-    found = audit_run(entry.folder.path, runs=asked.attack_runs, on_step=lambda *_: None)
-    member, claim = found.membership, found.claim
+    audit = audit_run(entry.folder.path, runs=asked.attack_runs)
+    member, claim = audit.membership, audit.claim
     return AttackResults(
         membership_auc=None if member is None else member.auc,
         found_at_1_percent=None if member is None else member.found_at_1_percent,

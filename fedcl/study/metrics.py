@@ -1,4 +1,4 @@
-"""What a study's tables may show of a run: each measure by name, with its unit and direction."""
+"""The metrics that a study's tables can show, each with its unit and its direction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ Value = Callable[[MeasuredRun, FeatureMeasures], float | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """A column.
+    """A metric, which is a column of the tables.
 
     Attributes:
-        label: Its head.
-        unit: years, % or none.
-        says: One sentence.
-        value: From what was measured, on one kind of features; shares in [0, 1].
-        best: Whether lower or higher is better; None: neither is.
-        decimals: Shown.
+        label: Heading of the column, without the unit.
+        unit: Unit of the shown values, such as years or %; empty without a unit.
+        says: Meaning of the metric in one sentence.
+        value: Function of a run's measures and those on one kind of features; shares are in [0, 1].
+        best: Whether "lower" or "higher" values are better; None if neither is.
+        decimals: Number of decimals shown, at least 0.
     """
 
     label: str
@@ -29,7 +29,7 @@ class Metric:
     decimals: int = 2
 
     def shown(self, value: float) -> float:
-        """Return the value in its unit."""
+        """Return a value in the metric's unit, which turns a share into per cent."""
         return 100 * value if self.unit == "%" else value
 
 

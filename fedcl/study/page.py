@@ -1,4 +1,4 @@
-"""A study's folder: one page, its figures as PDF, its numbers as JSON and CSV."""
+"""Writes a study's folder: its page, its figures as PDF, its numbers as JSON and CSV."""
 
 import base64
 import hashlib
@@ -34,47 +34,50 @@ from fedcl.study.results import MeasuredTrials, StudyResults, results_of, write_
 from fedcl.study.store import StoredRun
 
 DrawnFigure = tuple[study_figures.Size, Draw, str, str]
-"""A figure: its size in inches, what draws it, its title, and what it says to who cannot see it."""
+"""A figure: its size in inches, the function that draws it, its title, and its description for
+readers who cannot see it."""
 
 _SCRIPT = (Path(__file__).parent / "sorted.js").read_text(encoding="utf-8")
 _AXIS_METRICS = ("mae_external", "site_accuracy", "challenge_score")
 
 
 def write_study(study: Study, found: MeasuredTrials) -> StudyResults:
-    """Write everything that a study found into its folder.
+    """Write all results of a study into its folder.
 
     Args:
-        study: Who asks.
-        found: Each of its runs, with what was measured of it; None where it is not there.
+        study: Settings of the study, among them its output folder.
+        found: Each trial of the study with the measures of its run; None if the run does not exist.
     """
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     results = results_of(study, text, found)
     study.output.mkdir(parents=True, exist_ok=True)
     write_tables(study.output, results)
     write_text(study.output / "table.md", study_markdown(results))
-    drawn = _figures(results)
-    for name, (size, draw, _, _) in drawn.items():
+    figures_by_name = _figures(results)
+    for name, (size, draw, _, _) in figures_by_name.items():
         content = pdf(size, draw)
         write_file(study.output / "figures" / f"{name}.pdf", _writer(content))
-    write_text(study.output / "study.html", _page(results, drawn, _maps(found)))
+    write_text(study.output / "study.html", _page(results, figures_by_name, _maps(found)))
     return results
 
 
-def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Markup]]) -> str:
+def _page(
+    results: StudyResults, figures_by_name: dict[str, Any], maps: list[tuple[str, Markup]]
+) -> str:
     first = results.features
     other: Features = "embedding" if first == "representation" else "representation"
-    shown = [(name, METRICS[name]) for name in results.metrics]
+    columns = [METRICS[name] for name in results.metrics]
     return rendered(
         "page.html",
         room="study",
         results=results,
         verdict=study_verdict(results),
         methods=methods(results),
-        heads=[(head(metric), metric.says) for _, metric in shown],
+        heads=[(head(metric), metric.says) for metric in columns],
         main=[(kind, main_rows(results, kind)) for kind in (first, other)],
         figures=[
             (title, Markup(svg(name, size, draw, says=says)))
-            for name, (size, draw, title, says) in drawn.items()
+            for name, (size, draw, title, says) in figures_by_name.items()
         ],
         sites=site_rows(results, first),
         equality=equality_rows(results, first),
@@ -89,7 +92,7 @@ def _page(results: StudyResults, drawn: dict[str, Any], maps: list[tuple[str, Ma
 
 
 def _figures(results: StudyResults) -> dict[str, DrawnFigure]:
-    """Return each figure that has something to show."""
+    """Return the figures for which there is data, by name."""
     kind = results.features
     there = {name for arm in results.arms for name in arm.on[kind].estimates}
     found: dict[str, DrawnFigure] = {}
@@ -98,7 +101,7 @@ def _figures(results: StudyResults) -> dict[str, DrawnFigure]:
         found[name] = (*made, title, f"{title}, {kind}")
 
     def add_over(axes: str, metric: str, made: tuple[study_figures.Size, Draw], title: str) -> None:
-        # Names that differ in signs alone give the same letters.
+        # Names that differ only in punctuation give the same file name.
         name, again = f"{_file(axes)}-{metric}", 2
         while name in found:
             name, again = f"{_file(axes)}-{again}-{metric}", again + 1
@@ -131,8 +134,8 @@ def _figures(results: StudyResults) -> dict[str, DrawnFigure]:
                     if any(metric in arm.on[kind].estimates for arm in arms):
                         made = study_figures.grid_of(arms, metric, kind)
                         add_over(stem, metric, made, f"{stem}: {title}")
-    told = [c for arm in results.arms for c in arm.on[kind].cells if c.mae is not None]
-    cells = {cell.kind for cell in told if cell.split == "external"}
+    reported = [c for arm in results.arms for c in arm.on[kind].cells if c.mae is not None]
+    cells = {cell.kind for cell in reported if cell.split == "external"}
     for cell, title in (("sex", "sex"), ("age", "age"), ("field", "field strength, tesla")):
         if cell in cells:
             made = study_figures.cells_of(results, kind, cell)
@@ -141,18 +144,18 @@ def _figures(results: StudyResults) -> dict[str, DrawnFigure]:
 
 
 def _maps(found: MeasuredTrials) -> list[tuple[str, Markup]]:
-    """Return each arm's map of its first seed, coloured by site."""
-    drawn: dict[str, tuple[str, Markup]] = {}
+    """Return each arm's map at its first seed, coloured by site."""
+    maps: dict[str, tuple[str, Markup]] = {}
     for number, (trial, measured) in enumerate(found):
         entry: StoredRun = trial.entry
         if measured is None or not trial.asked.map or not entry.map.exists():
             continue
         points = json.loads(entry.map.read_text(encoding="utf-8"))
-        drawn[trial.arm.name] = (
+        maps[trial.arm.name] = (
             trial.arm.name,
             Markup(figures.map_by_site(points, name=f"map-{number}")),
         )
-    return list(drawn.values())
+    return list(maps.values())
 
 
 def _file(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a study: arms with their seeds, site against age, axes of alternatives, cells."""
+"""Draws the figures of a study: its arms with their seeds, site against age, axes and cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from fedcl.study.results import ArmResult, StudyResults
 Size = tuple[float, float]
 
 WHO = {"simulate": COLOURS["internal"], "pooled": "#7a63c9", "local": "#9a7b4f"}
-"""Colours of who trained together."""
+"""Colour of an arm by who trained together."""
 
 _NAMES = {"simulate": "federation", "pooled": "pooled", "local": "each site alone"}
 _LINES = ("#2b7bba", "#d9691e", "#12a08c", "#c4457f", "#7a63c9", "#b08a00")
 
 
 def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Draw]:
-    """Draw a metric arm by arm: mean and interval, a pale dot for each seed."""
+    """Draw a metric arm by arm, as mean and interval with a pale dot for each seed."""
     metric = METRICS[name]
     shown = [arm for arm in results.arms if name in arm.on[kind].estimates]
 
@@ -33,14 +33,19 @@ def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Dra
             mean = metric.shown(reference.on[kind].estimates[name].mean)
             axes.axvline(mean, color=MUTED, linewidth=1, dashes=(4, 3), zorder=1)
         for place, arm in enumerate(reversed(shown)):
-            one, colour = arm.on[kind].estimates[name], WHO[arm.train]
+            estimate, colour = arm.on[kind].estimates[name], WHO[arm.train]
             seeds = [metric.shown(value) for value in arm.on[kind].values[name].values()]
             axes.scatter(seeds, [place] * len(seeds), s=9, color=colour, alpha=0.35, linewidths=0)
-            if one.low is not None and one.high is not None:
-                ends = [metric.shown(one.low), metric.shown(one.high)]
+            if estimate.low is not None and estimate.high is not None:
+                ends = [metric.shown(estimate.low), metric.shown(estimate.high)]
                 axes.plot(ends, [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.scatter(
-                [metric.shown(one.mean)], [place], s=34, color=colour, edgecolors=SURFACE, zorder=3
+                [metric.shown(estimate.mean)],
+                [place],
+                s=34,
+                color=colour,
+                edgecolors=SURFACE,
+                zorder=3,
             )
         axes.set_yticks(range(len(shown)), [_short(arm.name, 34) for arm in reversed(shown)])
         axes.set_ylim(-0.7, len(shown) - 0.3)
@@ -52,7 +57,7 @@ def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Dra
 
 
 def site_against_age(results: StudyResults, kind: Features) -> tuple[Size, Draw]:
-    """Draw each arm's age error on unseen sites against how well its site is recognised."""
+    """Draw each arm's age error on unseen sites against the accuracy of its probe of the site."""
     x, y = METRICS["site_accuracy"], METRICS["mae_external"]
     needed = {"site_accuracy", "mae_external"}
     shown = [arm for arm in results.arms if needed <= arm.on[kind].estimates.keys()]
@@ -100,29 +105,29 @@ def site_against_age(results: StudyResults, kind: Features) -> tuple[Size, Draw]
 
 
 def families(results: StudyResults) -> dict[str, list[ArmResult]]:
-    """Return the arms that are alternatives of each other, by what they have in common."""
-    found: dict[str, list[ArmResult]] = {}
+    """Return the arms that differ in their levels only, by their common name."""
+    by_stem: dict[str, list[ArmResult]] = {}
     for arm in results.arms:
         if arm.levels:
             stem = arm.name.removesuffix(
                 ", " + ", ".join(f"{a.rsplit('.', 1)[-1]} {v}" for a, v in arm.levels.items())
             )
-            found.setdefault(stem, []).append(arm)
-    return found
+            by_stem.setdefault(stem, []).append(arm)
+    return by_stem
 
 
 def shared_axes(results: StudyResults) -> dict[tuple[str, ...], list[str]]:
-    """Return the axes of alternatives and the families that have them."""
-    found: dict[tuple[str, ...], list[str]] = {}
+    """Return the sets of axes of the arms, each with the families of arms that vary along it."""
+    by_axes: dict[tuple[str, ...], list[str]] = {}
     for stem, arms in families(results).items():
-        found.setdefault(tuple(arms[0].levels), []).append(stem)
-    return found
+        by_axes.setdefault(tuple(arms[0].levels), []).append(stem)
+    return by_axes
 
 
 def along(
     results: StudyResults, axis: str, stems: Sequence[str], name: str, kind: Features
 ) -> tuple[Size, Draw]:
-    """Draw a metric along an axis of alternatives, a line for each family that has it alone."""
+    """Draw a metric along an axis, with one line for each family that varies along it only."""
     metric, all_families = METRICS[name], families(results)
 
     def draw(figure: Any) -> None:
@@ -137,13 +142,13 @@ def along(
                 float(arm.levels[axis]) if numeric else levels.index(arm.levels[axis])
                 for arm in arms
             ]
-            found = [arm.on[kind].estimates[name] for arm in arms]
-            means = [metric.shown(one.mean) for one in found]
+            estimates = [arm.on[kind].estimates[name] for arm in arms]
+            means = [metric.shown(e.mean) for e in estimates]
             lines += axes.plot(places, means, color=colour, marker="o")
             axes.fill_between(
                 places,
-                [metric.shown(one.mean if one.low is None else one.low) for one in found],
-                [metric.shown(one.mean if one.high is None else one.high) for one in found],
+                [metric.shown(e.mean if e.low is None else e.low) for e in estimates],
+                [metric.shown(e.mean if e.high is None else e.high) for e in estimates],
                 color=colour,
                 alpha=0.15,
                 linewidth=0,
@@ -159,7 +164,7 @@ def along(
 
 
 def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size, Draw]:
-    """Draw a metric over two axes of alternatives as shaded cells with their values."""
+    """Draw a metric over two axes as shaded cells with their values."""
     metric = METRICS[name]
     down, across = list(arms[0].levels)[:2]
     rows = list(dict.fromkeys(arm.levels[down] for arm in arms))
@@ -171,10 +176,10 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
         texts = {}
         for arm in arms:
             place = rows.index(arm.levels[down]), columns.index(arm.levels[across])
-            one = arm.on[kind].estimates.get(name)
-            if one is not None:
-                values[place] = metric.shown(one.mean)
-                texts[place] = told(metric, one).replace(" ± ", "\n± ")
+            estimate = arm.on[kind].estimates.get(name)
+            if estimate is not None:
+                values[place] = metric.shown(estimate.mean)
+                texts[place] = told(metric, estimate).replace(" ± ", "\n± ")
         shades = mpl.colormaps["Blues"].with_extremes(bad=(0, 0, 0, 0))
         low, high = np.nanmin(values), np.nanmax(values)
         drawn = axes.pcolormesh(values, cmap=shades, vmin=low - 0.1 * (high - low), vmax=high)
@@ -201,7 +206,7 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
 
 
 def cells_of(results: StudyResults, kind: Features, cell_kind: str) -> tuple[Size, Draw]:
-    """Draw the age error of each cell of the unseen sites, an arm a row of dots."""
+    """Draw the age error of each cell of the unseen sites, with a row of dots for each arm."""
     shown = []
     for arm in results.arms:
         cells = [
@@ -251,7 +256,7 @@ def _is_number(text: str) -> bool:
 
 
 def _short(label: str, letters: int) -> str:
-    """Leave out the middle: what tells arms apart stands at either end."""
+    """Return a label cut in its middle, since names of arms differ at either end."""
     if len(label) <= letters:
         return label
     end = letters // 2
@@ -259,5 +264,5 @@ def _short(label: str, letters: int) -> str:
 
 
 def axis_name(name: str) -> str:
-    """Return how a figure calls an axis of alternatives."""
+    """Return the name of an axis of arms for a figure."""
     return name.rsplit(".", 1)[-1].replace("_", " ")

@@ -1,4 +1,4 @@
-"""A study's methods in one paragraph, as a paper states them."""
+"""Writes a study's methods in words, as a paper states them."""
 
 from fedcl.config.experiment import Config
 from fedcl.config.loading import parse
@@ -13,13 +13,13 @@ _REFERENCES = (
 
 
 def methods(results: StudyResults) -> list[str]:
-    """Return the paragraphs."""
+    """Return the paragraphs of the methods."""
     config = parse(results.arms[0].config, source="the first arm")
     seeds = ", ".join(str(seed) for seed in results.seeds)
     interval = (
         "Student's t interval" if results.interval == "t" else "percentile bootstrap interval"
     )
-    told = [
+    paragraphs = [
         f"Each arm was trained with {_count(len(results.seeds), 'seed')} ({seeds}) on "
         f"{_range(results.training_participants)} participants of "
         f"{_range(results.training_sites)} training sites; "
@@ -39,12 +39,12 @@ def methods(results: StudyResults) -> list[str]:
     ]
     folds = results.study_settings.get("cross_validation")
     if folds:
-        told.insert(
+        paragraphs.insert(
             1,
             f"Sites were left out in turn ({folds['folds']} groups, drawn anew for every seed), "
             "and each value is the mean over the groups.",
         )
-    return told
+    return paragraphs
 
 
 def _training(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a study's page: rows of cells, each with its text and the value it sorts by."""
+"""Makes the tables of a study's page, as rows of cells with a text and a value to sort by."""
 
 from dataclasses import dataclass, field
 
@@ -12,13 +12,13 @@ from fedcl.study.statistics import Estimate
 
 @dataclass(frozen=True)
 class TableCell:
-    """One field of a table.
+    """One cell of a table.
 
     Attributes:
-        text: Shown.
-        value: Sorted by; empty: last.
-        below: Shown small under it.
-        best: Whether it is the best of its column.
+        text: Text that the cell shows.
+        value: Value by which the column is sorted; an empty one comes last.
+        below: Text shown in small letters below.
+        best: Whether the cell is the best of its column.
     """
 
     text: str
@@ -29,12 +29,12 @@ class TableCell:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """One arm.
+    """The row of one arm.
 
     Attributes:
-        arm: Which.
-        cells: In the order of the heads.
-        dim: Of the features that are measured; None: not told.
+        arm: The arm whose results the row shows.
+        cells: Cells of the row, in the order of the table's heads.
+        dim: Dimension of the features measured, at least 1; None if it is not shown.
     """
 
     arm: ArmResult
@@ -43,7 +43,7 @@ class ArmRow:
 
 
 def study_verdict(results: StudyResults) -> str:
-    """Return the outcome of the last metric in one sentence of plain words."""
+    """Return the result on the last metric as one sentence in plain words."""
     kind, name = results.features, results.metrics[-1]
     metric = METRICS[name]
     known = [arm for arm in results.arms if name in arm.on[kind].estimates]
@@ -53,7 +53,8 @@ def study_verdict(results: StudyResults) -> str:
     if best is None:
         return f"{len(known)} arms measured; {metric.label}: {metric.says}"
     text = (
-        f"{best.name} has the best {metric.label} on the {kind}: {_told(metric, best, kind, name)}"
+        f"{best.name} has the best {metric.label} on the {kind}: "
+        f"{_with_unit(metric, best, kind, name)}"
     )
     less = best.on[kind].differences.get(name)
     if less is None:
@@ -77,7 +78,7 @@ def main_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
 
 
 def site_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
-    """Return what is left of the site: probes, what age alone tells of it, variance."""
+    """Return the rows of the site's effect: probes, guesses from age alone, explained variance."""
     rows = []
     for arm in results.arms:
         on = arm.on[kind]
@@ -91,8 +92,8 @@ def site_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
                 [
                     *(_cell(on, name) for name in ("site_accuracy", "site_accuracy_mlp")),
                     *(
-                        TableCell(percent(one), "" if one is None else str(one))
-                        for one in references
+                        TableCell(percent(value), "" if value is None else str(value))
+                        for value in references
                     ),
                     _cell(on, "site_variance"),
                 ],
@@ -102,24 +103,24 @@ def site_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
 
 
 def equality_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
-    """Return how unequal the age error is."""
+    """Return the rows of how unequal the age error is between groups."""
     names = ("worst_training_site", "worst_site", "site_gap", "sex_gap", "age_gap")
     return _rows(results, kind, names)
 
 
 def bias_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
-    """Return how the brain-age gap depends on age, before and after the correction."""
+    """Return the rows of the brain-age gap's dependence on age, before and after correction."""
     return _rows(results, kind, ("age_slope", "corrected_slope", "mae_external", "corrected_mae"))
 
 
 def sums_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
-    """Return the evaluation from sums beside the pooled probes."""
+    """Return the rows of the evaluation from sums beside the pooled probes."""
     names = ("mae_external", "sums_mae_external", "sums_difference")
     return _rows(results, kind, (*names, "site_accuracy", "sums_site_accuracy"))
 
 
 def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str], list[ArmRow]]]:
-    """Return a table for each kind of cell of the unseen sites: title, heads, rows."""
+    """Return title, heads and rows of a table for each kind of cell of the unseen sites."""
     titles = {
         "site": "By unseen site",
         "sex": "By sex, unseen sites",
@@ -151,7 +152,7 @@ def cell_rows(results: StudyResults, kind: Features) -> list[tuple[str, list[str
 
 
 def config_rows(results: StudyResults) -> list[tuple[ArmResult, str]]:
-    """Return each arm with how many of its runs are there."""
+    """Return each arm with the number of its runs that exist."""
     return [(arm, f"{arm.done} of {arm.asked} runs") for arm in results.arms]
 
 
@@ -164,29 +165,32 @@ def _rows(results: StudyResults, kind: Features, names: tuple[str, ...]) -> list
 
 
 def _cell(on: ArmMeasures, name: str, *, best: bool = False) -> TableCell:
-    metric, one = METRICS[name], on.estimates.get(name)
-    if one is None:
+    metric, estimate = METRICS[name], on.estimates.get(name)
+    if estimate is None:
         return TableCell(NOTHING)
     less = on.differences.get(name)
     return TableCell(
-        _short(metric, one),
-        f"{metric.shown(one.mean):.6g}",
+        _short(metric, estimate),
+        f"{metric.shown(estimate.mean):.6g}",
         "" if less is None else _short(metric, less, signed=True),
         best,
     )
 
 
-def _short(metric: Metric, one: Estimate, *, signed: bool = False) -> str:
-    return told(metric, one, signed=signed).replace("-", "−")
+def _short(metric: Metric, estimate: Estimate, *, signed: bool = False) -> str:
+    return told(metric, estimate, signed=signed).replace("-", "−")
 
 
-def _told(metric: Metric, arm: ArmResult, kind: Features, name: str) -> str:
+def _with_unit(metric: Metric, arm: ArmResult, kind: Features, name: str) -> str:
     text = told(metric, arm.on[kind].estimates[name])
     return f"{text} {metric.unit}".strip()
 
 
 def _best(results: StudyResults, kind: Features, name: str) -> ArmResult | None:
-    """Return the best arm; features of one number, the prediction itself, only among their like."""
+    """Return the best arm on a metric, or None.
+
+    An arm whose features are the predicted age itself competes only with its like.
+    """
     metric = METRICS[name]
     known = [arm for arm in results.arms if name in arm.on[kind].estimates]
     known = [arm for arm in known if arm.on[kind].dim != 1] or known

@@ -1,4 +1,4 @@
-"""A study as a table: for a terminal, and as Markdown."""
+"""Makes the table of a study's results, for a terminal and as Markdown."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from fedcl.study.statistics import Estimate
 
 
 def study_table(results: StudyResults) -> Table:
-    """Return the arms with the study's metrics, and the difference of the last metric."""
+    """Return a table of the arms with the study's metrics and the last metric's difference."""
     heads, rows = _rows(results, results.features)
     seeds = len(results.seeds)
     table = Table(title=f"{results.name} ({results.features}, {seeds} seeds)", title_justify="left")
@@ -23,7 +23,7 @@ def study_table(results: StudyResults) -> Table:
 
 
 def study_markdown(results: StudyResults) -> str:
-    """Return the same on both kinds of features, as Markdown."""
+    """Return the tables of both kinds of features as Markdown."""
     lines = [f"# {results.name}", "", results.question, ""]
     for kind in FEATURES:
         heads, rows = _rows(results, kind)
@@ -55,16 +55,16 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def head(metric: Metric) -> str:
-    """Return what a column or an axis is called."""
+    """Return the heading of a column or an axis, with the unit."""
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
-def told(metric: Metric, one: Estimate | None, *, signed: bool = False) -> str:
-    """Return an estimate as mean ± half width, in the metric's unit; a dash where there is none."""
-    if one is None:
+def told(metric: Metric, estimate: Estimate | None, *, signed: bool = False) -> str:
+    """Return an estimate as mean ± half width in the metric's unit, or a dash without one."""
+    if estimate is None:
         return "–"
     plus = "+" if signed else ""
-    mean = f"{metric.shown(one.mean):{plus}.{metric.decimals}f}"
-    if one.half is None:
+    mean = f"{metric.shown(estimate.mean):{plus}.{metric.decimals}f}"
+    if estimate.half is None:
         return mean
-    return f"{mean} ± {metric.shown(one.half):.{metric.decimals}f}"
+    return f"{mean} ± {metric.shown(estimate.half):.{metric.decimals}f}"

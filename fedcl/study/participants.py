@@ -1,25 +1,27 @@
-"""Who the participants of a split are, in the order in which the probes see them."""
+"""Returns site, sex and field strength of a split's participants, in the order of the probes."""
 
 import numpy as np
 import pandas as pd
 
-from fedcl.config.experiment import Config
+from fedcl.config.federation import Local
 from fedcl.data.cohort import TRAIN, Cohort, Rows, training_rows
 from fedcl.evaluation.cells import People
 
 _TESLA = "magnetic_field_strength"
 
 
-def people_of(cohort: Cohort, split: str, config: Config) -> People:
+def people_of(cohort: Cohort, split: str, local: Local) -> People:
     """Return the participants of a split, in the order of `fedcl.experiment.evaluate.split_of`."""
-    rows = training_rows(cohort, config) if split == TRAIN else cohort.rows(split=split)
+    rows = training_rows(cohort, local) if split == TRAIN else cohort.rows(split=split)
     return _people(cohort, rows)
 
 
-def people_by_site(cohort: Cohort, split: str, config: Config) -> People:
-    """Return the participants of a split at the training sites, site by site, as sites that train
-    alone predict them."""
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
+def people_by_site(cohort: Cohort, split: str, local: Local) -> People:
+    """Return the participants of a split at the training sites, site by site.
+
+    This is the order in which sites that train alone predict them.
+    """
+    sites = cohort.training_sites(min_participants=local.min_participants)
     return _people(cohort, np.concatenate([cohort.rows(split=split, site=site) for site in sites]))
 
 

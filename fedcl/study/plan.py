@@ -1,11 +1,11 @@
-"""The runs that a study needs: an arm at a seed, in one fold of its cross-validation."""
+"""Lists the runs that a study needs: each arm at each seed, in each fold of cross-validation."""
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.data import PhantomData
 from fedcl.config.experiment import Config
 from fedcl.config.loading import absolute
@@ -19,21 +19,18 @@ from fedcl.study.arms import ConcreteArm, experiment, spelled
 from fedcl.study.measured_file import MeasureRequest
 from fedcl.study.store import StoredRun, key_of
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
-
 
 @dataclass(frozen=True)
 class Trial:
     """One run that a study needs.
 
     Attributes:
-        arm: Which row it is of.
-        seed: Of the experiment.
-        fold: Of the cross-validation; None without.
-        config: The experiment, with the paths of its place in the store.
-        entry: That place.
-        asked: What is measured; of the first seed also a map.
+        arm: The arm that the run belongs to.
+        seed: Seed of the run's experiment.
+        fold: Number of the cross-validation's fold from 0; None without cross-validation.
+        config: Configuration of the run, with paths in the store.
+        entry: The run's entry in the store.
+        asked: Measures to take; at the first seed they include a map.
     """
 
     arm: ConcreteArm
@@ -45,87 +42,86 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the run in messages."""
         fold = "" if self.fold is None else f", fold {self.fold + 1}"
         return f"{self.arm.name}, seed {self.seed}{fold}"
 
 
-def trials(study: Study, on_progress: OnProgress) -> list[Trial]:
-    """Return every run of a study, seed by seed, so that the first seeds are whole early.
+def trials(study: Study, progress: Progress = SILENT) -> list[Trial]:
+    """Return every run of a study, seed by seed, so that the first seeds are complete early.
 
-    The cohorts are opened, and written or preprocessed where that is still to be done.
+    The cohorts are opened, and written or preprocessed if that was not done before.
 
     Raises:
-        FedclError: an arm that cannot be, or data that cannot be used.
+        FedclError: an arm is not valid, or its data cannot be used.
     """
     store, arms = study.store.absolute(), spelled(study)
     opened: dict[str, Cohort] = {}
-    found: list[Trial] = []
+    runs: list[Trial] = []
     total = len(arms) * len(study.seeds)
     for number, (seed, arm) in enumerate((seed, arm) for seed in study.seeds for arm in arms):
-        on_progress("Planning", number, total)
+        progress.step("Planning", number, total)
         config = _whole(study, arm, seed, {}, store)
-        cohort = _open(config, store, opened, on_progress)
+        cohort = _open(config, store, opened, progress)
         folds: list[tuple[int | None, Changes]] = [(None, {})]
         if study.cross_validation is not None:
             folds = list(enumerate(_folds(cohort, study.cross_validation, seed)))
         for fold, changes in folds:
             if fold is not None:
                 config = _whole(study, arm, seed, changes, store)
-                cohort = _open(config, store, opened, on_progress)
+                cohort = _open(config, store, opened, progress)
             entry = StoredRun(store, key_of(arm.train, config, data=cohort.digest))
             asked = MeasureRequest(
                 smallest_cell=study.smallest_cell,
                 attack_runs=None if study.attacks is None else study.attacks.runs,
                 map=seed == study.seeds[0] and fold in (None, 0) and arm.train != "local",
             )
-            found.append(Trial(arm, seed, fold, entry.placed(config), entry, asked))
-    on_progress("Planning", total, total)
-    return found
+            runs.append(Trial(arm, seed, fold, entry.placed(config), entry, asked))
+    progress.step("Planning", total, total)
+    return runs
 
 
 def _whole(study: Study, arm: ConcreteArm, seed: int, more: Changes, store: Path) -> Config:
     config = absolute(experiment(study, arm, seed=seed, more=more))
     if not isinstance(config.data, PhantomData):
         return config
-    # A phantom of another seed or strength is another folder, so it is named by what it is of.
+    # Phantoms of different seeds or strengths differ, so the folder is named by a hash of these.
     described = config.data.model_dump(mode="json", exclude={"path", "splits", "modality"})
     text = json.dumps([described, config.seed], sort_keys=True)
     path = store / "phantoms" / hashlib.sha256(text.encode()).hexdigest()[:16]
     return config.model_copy(update={"data": config.data.model_copy(update={"path": path})})
 
 
-def _open(
-    config: Config, store: Path, opened: dict[str, Cohort], on_progress: OnProgress
-) -> Cohort:
-    """Open a cohort once for all the arms that share it, before any sample of it is drawn."""
+def _open(config: Config, store: Path, opened: dict[str, Cohort], progress: Progress) -> Cohort:
+    """Return a cohort before sampling, opened once for all arms that share it."""
     key = json.dumps([config.data.model_dump(mode="json"), config.seed], sort_keys=True)
     if key not in opened:
         opened[key] = open_cohort(
             config.data,
             seed=config.seed,
             cache=store / ".cache",
-            on_progress=lambda done, total: on_progress("Preparing scans", done, total),
+            prepared=True,
+            progress=progress,
         )
     return opened[key]
 
 
 def _folds(cohort: Cohort, settings: CrossValidation, seed: int) -> list[Changes]:
-    """Return the splits of each fold: groups of sites of about as many participants each."""
+    """Return the splits of each fold, whose groups of sites have about the same size."""
     sizes = {site: cohort.participants(cohort.rows(site=site)) for site in cohort.sites}
     count = len(sizes) if settings.folds == "site" else settings.folds
     if count > len(sizes):
         raise ConfigError(
             f"cross_validation.folds: {count}, and {cohort.name} has {len(sizes)} sites"
         )
-    # Sites of about the same size are dealt one to each group: sums differ by at most the largest.
+    # Sites of similar size are dealt one to each group, so sums differ by at most the largest site.
     groups: list[list[str]] = [[] for _ in range(count)]
     by_size = sorted(sizes, key=lambda site: -sizes[site])
     for start in range(0, len(by_size), count):
-        dealt = sorted(groups, key=lambda group: sum(sizes[one] for one in group))
-        alike = by_size[start : start + count]
-        drawn = sorted(alike, key=lambda site: derive(seed, "fold", site))
-        for group, site in zip(dealt, drawn, strict=False):
+        smallest_first = sorted(groups, key=lambda group: sum(sizes[site] for site in group))
+        similar = by_size[start : start + count]
+        shuffled = sorted(similar, key=lambda site: derive(seed, "fold", site))
+        for group, site in zip(smallest_first, shuffled, strict=False):
             group.append(site)
     return [
         {

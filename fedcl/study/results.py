@@ -1,4 +1,4 @@
-"""study.json: what a study found, arm by arm, and the same as two tables of commas."""
+"""Defines study.json, the results of a study arm by arm, and writes it with two CSV tables."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ FEATURES: tuple[Features, ...] = ("representation", "embedding")
 
 
 class CellMean(Section):
-    """Age error of a cell of the test, mean over the seeds that tell it."""
+    """Age error of a cell of the test, averaged over the seeds that report it."""
 
     split: Literal["internal", "external"]
     kind: str
@@ -37,7 +37,7 @@ class CellMean(Section):
 
 
 class Guessing(Section):
-    """What is had without looking at a scan, mean over runs."""
+    """The results of guessing without a look at scans, averaged over runs."""
 
     median_internal: float | None
     median_external: float | None
@@ -47,21 +47,22 @@ class Guessing(Section):
 
 
 class ArmMeasures(Section):
-    """An arm on one kind of features, by metric."""
+    """The measures of an arm on one kind of features."""
 
     values: dict[str, dict[int, float]]
-    """By seed; of a cross-validation the mean over its folds."""
+    """Value of each metric at each seed; with cross-validation the mean over folds."""
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
-    """From the arm that the study compares to, paired by seed."""
+    """Difference of each metric from the arm that the study compares to, paired by seed."""
     cells: tuple[CellMean, ...]
     guessing: Guessing
     dim: int | None
-    """Of the features; of an embedding of `l1` and `l2` 1, the predicted age."""
+    """Dimension of the features; 1 for the losses `l1` and `l2`, whose embedding is the predicted
+    age."""
 
 
 class FailedTrial(Section):
-    """A run that could not be done."""
+    """A run that failed, with its message."""
 
     seed: int
     fold: int | None
@@ -69,15 +70,15 @@ class FailedTrial(Section):
 
 
 class ArmResult(Section):
-    """A row of the study."""
+    """The results of one arm."""
 
     name: str
     train: Literal["simulate", "pooled", "local"]
     levels: dict[str, str]
     config: str
-    """The first seed's experiment, YAML."""
+    """Configuration of the first seed's run as YAML."""
     runs: tuple[str, ...]
-    """Their names in the store."""
+    """Keys of the runs in the store."""
     done: int
     asked: int
     failed: tuple[FailedTrial, ...]
@@ -87,13 +88,13 @@ class ArmResult(Section):
 
 
 class StudyResults(Section):
-    """All of study.json."""
+    """The content of study.json."""
 
     version: Literal[1]
     name: str
     question: str
     study: str
-    """As YAML."""
+    """Settings of the study as YAML."""
     features: Features
     metrics: tuple[str, ...]
     compare_to: str | None
@@ -104,18 +105,18 @@ class StudyResults(Section):
     measuring_code: str
     data_digests: tuple[str, ...]
     training_sites: tuple[int, ...]
-    """Distinct numbers over the runs."""
+    """Numbers of training sites that occur among the runs, each once."""
     training_participants: tuple[int, ...]
     arms: tuple[ArmResult, ...]
 
     @property
     def study_settings(self) -> dict[str, Any]:
-        """The study, read again."""
+        """The settings of the study, parsed from their YAML."""
         return yaml.safe_load(self.study)
 
     @property
     def complete(self) -> bool:
-        """Whether every run is there."""
+        """Whether every run was done."""
         return all(arm.done == arm.asked for arm in self.arms)
 
 
@@ -123,12 +124,12 @@ MeasuredTrials = Sequence[tuple[Trial, MeasuredRun | None]]
 
 
 def results_of(study: Study, text: str, found: MeasuredTrials) -> StudyResults:
-    """Return what a study found.
+    """Return the results of a study.
 
     Args:
-        study: Who asks.
-        text: The study as YAML.
-        found: Each of its runs, with what was measured of it; None where it is not there.
+        study: Settings of the study.
+        text: The settings as YAML text.
+        found: Each trial of the study with the measures of its run; None if the run does not exist.
     """
     of_arm: dict[str, list[tuple[Trial, MeasuredRun | None]]] = {a.name: [] for a in spelled(study)}
     for pair in found:
@@ -136,7 +137,7 @@ def results_of(study: Study, text: str, found: MeasuredTrials) -> StudyResults:
     values = {
         name: {kind: _values(pairs, kind) for kind in FEATURES} for name, pairs in of_arm.items()
     }
-    measured = [one for _, one in found if one is not None]
+    measured = [run for _, run in found if run is not None]
     return StudyResults(
         version=1,
         name=study.name,
@@ -150,9 +151,9 @@ def results_of(study: Study, text: str, found: MeasuredTrials) -> StudyResults:
         fedcl_version=fedcl.__version__,
         training_code=training_code(),
         measuring_code=measuring_code(),
-        data_digests=tuple(sorted({one.data_digest for one in measured})),
-        training_sites=tuple(sorted({one.training_sites for one in measured})),
-        training_participants=tuple(sorted({one.training_participants for one in measured})),
+        data_digests=tuple(sorted({run.data_digest for run in measured})),
+        training_sites=tuple(sorted({run.training_sites for run in measured})),
+        training_participants=tuple(sorted({run.training_participants for run in measured})),
         arms=tuple(_arm(study, pairs, values, name) for name, pairs in of_arm.items()),
     )
 
@@ -206,7 +207,7 @@ def _arm(
 
 
 def _values(pairs: MeasuredTrials, kind: Features) -> dict[str, dict[int, float]]:
-    """Return each metric's value by seed, for the seeds that are whole."""
+    """Return each metric's value by seed, for the seeds whose runs are all done."""
     by_seed: dict[int, list[MeasuredRun | None]] = {}
     for trial, measured in pairs:
         by_seed.setdefault(trial.seed, []).append(measured)
@@ -223,36 +224,36 @@ def _values(pairs: MeasuredTrials, kind: Features) -> dict[str, dict[int, float]
 
 
 def _cells(runs: Sequence[FeatureMeasures]) -> tuple[CellMean, ...]:
-    """Return the cells that some run has, each averaged over the runs that tell it."""
-    found: dict[tuple[str, str, str], list[CellRow]] = {}
+    """Return the cells of all runs, each averaged over the runs that report it."""
+    by_cell: dict[tuple[str, str, str], list[CellRow]] = {}
     for run in runs:
         for cell in run.cells:
-            found.setdefault((cell.split, cell.kind, cell.label), []).append(cell)
+            by_cell.setdefault((cell.split, cell.kind, cell.label), []).append(cell)
     means = []
-    for cells in found.values():
-        told = [cell for cell in cells if cell.mae is not None]
+    for cells in by_cell.values():
+        reported = [cell for cell in cells if cell.mae is not None]
         means.append(
             CellMean(
                 split=cells[0].split,
                 kind=cells[0].kind,
                 label=cells[0].label,
-                participants=told[0].participants if told else None,
-                mae=_mean([cell.mae for cell in told]),
-                mean_error=_mean([cell.mean_error for cell in told]),
+                participants=reported[0].participants if reported else None,
+                mae=_mean([cell.mae for cell in reported]),
+                mean_error=_mean([cell.mean_error for cell in reported]),
             )
         )
     return tuple(means)
 
 
 def _mean(values: Sequence[float | None], *, all_needed: bool = False) -> float | None:
-    found = [value for value in values if value is not None]
-    if not found or (all_needed and len(found) < len(values)):
+    defined = [value for value in values if value is not None]
+    if not defined or (all_needed and len(defined) < len(values)):
         return None
-    return float(np.mean(found))
+    return float(np.mean(defined))
 
 
 def write_tables(folder: Path, results: StudyResults) -> None:
-    """Write study.json, table.csv (a line per arm and metric) and runs.csv (per seed as well)."""
+    """Write study.json, table.csv (one line per arm and metric) and runs.csv (one per seed too)."""
     write_text(folder / "study.json", results.model_dump_json(indent=2) + "\n")
     table: list[list[object]] = []
     runs: list[list[object]] = []

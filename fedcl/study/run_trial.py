@@ -1,4 +1,4 @@
-"""One run of a study in a process of its own: train, evaluate, measure, or say why not."""
+"""Trains, evaluates and measures one run of a study, in a process of its own."""
 
 import traceback
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from fedcl.study.store import StoredRun
 
 @dataclass(frozen=True)
 class TrialFailure:
-    """Why a run could not be done.
+    """The reason why a run failed.
 
     Attributes:
-        message: For the study's table.
-        details: The traceback, where it was no mistake of the user's.
+        message: Reason in one line, for the study's page.
+        details: Traceback if the failure was not the user's mistake, else empty.
     """
 
     message: str
@@ -32,9 +32,9 @@ class TrialFailure:
 def run_trial(
     kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest
 ) -> TrialFailure | None:
-    """Go on with a run until it is measured; what went wrong is kept beside it and returned."""
+    """Do or resume a run until it is measured; a failure is written beside it and returned."""
     try:
-        # A run has its share of the cores, and those beside it theirs.
+        # Runs side by side share the cores, so each keeps to its own number of threads.
         with entry.alone(), threadpool_limits(limits=config.compute.threads):
             _run(kind, config, entry, asked)
         entry.failed.unlink(missing_ok=True)
@@ -42,14 +42,14 @@ def run_trial(
     except FedclError as error:
         failure = TrialFailure(str(error))
     except Exception as error:  # one arm's fault must not end the study
-        told = f"{type(error).__name__}: {error}"
-        failure = TrialFailure(told, traceback.format_exc())
+        message = f"{type(error).__name__}: {error}"
+        failure = TrialFailure(message, traceback.format_exc())
     keep_failure(entry, failure)
     return failure
 
 
 def keep_failure(entry: StoredRun, failure: TrialFailure) -> None:
-    """Write why a run failed beside it."""
+    """Write the reason of a failure into the run's folder."""
     write_json(entry.failed, {"message": failure.message, "details": failure.details})
 
 
@@ -57,23 +57,17 @@ def _run(kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest)
     before = read_measured(entry.measured)
     if before is None or before.code != measuring_code():
         text = entry.folder.path / "config.yaml"
-        if text.exists():  # the same data may lie elsewhere since
+        if text.exists():  # the same data may lie in another folder by now
             write_text(text, resolved(config))
         run_experiment(
             kind,
             config,
             resume=True,
             restart=False,
-            on_step=_quiet,
-            say=lambda _: None,
             page=False,
             jobs=1,
         )
-    else:  # another study asked before, and must find it again
+    else:  # another study's request must stay answered
         asked = asked.beside(before.asked)
     measured = measure_run(kind, config, entry, asked)
     write_text(entry.measured, measured.model_dump_json(indent=2) + "\n")
-
-
-def _quiet(_what: str, _done: int, _total: int) -> None:
-    """A study shows the rounds of all its runs instead."""

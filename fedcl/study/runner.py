@@ -1,14 +1,15 @@
-"""Runs side by side, each in a process of its own: one that dies takes no other with it."""
+"""Does runs side by side, each in a process of its own, so that one that dies ends no other."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 
 import torch
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import worker_pool
 from fedcl.config.study import Study
 from fedcl.study.plan import Trial
@@ -16,16 +17,13 @@ from fedcl.study.run_trial import TrialFailure, keep_failure, run_trial
 
 _LOOK_S = 0.5
 
-OnLook = Callable[[Sequence[Trial]], None]
-"""Called with the runs under way, about twice a second."""
-
 
 def choose_jobs(study: Study, threads: int) -> int:
-    """Return how many runs go side by side.
+    """Return the number of runs to do side by side.
 
     Args:
-        study: Says so, or auto.
-        threads: Of each run.
+        study: Settings of the study, whose `jobs` is a number or auto.
+        threads: Number of threads of each run, at least 1.
     """
     if study.jobs != "auto":
         return study.jobs
@@ -35,34 +33,37 @@ def choose_jobs(study: Study, threads: int) -> int:
 
 
 def run_all(
-    waiting: Sequence[Trial], *, jobs: int, on_look: OnLook
+    waiting: Sequence[Trial], *, jobs: int, progress: Progress = SILENT
 ) -> Iterator[tuple[Trial, TrialFailure | None]]:
-    """Run every trial and yield each as it ends, with what went wrong, if anything did.
+    """Run every trial and yield each as it ends, with its failure or None.
 
     Args:
-        waiting: In the order in which they begin.
-        jobs: Side by side.
-        on_look: Progress.
+        waiting: Trials in the order in which they begin.
+        jobs: Number of trials to run side by side, at least 1.
+        progress: Object that is told about twice a second how many rounds of all runs are done.
     """
     left = deque(waiting)
+    total, ended = sum(trial.config.federation.rounds for trial in waiting), 0
     with ExitStack() as stack:
         seats = [_Seat(stack, number) for number in range(min(jobs, len(left)))]
-        going: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
+        running: dict[Future[TrialFailure | None], tuple[_Seat, Trial]] = {}
         free = list(seats)
-        while left or going:
+        while left or running:
             while left and free:
                 seat, trial = free.pop(), left.popleft()
-                going[seat.begin(trial)] = (seat, trial)
-            done, _ = wait(going, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-            on_look([trial for _, trial in going.values()])
+                running[seat.begin(trial)] = (seat, trial)
+            done, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            kept = sum(trial.entry.rounds_done() for _, trial in running.values())
+            progress.step("Rounds", ended + kept, total)
             for future in done:
-                seat, trial = going.pop(future)
+                seat, trial = running.pop(future)
+                ended += trial.config.federation.rounds
                 yield trial, _outcome(future, seat, trial)
                 free.append(seat)
 
 
 class _Seat:
-    """A place for one run at a time, with one process, renewed when it dies."""
+    """Does one run at a time in its process, which is replaced if it dies."""
 
     def __init__(self, stack: ExitStack, number: int) -> None:
         self._stack = stack
@@ -87,7 +88,7 @@ class _Seat:
 
 
 def _take_gpu(number: int) -> None:
-    """Give this process one of the GPUs, if there are any."""
+    """Assign one of the GPUs to this process, if there are any."""
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
 

@@ -1,9 +1,10 @@
-"""From one value per seed to a mean with its interval, and to differences paired by seed.
+"""Computes means over seeds with their intervals, and differences paired by seed.
 
-Student's t: Student, "The probable error of a mean", Biometrika 1908,
-https://doi.org/10.1093/biomet/6.1.1. Bootstrap percentiles: Efron and Tibshirani, "An introduction
-to the bootstrap", 1993, https://doi.org/10.1201/9780429246593. Seeds vary the initialisation, the
-batches and, where the experiment draws them, the splits: not the participants of a fixed test.
+Student's t interval is that of Student, "The probable error of a mean", Biometrika 1908,
+https://doi.org/10.1093/biomet/6.1.1; bootstrap percentiles are those of Efron and Tibshirani, "An
+introduction to the bootstrap", 1993, https://doi.org/10.1201/9780429246593. Seeds vary the
+initialisation, the batches and the splits that an experiment draws, but not the participants of a
+fixed test.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ _LEVEL = 0.95
 
 
 class Estimate(Section):
-    """A mean over seeds with its 95 % interval; null with a single seed."""
+    """A mean over seeds with its 95 % interval, whose ends are null with a single seed."""
 
     mean: float
     low: float | None
@@ -29,29 +30,29 @@ class Estimate(Section):
 
     @property
     def half(self) -> float | None:
-        """Half the width of the interval."""
+        """Half the width of the interval, or None without an interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def estimate(values: Mapping[int, float], how: Literal["t", "bootstrap"]) -> Estimate | None:
-    """Return the mean and interval of one value per seed; None without any."""
+    """Return the mean of one value per seed with its interval, or None without values."""
     if not values:
         return None
-    found = np.asarray([values[seed] for seed in sorted(values)], dtype=np.float64)
-    mean = float(found.mean())
-    if len(found) < 2:
-        return Estimate(mean=mean, low=None, high=None, seeds=len(found))
+    by_seed = np.asarray([values[seed] for seed in sorted(values)], dtype=np.float64)
+    mean = float(by_seed.mean())
+    if len(by_seed) < 2:
+        return Estimate(mean=mean, low=None, high=None, seeds=len(by_seed))
     if how == "bootstrap":
         draws = numpy_generator(0, "bootstrap over seeds").integers(
-            len(found), size=(_RESAMPLES, len(found))
+            len(by_seed), size=(_RESAMPLES, len(by_seed))
         )
         tail = 50 * (1 - _LEVEL)
-        low, high = np.percentile(found[draws].mean(axis=1), (tail, 100 - tail))
+        low, high = np.percentile(by_seed[draws].mean(axis=1), (tail, 100 - tail))
     else:
-        quantile = student.ppf((1 + _LEVEL) / 2, len(found) - 1)
-        half = quantile * found.std(ddof=1) / len(found) ** 0.5
+        quantile = student.ppf((1 + _LEVEL) / 2, len(by_seed) - 1)
+        half = quantile * by_seed.std(ddof=1) / len(by_seed) ** 0.5
         low, high = mean - half, mean + half
-    return Estimate(mean=mean, low=float(low), high=float(high), seeds=len(found))
+    return Estimate(mean=mean, low=float(low), high=float(high), seeds=len(by_seed))
 
 
 def difference(

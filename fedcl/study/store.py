@@ -1,7 +1,7 @@
-"""The runs of all studies, each in a folder named by the hash of what made it.
+"""The store of the runs of all studies, each in a folder named by the hash of what determines it.
 
-The same experiment on the same data by the same code is the same run, whichever study asks for it
-and whatever it calls the arm.
+The same experiment on the same data by the same code is the same run, whichever study needs it and
+whatever the study calls the arm.
 """
 
 import fcntl
@@ -20,19 +20,19 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.study.code import measuring_code, training_code
 from fedcl.study.measured_file import MeasuredRun, MeasureRequest, read_measured
 
-# Neither what is trained nor how: where it goes, what is measured of it, how many work at it.
+# Settings that change nothing in the training: names, folders and measures.
 _NOT_IDENTITY = ("name", "output", "evaluation")
 
 
 class StoredRun:
-    """A run of the store.
+    """A run in the store.
 
     Attributes:
-        key: 16 digits.
-        folder: Of the run.
-        measured: measured.json: there once all is done.
-        map: map.json: its embeddings in two dimensions, where that was asked for.
-        failed: failed.json: why it could not be done, the last time it was tried.
+        key: Name of the run, 16 hexadecimal digits of a hash.
+        folder: Folder of the run, in the store.
+        measured: Path of measured.json, which exists once the run is complete.
+        map: Path of map.json, the embeddings in two dimensions, which exists if it was requested.
+        failed: Path of failed.json, the reason why the last attempt failed.
     """
 
     def __init__(self, store: Path, key: str) -> None:
@@ -43,8 +43,10 @@ class StoredRun:
         self.failed = self.folder.path / "failed.json"
 
     def placed(self, config: Config) -> Config:
-        """Return the experiment with its paths in this folder: its ledgers too, since each run of
-        a study tells what it would cost by itself."""
+        """Return the experiment with its paths in this folder.
+
+        Its ledgers lie there too, since each run of a study reports its own privacy cost.
+        """
         path = self.folder.path
         changes: dict[str, Any] = {
             "output": config.output.model_copy(update={"path": path}),
@@ -55,28 +57,28 @@ class StoredRun:
         return config.model_copy(update=changes)
 
     def found(self, asked: MeasureRequest) -> MeasuredRun | None:
-        """Return what was measured, if it is what is asked for, by the code there is now."""
+        """Return the measures if they answer the request and the present code made them."""
         measured = read_measured(self.measured)
         wanted = measured is not None and measured.code == measuring_code()
         return measured if wanted and measured is not None and measured.answers(asked) else None
 
     def failure(self) -> str | None:
-        """Return why the run failed, if it did."""
+        """Return why the last attempt at the run failed, or None if it did not."""
         try:
             return str(json.loads(self.failed.read_text(encoding="utf-8"))["message"])
         except (OSError, ValueError, KeyError):
             return None
 
     def rounds_done(self) -> int:
-        """Return how many rounds are kept."""
+        """Return the number of the last round with a checkpoint, 0 without one."""
         return max(self.folder.checkpoints(), default=0)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the run, so that no other study writes into it.
+        """Lock the run, so that no other process writes into it.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process has locked the run.
         """
         self.folder.path.mkdir(parents=True, exist_ok=True)
         with (self.folder.path / ".lock").open("w") as lock:
@@ -91,17 +93,17 @@ class StoredRun:
 
 
 def key_of(kind: RunKind, config: Config, *, data: str) -> str:
-    """Return the name of a run.
+    """Return the key of a run in the store, 16 hexadecimal digits.
 
     Args:
-        kind: Who trains together.
-        config: The experiment.
-        data: Digest of the cohort before any sample of it is drawn.
+        kind: Who trains together: the federation, all sites pooled, or each site alone.
+        config: Configuration of the run.
+        data: Digest of the cohort before sampling.
     """
     tree = config.model_dump(mode="json")
     for name in _NOT_IDENTITY:
         tree.pop(name)
-    tree["data"].pop("path")  # the data are named by what is in them
+    tree["data"].pop("path")  # the digest identifies the data, wherever they lie
     tree["compute"].pop("workers")
     tree["privacy"].pop("ledger", None)
     if isinstance(config.encoder, MLPEncoder) and config.encoder.public_scale is not None:
@@ -113,7 +115,7 @@ def key_of(kind: RunKind, config: Config, *, data: str) -> str:
 
 
 def _content(path: Path) -> str:
-    """A file's hash; of one that cannot be read, which the run will say, its place."""
+    """Return a file's hash, or its path if it cannot be read, which the run will report."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

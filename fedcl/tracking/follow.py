@@ -1,14 +1,15 @@
-"""Follow a run with loggers: what is new in rounds.jsonl, and at the end what was measured.
+"""Loggers follow a run: they are given each new round, and at the end what was measured.
 
 A logger that fails does not stop the training: rounds.jsonl holds everything, so what was missed is
 written after the next round. What is still missing at the end is an error.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
 from fedcl.errors import FedclError
 from fedcl.run_folder.folder import RunFolder
@@ -17,29 +18,29 @@ from fedcl.tracking.scalars import (
     Scalars,
     curve_scalars,
     final_scalars,
-    read_records,
+    read_lines,
     round_scalars,
 )
 
 
 class Logger(Protocol):
-    """Where numbers go: `Board`, `MlflowRun`."""
+    """Takes the numbers of a run, such as `Board` and `MlflowRun`."""
 
     def write(self, scalars: Scalars, *, step: int, wall_time: float) -> None:
         """Write one point of each curve."""
 
     def close(self, *, finished: bool) -> None:
-        """End; `finished` is whether the run did."""
+        """End the log; `finished` is whether the run came to its end."""
 
 
 class Tracking:
     """A run and the loggers that follow it.
 
     Args:
-        kind: Who trains together.
-        folder: The run.
-        loggers: May be none.
-        say: Shows one line to the user.
+        kind: Who trains together: simulate, pooled or local.
+        folder: The folder of the run.
+        loggers: Those that follow the run; there may be none.
+        progress: Told once of a logger that takes nothing.
     """
 
     def __init__(
@@ -47,18 +48,18 @@ class Tracking:
         kind: str,
         folder: RunFolder,
         loggers: Sequence[Logger],
-        say: Callable[[str], object],
+        progress: Progress = SILENT,
     ) -> None:
         self._alone = kind == "local"
         self._folder = folder
         self._loggers = loggers
-        self._say = say
+        self._progress = progress
         self._written = [0] * len(loggers)
         self._seen: tuple[int, int] | None = None
         self._told = False
         self.finished = False
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Write the rounds that are new; quick where there is none."""
         log = self._folder.log
         if not self._loggers or not log.exists():
@@ -71,7 +72,9 @@ class Tracking:
             self._seen = now
         except FedclError as error:
             if not self._told:
-                self._say(f"{error}. The training goes on; it is tried again after each round.")
+                self._progress.say(
+                    f"{error}. The training goes on; it is tried again after each round."
+                )
             self._told = True
 
     def finish(self, results: Results) -> None:
@@ -94,23 +97,23 @@ class Tracking:
 
     def _write_rounds(self) -> dict[int, float]:
         """Write what each logger has not; return when each round ended, seconds since 1970."""
-        records, end = read_records(self._folder, alone=self._alone)
+        lines, end = read_lines(self._folder, alone=self._alone)
         ended: dict[int, float] = {}
-        for record in reversed(records):
-            ended[record["round"]] = end
-            end -= record["seconds"]
+        for line in reversed(lines):
+            ended[line.round] = end
+            end -= line.seconds
         for index, logger in enumerate(self._loggers):
-            for record in records:
-                number = record["round"]
+            for line in lines:
+                number = line.round
                 if number > self._written[index]:
-                    logger.write(round_scalars(record), step=number, wall_time=ended[number])
+                    logger.write(round_scalars(line), step=number, wall_time=ended[number])
                     self._written[index] = number
         return ended
 
 
 @contextmanager
 def tracking(
-    kind: str, config: Config, folder: RunFolder, say: Callable[[str], object]
+    kind: str, config: Config, folder: RunFolder, progress: Progress = SILENT
 ) -> Iterator[Tracking]:
     """Open the loggers of `output`, and close them whatever happens.
 
@@ -126,7 +129,7 @@ def tracking(
         from fedcl.tracking.tensorboard import Board
 
         loggers.append(Board(folder.path / "tensorboard"))
-    following = Tracking(kind, folder, loggers, say)
+    following = Tracking(kind, folder, loggers, progress)
     try:
         yield following
     except BaseException:

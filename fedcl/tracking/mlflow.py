@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fedcl
-from fedcl.config.experiment import Config
+from fedcl.config.experiment import Config, Output
 from fedcl.config.loading import config_digest
 from fedcl.errors import ConfigError, RunError
 from fedcl.files.atomic import write_json
@@ -29,13 +29,13 @@ _BATCH = 100
 """Parameters that a tracking server takes at once."""
 
 
-def require_mlflow(config: Config) -> None:
+def require_mlflow(output: Output) -> None:
     """Check that MLflow is installed where the configuration asks for it.
 
     Raises:
         ConfigError: it is not.
     """
-    if config.output.mlflow is not None and importlib.util.find_spec("mlflow") is None:
+    if output.mlflow is not None and importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
             "output.mlflow: MLflow is not installed; add the extra (pip install 'fedcl[mlflow]'), "
             "or set output.mlflow: null"
@@ -47,8 +47,8 @@ class MlflowRun:
 
     Args:
         config: The experiment; `output.mlflow` is set.
-        kind: Who trains together, a tag.
-        folder: Remembers which MLflow run this is, in mlflow.json.
+        kind: Who trains together, written as a tag.
+        folder: The folder whose mlflow.json remembers which MLflow run this is.
 
     Raises:
         ConfigError: MLflow is not installed.
@@ -56,7 +56,7 @@ class MlflowRun:
     """
 
     def __init__(self, config: Config, kind: str, folder: RunFolder) -> None:
-        require_mlflow(config)
+        require_mlflow(config.output)
         uri = config.output.mlflow
         assert uri is not None
         self._uri, self._file = uri, folder.path / "mlflow.json"
@@ -79,9 +79,9 @@ class MlflowRun:
         """Log what the store does not hold yet.
 
         Args:
-            scalars: By name.
-            step: The round.
-            wall_time: When it was done, seconds since 1970.
+            scalars: The numbers by name.
+            step: The number of the round.
+            wall_time: When the round was done, seconds since 1970.
 
         Raises:
             RunError: the store does not take it.
@@ -140,7 +140,7 @@ class MlflowRun:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Whatever a store raises (its own errors, a database's, the network's) is a message."""
+        """Turn whatever a store raises (its own errors, a database's) into a message."""
         try:
             yield
         except Exception as error:
@@ -166,7 +166,7 @@ def flattened(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _settle(uri: str) -> None:
-    """What MLflow reads from the environment when it is imported or opens a store."""
+    """Set what MLflow reads from the environment when it is imported or opens a store."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # It tells of every table of a new database otherwise.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

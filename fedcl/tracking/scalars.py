@@ -1,32 +1,28 @@
 """A run as named numbers over rounds: what loggers draw. No site and no participant is named."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results
+from fedcl.run_folder.rounds_file import RoundLine
 
-Record = dict[str, Any]
-"""A line of rounds.jsonl."""
 Scalars = dict[str, float]
 
 
-def round_scalars(record: Record) -> Scalars:
-    """Return what a round's record says in numbers; what is not told, a private loss, is absent.
+def round_scalars(line: RoundLine) -> Scalars:
+    """Return what a round's line says in numbers; what is not told, a private loss, is absent.
 
     loss; terms/NAME (mean over the valid sites, or the secure sum's); seconds; received_mb (by the
     server, 10^6 bytes); valid_sites.
     """
-    valid = [entry for entry in record["sites"].values() if entry["rejected"] is None]
-    scalars: Scalars = {} if record["loss"] is None else {"loss": record["loss"]}
-    summed: dict[str, float] = record.get("terms", {})
-    names = dict.fromkeys(name for entry in valid for name in entry["terms"])
-    for name in names:
-        told = [entry["terms"][name] for entry in valid if name in entry["terms"]]
-        scalars[f"terms/{name}"] = sum(told) / len(told)
-    scalars |= {f"terms/{name}": value for name, value in summed.items()}
-    scalars["seconds"] = record["seconds"]
-    scalars["received_mb"] = record["bytes"] / 1e6
+    valid = line.valid.values()
+    scalars: Scalars = {} if line.loss is None else {"loss": line.loss}
+    for name in dict.fromkeys(name for site in valid for name in site.terms):
+        means = [site.terms[name] for site in valid if name in site.terms]
+        scalars[f"terms/{name}"] = sum(means) / len(means)
+    scalars |= {f"terms/{name}": value for name, value in (line.terms or {}).items()}
+    scalars["seconds"] = line.seconds
+    scalars["received_mb"] = line.bytes / 1e6
     scalars["valid_sites"] = len(valid)
     return scalars
 
@@ -57,37 +53,39 @@ def final_scalars(results: Results) -> Scalars:
     return scalars
 
 
-def read_records(folder: RunFolder, *, alone: bool) -> tuple[list[Record], float]:
-    """Return a run's records, oldest first, and when the last was written (seconds since 1970).
+def read_lines(folder: RunFolder, *, alone: bool) -> tuple[list[RoundLine], float]:
+    """Return a run's lines, oldest first, and when the last was written (seconds since 1970).
 
     Args:
-        folder: The run.
         alone: Whether each site trained by itself, with a log of its own.
+
+    Raises:
+        RunError: a line cannot be read.
     """
     if not alone:
         return folder.read_log(), _written([folder])
     sites = [RunFolder(path) for path in sorted(folder.sites.glob("site-*"))]
-    together: dict[int, list[Record]] = {}
+    together: dict[int, list[RoundLine]] = {}
     for site in sites:
-        for record in site.read_log():
-            together.setdefault(record["round"], []).append(record)
+        for line in site.read_log():
+            together.setdefault(line.round, []).append(line)
     return [_joined(together[number]) for number in sorted(together)], _written(sites)
 
 
-def _joined(records: Sequence[Record]) -> Record:
-    """Return the sites' records of a round as one; its loss weighs anchors, as a federation's."""
-    sites = {name: entry for record in records for name, entry in record["sites"].items()}
-    counts = [entry["counts"]["loss"] for entry in sites.values()]
-    losses = [entry["terms"]["loss"] for entry in sites.values()]
+def _joined(lines: Sequence[RoundLine]) -> RoundLine:
+    """Return the sites' lines of a round as one; its loss weighs anchors, as a federation's."""
+    sites = {label: site for line in lines for label, site in line.sites.items()}
+    counts = [site.counts["loss"] for site in sites.values()]
+    losses = [site.terms["loss"] for site in sites.values()]
     anchors = sum(counts)
     total = sum(count * loss for count, loss in zip(counts, losses, strict=True) if count)
-    return {
-        "round": records[0]["round"],
-        "seconds": sum(record["seconds"] for record in records),
-        "loss": total / anchors if anchors else None,
-        "bytes": sum(record["bytes"] for record in records),
-        "sites": sites,
-    }
+    return RoundLine(
+        round=lines[0].round,
+        seconds=sum(line.seconds for line in lines),
+        loss=total / anchors if anchors else None,
+        bytes=sum(line.bytes for line in lines),
+        sites=sites,
+    )
 
 
 def _written(folders: Sequence[RunFolder]) -> float:

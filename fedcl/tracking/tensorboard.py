@@ -12,10 +12,10 @@ from fedcl.tracking.scalars import Scalars
 
 
 class Board:
-    """Event files in a folder; those of before are removed.
+    """Writes event files into a folder; those that were there before are removed.
 
     Args:
-        folder: Of the event files alone.
+        folder: A folder that holds nothing but event files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,12 +27,12 @@ class Board:
         self._writer: Any = SummaryWriter(str(folder))
 
     def write(self, scalars: Scalars, *, step: int, wall_time: float) -> None:
-        """Write one point of each curve; on the disk when this returns.
+        """Write one point of each curve; they are on the disk when this returns.
 
         Args:
-            scalars: By name; a slash groups.
-            step: The round.
-            wall_time: When it was done, seconds since 1970.
+            scalars: The numbers by name; a slash in a name groups them.
+            step: The number of the round.
+            wall_time: When the round was done, seconds since 1970.
         """
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step, walltime=wall_time)

@@ -1,22 +1,14 @@
-"""Flower records: a header, and arrays as raw little-endian bytes, never as pickles."""
-
-from typing import get_args
+"""Packets as Flower records: a header, and arrays as raw little-endian bytes, never as pickles."""
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedcl.arrays.tensors import State, type_name
-from fedcl.config.federation import Codec
 from fedcl.errors import WireError
-from fedcl.messages.headers import Header, header_bytes
-from fedcl.moments.private import PrivateSums
-from fedcl.moments.sums import NodeSums
+from fedcl.messages.headers import header_bytes
+from fedcl.messages.packet import MOMENTS, RELEASED, Packet
 
 HEADER = "fedcl"
-MOMENT_ARRAYS = "moments"
-RELEASED_ARRAYS = "released"
-PROBE_ARRAYS = "probes"
-_ARRAYS = "arrays"
 _RAW = "fedcl.raw"
 _DTYPES: dict[str, np.dtype] = {
     "uint8": np.dtype("u1"),
@@ -43,16 +35,30 @@ def payload_bytes(record: RecordDict) -> int:
 
 def moments_bytes(record: RecordDict) -> int:
     """Return the bytes of the moments in a record, as they travel."""
-    names = (MOMENT_ARRAYS, RELEASED_ARRAYS)
-    return sum(_array_bytes(record.array_records.get(name, ArrayRecord())) for name in names)
+    groups = (MOMENTS, RELEASED)
+    return sum(_array_bytes(record.array_records.get(name, ArrayRecord())) for name in groups)
 
 
-def record_of(header: Header, arrays: State, moments: State | None = None) -> RecordDict:
-    """Return a record of a header and arrays, with moments where there are some."""
-    record = RecordDict({HEADER: ConfigRecord(header), _ARRAYS: encoded(arrays)})
-    if moments is not None:
-        record[MOMENT_ARRAYS] = encoded(moments)
+def record_of(packet: Packet) -> RecordDict:
+    """Return a packet as a record."""
+    record = RecordDict({HEADER: ConfigRecord(packet.header)})
+    for name, arrays in packet.groups.items():
+        record[name] = encoded(arrays)
     return record
+
+
+def packet_in(record: RecordDict) -> Packet:
+    """Return the packet in a record; its arrays are read-only views of the message's bytes.
+
+    Raises:
+        WireError: the record has no header, or an array that is not raw bytes of a known type.
+    """
+    try:
+        header = record.config_records[HEADER]
+    except KeyError:
+        raise WireError("the message carries no fedcl header") from None
+    groups = {name: _decoded(arrays) for name, arrays in record.array_records.items()}
+    return Packet(dict(header), groups)
 
 
 def encoded(arrays: State) -> ArrayRecord:
@@ -80,26 +86,9 @@ def _bytes_of(array: np.ndarray) -> bytes:
     return array.tobytes()
 
 
-def header_of(record: RecordDict) -> ConfigRecord:
-    """Return a record's header.
-
-    Raises:
-        WireError: it has none.
-    """
-    try:
-        return record.config_records[HEADER]
-    except KeyError:
-        raise WireError("the message carries no fedcl header") from None
-
-
-def arrays_in(record: RecordDict, name_of_record: str = _ARRAYS) -> State:
-    """Return read-only views on the message's bytes: nothing is copied."""
-    try:
-        encoded = record.array_records[name_of_record]
-    except KeyError:
-        raise WireError("the message carries no arrays") from None
+def _decoded(arrays: ArrayRecord) -> State:
     state = {}
-    for name, array in encoded.items():
+    for name, array in arrays.items():
         if array.stype != _RAW or array.dtype not in _DTYPES:
             raise WireError(f"{name}: {array.dtype} encoded as {array.stype} is not accepted")
         try:
@@ -107,45 +96,6 @@ def arrays_in(record: RecordDict, name_of_record: str = _ARRAYS) -> State:
         except ValueError:
             raise WireError(f"{name}: {len(array.data)} bytes for shape {array.shape}") from None
     return state
-
-
-def read_codec(header: ConfigRecord, key: str) -> Codec | None:
-    """Return how arrays are encoded; None where the header says nothing of it.
-
-    Raises:
-        WireError: in a way that is not known here.
-    """
-    if key not in header:
-        return None
-    for codec in get_args(Codec):
-        if header[key] == codec:
-            return codec
-    raise WireError(f"{key}: {header[key]!r} is none of {', '.join(get_args(Codec))}")
-
-
-def private_sums_in(arrays: State) -> PrivateSums:
-    """Return moments with noise from arrays.
-
-    Raises:
-        WireError: which are missing.
-    """
-    try:
-        return PrivateSums(*(arrays[name] for name in ("count", "total", "residuals", "squares")))
-    except KeyError as absent:
-        raise WireError(f"the moments lack {absent}") from None
-
-
-def node_sums_in(arrays: State, prefix: str) -> NodeSums:
-    """Return moments from arrays whose names begin with a prefix.
-
-    Raises:
-        WireError: which are missing.
-    """
-    names = ("count", "total", "squares")
-    try:
-        return NodeSums(*(arrays[f"{prefix}{name}"] for name in names))
-    except KeyError as absent:
-        raise WireError(f"the moments lack {absent}") from None
 
 
 def _array_bytes(arrays: ArrayRecord) -> int:

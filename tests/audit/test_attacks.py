@@ -9,6 +9,7 @@ from fedcl.audit.inference import of_representations, of_updates
 from fedcl.audit.inversion import invert
 from fedcl.audit.membership import likelihood_ratios, membership
 from fedcl.audit.scores import trained_on
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.open import open_experiment
 from fedcl.local_round import local_round
 from fedcl.models.network import build_network
@@ -139,7 +140,15 @@ def update(config, cohort, *, private):
         noise = Entropy.not_private(2, "inversion")
         private_round(network, optimizer, cohort, rows[:1], config, noise, round_number=1)
     else:
-        local_round(network, optimizer, cohort, rows[:1], config, round_number=1, site="one")
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            rows[:1],
+            LocalSettings.of(config),
+            round_number=1,
+            site="one",
+        )
     return network, received, read_state(network, names), arrays
 
 
@@ -176,6 +185,14 @@ def test_participants_learnt_by_heart_score_higher(experiment):
     others = np.setdiff1d(rows, members)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for number in range(1, 101):
-        local_round(network, optimizer, cohort, members, config, round_number=number, site="one")
+        local_round(
+            network,
+            optimizer,
+            cohort,
+            members,
+            LocalSettings.of(config),
+            round_number=number,
+            site="one",
+        )
     scored = [trained_on(network, cohort, some, config) for some in (members, others)]
     assert membership(*scored).auc > 0.8

@@ -31,9 +31,8 @@ RUNS = 2000
 
 def finished(tree, kind="simulate"):
     """Train and evaluate; return the run folder."""
-    quiet = {"on_step": lambda *_: None, "say": lambda _: None, "page": False}
     config = beside(kind, config_of(tree))
-    return run_experiment(kind, config, resume=False, restart=False, **quiet)[1]
+    return run_experiment(kind, config, resume=False, restart=False, page=False)[1]
 
 
 def claimed():
@@ -42,7 +41,7 @@ def claimed():
 
 
 def audited(folder, *, runs=RUNS):
-    return audit_run(folder, runs=runs, on_step=lambda *_: None)
+    return audit_run(folder, runs=runs)
 
 
 def command(folder):

@@ -137,7 +137,9 @@ def test_a_site_that_sends_anything_is_hidden_as_claimed(tmp_path):
 
     def total(positions):
         updates = [(sent[i], 1.0) for i in positions]
-        mean = noisy_mean(updates, current, config, {"weight"}, Silence())
+        mean = noisy_mean(
+            updates, current, config.privacy, config.federation, {"weight"}, Silence()
+        )
         return 8 * torch.from_numpy(mean["weight"] - current["weight"]).flatten()
 
     game = always(total, 7, noise_sd=noise * 0.5)

@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from fedcl.compression.codec import decode, encode_array
 from fedcl.compression.state import decode_state, encode_change, encode_state
+from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
@@ -81,7 +82,7 @@ def by_hand(config):
     cohort, compression = open_experiment(config), config.federation.compression
     network = build_network(config, cohort.shape, seed=config.seed)
     sites = cohort.training_sites(min_participants=config.local.min_participants)
-    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config)).scale())
+    network.set_feature_scale(*feature_sums(cohort, training_rows(cohort, config.local)).scale())
     names = travelling(network, keep_norm=False)
     weights = read_state(network, names)
     matrices = [name for name in names if weights[name].ndim > 1]
@@ -95,7 +96,15 @@ def by_hand(config):
             rows = cohort.rows(split=TRAIN, site=site)
             write_state(network, down)
             optimizer = build_optimizer(network, config.local, round_number=number)
-            local_round(network, optimizer, cohort, rows, config, round_number=number, site=site)
+            local_round(
+                network,
+                optimizer,
+                cohort,
+                rows,
+                LocalSettings.of(config),
+                round_number=number,
+                site=site,
+            )
             state = read_state(network, names)
             for name in matrices:
                 change = arrives = state[name] - down[name]
@@ -205,8 +214,8 @@ def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     config = config_of(with_values(tree, federation__outlier_factor=30))
     simulate_federation(config, sites=SITES, resume=False)
     log = RunFolder(config.output.path).read_log()
-    assert log[-1]["loss"] < log[0]["loss"]
-    assert all(site["rejected"] is None for record in log for site in record["sites"].values())
+    assert log[-1].loss < log[0].loss
+    assert all(site.rejected is None for record in log for site in record.sites.values())
 
 
 @pytest.mark.slow
@@ -219,9 +228,9 @@ def test_moments_are_those_of_the_weights_that_the_sites_train_from(tree, fresh)
     exact = config_of(another_folder(compressed(tree, None, objective__moments=moments), "-exact"))
     simulate_federation(exact, sites=SITES, resume=False)
     ours, theirs = (RunFolder(c.output.path).read_log()[-1] for c in (config, exact))
-    assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.1)
-    assert ours["loss"] != theirs["loss"]
-    assert ours["moments_bytes"] == theirs["moments_bytes"] > 0
+    assert ours.loss == pytest.approx(theirs.loss, rel=0.1)
+    assert ours.loss != theirs.loss
+    assert ours.moments_bytes == theirs.moments_bytes > 0
 
 
 # --- bytes and receipts -----------------------------------------------------------------------
@@ -257,13 +266,13 @@ def test_the_log_and_the_receipts_tell_the_bytes_that_travelled(tree):
         folder.start(config)
         run_rounds(InProcessGrid(SITES, client_app=seen.app), config, folder)
         (line,) = folder.read_log()
-        assert line["sent_bytes"] == sum(map(payload_bytes, seen.came))
-        assert line["bytes"] == sum(map(payload_bytes, seen.left))
+        assert line.sent_bytes == sum(map(payload_bytes, seen.came))
+        assert line.bytes == sum(map(payload_bytes, seen.left))
         told = 0
-        for site in line["sites"]:
+        for site in line.sites:
             (receipts,) = receipts_at(folder.site_path(site))
-            told += receipts.look().receipts[-1].bytes
-        assert line["bytes"] == told
+            told += receipts.read().receipts[-1].bytes
+        assert line.bytes == told
         arrays = [sum(map(array_bytes, records)) for records in (seen.came, seen.left)]
         carried[name] = sum(arrays)
     assert carried["none"] / carried["int8"] > 3.8  # with biases and feature scales as they are
@@ -279,7 +288,7 @@ def test_a_receipt_says_what_left_and_how_large_what_it_stands_for_is(tree):
     shapes = {name: array.shape for name, array in folder.load().weights.items()}
     for site, update in released.items():
         (receipts,) = receipts_at(folder.site_path(site))
-        receipt = receipts.look().receipts[-1]
+        receipt = receipts.read().receipts[-1]
         assert receipt.header["change"] == "int8"
         stands_for = decode_state(update.weights, "int8", shapes)
         for array in receipt.arrays:
@@ -306,7 +315,7 @@ def test_the_change_in_the_log_is_the_one_that_was_decoded(tree):
                 continue
             change = array if array.ndim > 1 else array - before[name]
             squares += float(np.square(change.astype(np.float64)).sum())
-        assert line["sites"][update.site]["change"] == pytest.approx(np.sqrt(squares), rel=1e-4)
+        assert line.sites[update.site].change == pytest.approx(np.sqrt(squares), rel=1e-4)
 
 
 def test_an_evaluation_is_of_the_weights_that_are_kept(tree):
@@ -349,7 +358,7 @@ def test_rounding_changes_no_epsilon(tmp_path, build):
         whose = ALL_SITES if build is site_private_tree else "south"
         spent.append(Ledger.of(config.privacy.ledger, whose).epsilon(delta=1e-5))
         log = RunFolder(config.output.path).read_log()
-        assert all(s["rejected"] is None for line in log for s in line["sites"].values())
+        assert all(s.rejected is None for line in log for s in line.sites.values())
     assert spent[0] == spent[1] > 0
 
 
@@ -457,9 +466,9 @@ def test_a_malformed_update_is_named_and_left_out(tree, name):
     folder.start(config)
     run_rounds(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
     (line,) = folder.read_log()
-    rejected = line["sites"]["south"]["rejected"]
+    rejected = line.sites["south"].rejected
     assert re.search(words, rejected), rejected
-    assert line["sites"]["north"]["rejected"] is None
+    assert line.sites["north"].rejected is None
 
 
 def test_changes_where_weights_are_expected_are_named(tree):
@@ -469,9 +478,7 @@ def test_changes_where_weights_are_expected_are_named(tree):
     folder.start(config)
     run_rounds(InProcessGrid(SITES, client_app=spoiling("south", spoil)), config, folder)
     (line,) = folder.read_log()
-    assert line["sites"]["south"]["rejected"] == (
-        "its update holds changes as int8, expected weights"
-    )
+    assert line.sites["south"].rejected == ("its update holds changes as int8, expected weights")
 
 
 def test_a_training_that_diverged_costs_its_round_and_not_the_residual(tree, monkeypatch):
@@ -491,8 +498,8 @@ def test_a_training_that_diverged_costs_its_round_and_not_the_residual(tree, mon
     config = config_of(with_values(tree, federation__rounds=2))
     simulate_federation(config, sites=SITES, resume=True)
     log = RunFolder(config.output.path).read_log()
-    assert log[1]["sites"]["south"]["rejected"] == "the training failed"
-    assert log[1]["sites"]["north"]["rejected"] is None
+    assert log[1].sites["south"].rejected == "the training failed"
+    assert log[1].sites["north"].rejected is None
     assert_identical(memory.residual.before(99), before)
     said = (memory.folder / "failures.log").read_text()
     assert "values that are not finite, or beyond 1e38" in said

@@ -163,12 +163,12 @@ def test_a_pooled_run_trains_with_it_and_logs_every_term(tmp_path, folder, objec
     cohort = open_experiment(config)
     run = RunFolder(config.output.path)
     run.start(config)
-    train_rounds(config, cohort, training_rows(cohort, config), run, name="pooled")
-    line = run.load().record["sites"]["pooled"]
+    train_rounds(config, cohort, training_rows(cohort, config.local), run, name="pooled")
+    line = run.load().record.sites["pooled"]
     expected = {"loss", objective.get("loss", "l_exp")}
     expected |= {
         f"fairkl_regression.{s}" for s in ("positive", "negative") if "debias" in objective
     }
-    assert set(line["terms"]) == expected
-    assert all(math.isfinite(value) for value in line["terms"].values())
-    assert min(line["counts"].values()) > 0
+    assert set(line.terms) == expected
+    assert all(math.isfinite(value) for value in line.terms.values())
+    assert min(line.counts.values()) > 0

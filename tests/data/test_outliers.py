@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedcl.data.outliers import distances, outliers
+from tests.progress import Told
 
 
 def scans(rng, number, shape):
@@ -54,7 +55,6 @@ def test_a_trifle_above_distances_that_are_alike_is_not_far():
 
 
 def test_progress_counts_both_readings(rng):
-    seen = []
-    arrays = scans(rng, 3, (4,))
-    distances(lambda row: arrays[row], range(3), on_progress=lambda d, t: seen.append((d, t)))
-    assert seen == [(n, 6) for n in range(1, 7)]
+    told, arrays = Told(), scans(rng, 3, (4,))
+    distances(lambda row: arrays[row], range(3), progress=told)
+    assert told.counts("Comparing scans") == [(n, 6) for n in range(1, 7)]

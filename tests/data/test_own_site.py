@@ -71,7 +71,7 @@ def test_scans_of_others_are_never_opened_and_their_rows_never_judged(tmp_path):
     table.loc[others, ["age", "sex"]] = ["old", "7"]
     table.to_csv(tmp_path / "d" / "participants.csv", index=False)
     own = open_cohort(data, seed=5, cache=tmp_path / "c", own_site="s1")
-    prepare(own, lambda _done, _total: None)
+    prepare(own)
     assert len(own) == 6
     with pytest.raises(DataError, match="not a number"):
         open_cohort(data, seed=5, cache=tmp_path / "c")

@@ -29,6 +29,7 @@ from fedcl.data.phantom.anatomy import (
 )
 from fedcl.data.phantom.cohort import draw_participants, site_facts, write_phantom
 from fedcl.errors import DataError
+from tests.progress import Told
 
 GRID = (12, 14, 13)
 VOXEL_ML = 181.5 * 217.5 * 181.5 / np.prod(GRID) / 1000
@@ -178,18 +179,18 @@ def test_a_phantom_from_before_there_was_a_choice_is_the_whole(phantom, tmp_path
 
 @pytest.mark.slow
 def test_an_interrupted_writing_leaves_nothing(tmp_path):
-    seen = []
+    class Interrupting(Told):
+        def step(self, what, done, total):
+            super().step(what, done, total)
+            if done == 3:
+                raise KeyboardInterrupt
 
-    def interrupt(done: int, total: int) -> None:
-        seen.append((done, total))
-        if done == 3:
-            raise KeyboardInterrupt
-
+    told = Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "cohort", on_progress=interrupt)
+        write(tmp_path / "cohort", progress=told)
     assert list(tmp_path.iterdir()) == []
     total = len(draw_participants(scale=0.01, seed=4))
-    assert seen == [(1, total), (2, total), (3, total)]
+    assert told.counts("Writing participants") == [(1, total), (2, total), (3, total)]
 
 
 def test_a_folder_that_is_no_phantom_is_never_replaced(tmp_path):

@@ -266,7 +266,7 @@ def test_a_volume_is_decoded_once_and_only_when_read(tmp_path, monkeypatch):
     data = openbhb(tmp_path / "d")
     cohort = open_cohort(data, seed=0, cache=tmp_path / "c")
     assert entries(tmp_path / "c") == []
-    prepare(cohort, lambda done, total: None)
+    prepare(cohort)
     assert len(entries(tmp_path / "c")) == 5
 
     def fail(*_):
@@ -291,5 +291,5 @@ def test_a_changed_file_or_setting_never_meets_an_old_entry(tmp_path):
 def test_identical_scans_of_two_participants_share_an_entry(tmp_path):
     data = openbhb(tmp_path / "d")
     write_npy(tmp_path / "d", "300", "train", volume(2))
-    prepare(open_cohort(data, seed=0, cache=tmp_path / "c"), lambda done, total: None)
+    prepare(open_cohort(data, seed=0, cache=tmp_path / "c"))
     assert len(entries(tmp_path / "c")) == 4

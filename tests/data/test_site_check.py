@@ -18,6 +18,7 @@ from fedcl.data.phantom.cohort import write_phantom
 from fedcl.errors import ConfigError
 from tests.builders import add_scans, write_table
 from tests.data.test_scans import rewrite, with_cell
+from tests.progress import Told
 
 SHAPE = (7, 8, 9)
 AGES = [34, 21, 29, 66, 25, 22, 38, 27, 31, 23, 61, 28, 36]
@@ -311,16 +312,11 @@ def test_a_site_of_openbhb_is_described_from_its_own_scans(tmp_path):
 
 
 def test_progress_tells_reading_and_comparing(scans):
-    seen = {}
-    check_site(
-        load_site(scans),
-        cache=scans.parent / "c",
-        on_step=lambda what, done, total: seen.setdefault(what, []).append((done, total)),
-    )
-    assert seen == {
-        "Reading scans": [(n, 13) for n in range(1, 14)],
-        "Comparing scans": [(n, 26) for n in range(1, 27)],
-    }
+    told = Told()
+    check_site(load_site(scans), cache=scans.parent / "c", progress=told)
+    assert told.counts("Reading scans") == [(n, 13) for n in range(1, 14)]
+    assert told.counts("Comparing scans") == [(n, 26) for n in range(1, 27)]
+    assert len(told.steps) == 13 + 26
 
 
 def test_mistakes_in_the_sites_file_are_told(scans, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.debiasing.conditional_means import conditional_means, conditional_means_of_others
-from fedcl.losses.kernels import within_batch
+from fedcl.kernels.positiveness import within_batch
 from fedcl.moments.cross_site import own_before
 from fedcl.moments.grid import node_shares
 from tests.losses.made import ages, assert_equal, embeddings, gaussian

@@ -8,7 +8,7 @@ import torch
 from fedcl.debiasing.bias_pairs import BiasPairs, bias_pairs
 from fedcl.debiasing.end import end
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression
-from fedcl.debiasing.gaussians import Gaussian, kl
+from fedcl.debiasing.gaussians import FittedGaussian, kl
 
 N = 400
 
@@ -48,8 +48,8 @@ def test_planted_gaps_give_the_closed_form(generator, mean_gap, sd_ratio):
 def test_the_kl_is_that_of_torch_distributions(generator):
     mean, spread = torch.randn(2, 2, 5, generator=generator).double()
     sd = spread.exp()
-    first = Gaussian(mean[0], sd[0] ** 2, torch.ones(5))
-    second = Gaussian(mean[1], sd[1] ** 2, torch.ones(5))
+    first = FittedGaussian(mean[0], sd[0] ** 2, torch.ones(5))
+    second = FittedGaussian(mean[1], sd[1] ** 2, torch.ones(5))
     expected = torch.distributions.kl_divergence(
         torch.distributions.Normal(mean[0], sd[0]), torch.distributions.Normal(mean[1], sd[1])
     )

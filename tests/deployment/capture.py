@@ -151,7 +151,7 @@ class Captured:
     @cached_property
     def receipts(self) -> tuple[Receipt, ...]:
         """The site's own record of what left it."""
-        kept = Receipts(self.files.receipts, durable=True).look()
+        kept = Receipts(self.files.receipts, durable=True).read()
         assert kept.problem is None, kept.problem
         return kept.receipts
 

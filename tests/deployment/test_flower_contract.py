@@ -28,8 +28,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.relay import CALLS, FLEET
+from fedcl.errors import RefusalReason
 from fedcl.experiment.simulation import InProcessGrid
-from fedcl.messages.releases import REFUSALS, Refusal
+from fedcl.messages.releases import Refusal
 from fedcl.server import gateway
 from fedcl.sites.guard import SAFE_WORDS
 from fedcl.wire.releases import encode_release
@@ -54,7 +55,7 @@ def test_a_nodes_calls_are_the_ten_that_the_relay_knows():
 def test_an_object_is_named_by_the_sha256_of_its_content():
     content = b"ConfigRecord  3\0abc"
     assert get_object_id(content) == hashlib.sha256(content).hexdigest()
-    release = encode_release(Refusal("north", REFUSALS[0]))
+    release = encode_release(Refusal("north", RefusalReason.DATA))
     nested = get_all_nested_objects(release)
     assert {name: get_object_id(bytes(one.deflate())) for name, one in nested.items()} == {
         name: name for name in nested
@@ -63,7 +64,7 @@ def test_an_object_is_named_by_the_sha256_of_its_content():
 
 
 def test_a_messages_own_object_is_its_metadata_without_its_name(question):
-    content = encode_release(Refusal("north", REFUSALS[0]))
+    content = encode_release(Refusal("north", RefusalReason.DATA))
     head, _, body = bytes(Message(content, reply_to=question).deflate()).partition(b"\0")
     assert head == f"Message {content.object_id} {len(body)}".encode()
     read = ProtoMessage.FromString(body)

@@ -29,7 +29,8 @@ from fedcl.deployment.relay import (
     Call,
     RefusedError,
 )
-from fedcl.messages.releases import REFUSALS, Introduction, Refusal
+from fedcl.errors import RefusalReason
+from fedcl.messages.releases import Introduction, Refusal
 from fedcl.receipts.log import Receipts
 from fedcl.sites.fleet_calls import REQUESTS
 from fedcl.sites.guard import OnlyReceipted
@@ -150,11 +151,12 @@ def test_a_message_whose_objects_have_no_receipt_stays(home, guard):
 
 
 def test_a_site_refuses_even_where_its_disk_takes_no_receipt(guard):
-    for reason in REFUSALS:
+    for reason in RefusalReason:
         request, _ = announcement(encode_release(Refusal("north", reason)))
         assert pushed(guard, request)
-    other = Refusal("north", f"cannot read {SECRET.decode()}")
-    request, _ = announcement(encode_release(other))
+    other = encode_release(Refusal("north", RefusalReason.DATA))
+    other.config_records["fedcl"]["reason"] = f"cannot read {SECRET.decode()}"
+    request, _ = announcement(other)
     refused(guard, Call(PUSH_MESSAGES, {}, request.SerializeToString()), "have no receipt")
 
 

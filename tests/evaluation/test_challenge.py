@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, mean_absolute_error
 from sklearn.model_selection import GridSearchCV
 
 from fedcl.errors import DataError
-from fedcl.evaluation.challenge import Split, age_errors, challenge
+from fedcl.evaluation.openbhb_challenge import Split, age_errors, challenge
 from fedcl.evaluation.own_site import SiteFeatures, own_site
 
 SITES = ("a", "b", "c")

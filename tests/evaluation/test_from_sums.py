@@ -7,9 +7,9 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from fedcl.errors import DataError
-from fedcl.evaluation.challenge import Split, score
 from fedcl.evaluation.from_sums import evaluate_from_sums
 from fedcl.evaluation.lda_sums import SHRINKAGE
+from fedcl.evaluation.openbhb_challenge import Split, score
 from fedcl.evaluation.probes import GRID, balanced_accuracy
 from fedcl.evaluation.summed_probes import assign_folds
 

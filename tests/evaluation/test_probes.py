@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from fedcl.errors import DataError, RunError
-from fedcl.evaluation.challenge import Split
 from fedcl.evaluation.chance import median_error, site_chance, site_from_age
+from fedcl.evaluation.openbhb_challenge import Split
 from fedcl.evaluation.probes import balanced_accuracy, can_fit_site, fit_age, fit_site
 
 

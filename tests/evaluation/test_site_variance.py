@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcl.evaluation.variance import natural_spline, site_variance
+from fedcl.evaluation.variance import age_columns, site_variance
 
 SIZES = (5, 8, 13, 21)
 
@@ -93,7 +93,7 @@ def test_what_age_and_sex_explain_is_not_sites(rng):
 
 def test_the_spline_is_a_straight_line_beyond_its_knots(rng):
     ages = np.concatenate([rng.uniform(20, 60, 200), [1, 2, 3, 4, 90, 91, 92, 93]])
-    columns = natural_spline(ages)
+    columns = age_columns(ages)
     for end in (columns[200:204], columns[204:]):
         assert np.abs(np.diff(end, n=2, axis=0)).max() < 1e-9 * np.abs(columns).max()
 

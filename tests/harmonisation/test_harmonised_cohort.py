@@ -24,6 +24,7 @@ from fedcl.experiment.run import run_experiment
 from tests.builders import add_scans, config_of, private_tree, table_tree, volume_tree, write_table
 from tests.deployment.homes import home_at
 from tests.harmonisation.scanned import Scanned, fitted
+from tests.progress import Told
 
 AS_PUBLISHED = Combat(
     kind="combat",
@@ -145,8 +146,8 @@ def noisy_site(seed: int) -> Cohort:
 
 def test_the_published_adjustment_tells_the_age_that_is_to_be_predicted(tmp_path):
     """Mean over five worlds, at the noisy site: the error of age, and how well it predicts an age
-    that was drawn at random and given to ComBat with the same scans. docs/harmonisation.md has
-    these numbers."""
+    that was drawn at random and given to ComBat with the same scans. These numbers are in
+    docs/explanation/harmonisation.md."""
     settings = {
         name: one.model_copy(update={"covariates": ("age",)})
         for name, one in (("site_mean", AT_MEAN), ("participant", AS_PUBLISHED))
@@ -214,27 +215,22 @@ def as_volumes(cohort: Cohort, folder: Path) -> Cohort:
 def test_volumes_are_adjusted_as_tables_are(tmp_path, rng, adjust):
     cohort = made(rng)
     settings = AT_MEAN.model_copy(update={"unseen": "own", "adjust": adjust})
-    seen: list[tuple[int, int]] = []
-    found = everything(
-        as_volumes(cohort, tmp_path / "v"),
-        tmp_path,
-        settings,
-        on_progress=lambda done, total: seen.append((done, total)),
-    )
+    told = Told()
+    found = everything(as_volumes(cohort, tmp_path / "v"), tmp_path, settings, progress=told)
     expected = everything(cohort, tmp_path, settings)
     assert found.shape == (len(cohort), 1, 2, 2, 2)
     np.testing.assert_allclose(found.reshape(len(cohort), -1), expected, rtol=2e-6, atol=2e-6)
+    seen = told.counts("Harmonising scans")
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
 
 
 def test_a_fit_of_volumes_is_kept_under_what_it_was_made_of(tmp_path, rng):
     cohort = as_volumes(made(rng), tmp_path / "v")
-    seen: list[int] = []
 
     def again(one: Cohort = cohort, **also) -> int:
-        seen.clear()
-        everything(one, tmp_path, on_progress=lambda done, _: seen.append(done), **also)
-        return len(seen)
+        told = Told()
+        everything(one, tmp_path, progress=told, **also)
+        return len(told.steps)
 
     assert again() > 0
     assert again() == 0
@@ -306,14 +302,12 @@ def test_volumes_of_an_experiment_are_opened_harmonised_from_the_cache(tmp_path)
 def test_a_run_says_that_ages_enter_and_trains(tmp_path):
     """Slow (about 5 s): a whole run with its report."""
     write_table(tmp_path / "data")
-    said: list[str] = []
+    told = Told()
     config = experiment(tmp_path, adjust="participant", unseen="own")
-    results, _ = run_experiment(
-        "pooled", config, resume=False, restart=False, on_step=lambda *_: None, say=said.append
-    )
+    results, _ = run_experiment("pooled", config, resume=False, restart=False, progress=told)
     assert results.run.data_digest == open_experiment(config).digest
-    assert "adjust: participant lets the age that is to be predicted enter" in said[0]
-    assert "unseen: own has looked at" in said[1]
+    assert "adjust: participant lets the age that is to be predicted enter" in told.lines[0]
+    assert "unseen: own has looked at" in told.lines[1]
 
 
 def test_a_site_that_sees_itself_only_is_told_what_to_do(tmp_path):
@@ -330,8 +324,6 @@ def test_a_hospital_by_itself_has_nobody_to_be_compared_with(tmp_path):
             experiment(tmp_path),
             resume=False,
             restart=False,
-            on_step=lambda *_: None,
-            say=print,
         )
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fedcl.config.kernels import DiscreteKernel, GaussianKernel, Kernel
-from fedcl.losses.kernels import within_batch
+from fedcl.kernels.positiveness import within_batch
 from fedcl.losses.pairs import Pairs, pairs_of_views
 
 SIGMA = GaussianKernel(kind="gaussian", covariates=("age",), bandwidths=(5.0,))

@@ -19,8 +19,8 @@ from fedcl.config.kernels import (
     compared_by,
     is_binary,
 )
-from fedcl.losses.anatomical import anatomical
-from fedcl.losses.kernels import positiveness, within_batch
+from fedcl.kernels.anatomical import anatomical
+from fedcl.kernels.positiveness import positiveness, within_batch
 from tests import reference
 
 AGE = GaussianKernel(kind="gaussian", covariates=("age",), bandwidths=(5.0,))

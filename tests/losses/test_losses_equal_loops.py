@@ -7,21 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedcl.kernels.positiveness import within_batch
 from fedcl.losses.conditional import conditional_alignment_uniformity
 from fedcl.losses.eps_sup_con import (
     eps_sup_con,
-    eps_sup_con_released,
+    eps_sup_con_authors_variant,
     eps_sup_info_nce,
-    eps_sup_info_nce_released,
+    eps_sup_info_nce_authors_variant,
 )
 from fedcl.losses.info_nce import eps_info_nce, info_nce
-from fedcl.losses.kernels import within_batch
-from fedcl.losses.l_exp import l_exp, l_exp_released
-from fedcl.losses.l_thr import l_thr, l_thr_released
+from fedcl.losses.l_exp import l_exp, l_exp_authors_variant
+from fedcl.losses.l_thr import l_thr, l_thr_authors_variant
 from fedcl.losses.soft_targets import euclidean, soft_sup_con, x_clr
 from fedcl.losses.sup_con import sup_con
-from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_released
-from fedcl.losses.yaware import y_aware, y_aware_released
+from fedcl.losses.uniformity import decoupled_uniformity, decoupled_uniformity_authors_variant
+from fedcl.losses.yaware import y_aware, y_aware_authors_variant
 from tests import reference
 from tests.losses.made import CLASSES, ages, assert_equal, build, classes, embeddings, gaussian
 
@@ -51,20 +51,20 @@ CONTINUOUS = {
             p.similarity, (p.positiveness / TAU).masked_fill(p.positiveness == 0, -math.inf)
         ),
     ),
-    "l_exp_released": (
-        lambda p: l_exp_released(p, temperature=T),
-        lambda p: reference.l_exp_released(p.similarity, p.positiveness, T),
+    "l_exp_authors_variant": (
+        lambda p: l_exp_authors_variant(p, temperature=T),
+        lambda p: reference.l_exp_authors_variant(p.similarity, p.positiveness, T),
     ),
-    "l_thr_released": (
-        lambda p: l_thr_released(p, temperature=T),
+    "l_thr_authors_variant": (
+        lambda p: l_thr_authors_variant(p, temperature=T),
         # The authors' matrix has everybody's positiveness 1 with themselves.
-        lambda p: reference.l_thr_released(
+        lambda p: reference.l_thr_authors_variant(
             p.similarity, p.positiveness + torch.eye(len(p.similarity)), T
         ),
     ),
-    "y_aware_released": (
-        y_aware_released,
-        lambda p: reference.y_aware_released(p.similarity, p.positiveness),
+    "y_aware_authors_variant": (
+        y_aware_authors_variant,
+        lambda p: reference.y_aware_authors_variant(p.similarity, p.positiveness),
     ),
 }
 OF_CLASSES = {
@@ -77,13 +77,17 @@ OF_CLASSES = {
         lambda p: eps_sup_con(p, epsilon=EPSILON),
         lambda p: reference.eps_sup_con(p.similarity, p.positiveness, EPSILON),
     ),
-    "eps_sup_info_nce_released": (
-        lambda p: eps_sup_info_nce_released(p, epsilon=EPSILON, temperature=T),
-        lambda p: reference.eps_released(p.similarity, p.positiveness, EPSILON, T, together=False),
+    "eps_sup_info_nce_authors_variant": (
+        lambda p: eps_sup_info_nce_authors_variant(p, epsilon=EPSILON, temperature=T),
+        lambda p: reference.eps_authors_variant(
+            p.similarity, p.positiveness, EPSILON, T, together=False
+        ),
     ),
-    "eps_sup_con_released": (
-        lambda p: eps_sup_con_released(p, epsilon=EPSILON, temperature=T),
-        lambda p: reference.eps_released(p.similarity, p.positiveness, EPSILON, T, together=True),
+    "eps_sup_con_authors_variant": (
+        lambda p: eps_sup_con_authors_variant(p, epsilon=EPSILON, temperature=T),
+        lambda p: reference.eps_authors_variant(
+            p.similarity, p.positiveness, EPSILON, T, together=True
+        ),
     ),
 }
 
@@ -151,17 +155,17 @@ def test_decoupled_uniformity(seed, participants, temperature, views):
 
 
 @given(**batches)
-def test_decoupled_uniformity_as_released(seed, participants, temperature):
+def test_decoupled_uniformity_as_the_authors_compute_it(seed, participants, temperature):
     generator = torch.Generator().manual_seed(seed)
     z, y = embeddings(generator, participants), ages(generator, participants)
     kernel = within_batch({"age": y}, gaussian(5.0)).double()
     assert_equal(
-        lambda leaf: decoupled_uniformity_released(leaf, kernel).value,
+        lambda leaf: decoupled_uniformity_authors_variant(leaf, kernel).value,
         lambda leaf: reference.decoupled_uniformity_with_prior(leaf, kernel, 0.01, scale=2.0),
         z,
     )
     assert_equal(
-        lambda leaf: decoupled_uniformity_released(leaf).value,
+        lambda leaf: decoupled_uniformity_authors_variant(leaf).value,
         lambda leaf: reference.decoupled_uniformity(leaf, scale=2.0),
         z,
     )

@@ -7,17 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedcl.kernels.positiveness import positiveness, within_batch
 from fedcl.losses.eps_sup_con import eps_sup_con, eps_sup_info_nce
 from fedcl.losses.info_nce import eps_info_nce, info_nce
-from fedcl.losses.kernels import positiveness, within_batch
 from fedcl.losses.l_exp import l_exp
 from fedcl.losses.l_thr import l_thr
-from fedcl.losses.nodes import Nodes, log_mean_exp
+from fedcl.losses.nodes import Nodes, RemoteParticipants, log_mean_exp
 from fedcl.losses.pairs import beside_nodes, pairs_of_views
 from fedcl.losses.soft_targets import soft_sup_con, x_clr
 from fedcl.losses.sup_con import sup_con
 from fedcl.losses.uniformity import (
-    RemoteParticipants,
     decoupled_uniformity,
     decoupled_uniformity_across,
 )

@@ -12,7 +12,7 @@ from fedcl.errors import ConfigError
 from fedcl.models.alexnet import AlexNet
 from fedcl.models.densenet import tiny_densenet
 from fedcl.models.network import build_network
-from fedcl.models.recompute import in_micro_batches, parts, recompute
+from fedcl.models.recompute import in_micro_batches, recompute
 from fedcl.models.resnet import ResNet18
 
 BUILD = {"resnet18": ResNet18, "tiny_densenet": tiny_densenet, "alexnet": AlexNet}
@@ -97,7 +97,7 @@ def test_names_of_tensors_stay(kind):
 
 def test_every_parameter_of_a_resnet_is_in_a_part():
     encoder = ResNet18(4)
-    inside = {id(p) for part in parts(encoder) for p in part.parameters()}
+    inside = {id(p) for part in encoder.parts() for p in part.parameters()}
     assert inside == {id(p) for p in encoder.parameters()}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedcl.config.kernels import DiscreteKernel, ProductKernel
 from fedcl.debiasing.fairkl import fairkl, fairkl_regression
 from fedcl.debiasing.feature_moments import feature_moments, feature_moments_of_others
-from fedcl.losses.kernels import positiveness, within_batch
+from fedcl.kernels.positiveness import positiveness, within_batch
 from fedcl.losses.l_exp import l_exp
 from fedcl.losses.pairs import pairs_of_views
 from fedcl.moments.cross_site import bias_groups, remote_of, with_others

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedcl.losses.kernels import positiveness
+from fedcl.kernels.positiveness import positiveness
 from fedcl.moments.grid import node_count, node_shares, nodes_known
 from tests.losses.made import gaussian
 from tests.moments.world import interpolated, settings, spaced

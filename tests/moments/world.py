@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedcl.config.moments import Moments
-from fedcl.losses.kernels import positiveness
+from fedcl.kernels.positiveness import positiveness
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.grid import node_shares, nodes_known
 from fedcl.moments.snapshot import OwnParticipants, Snapshot, _shift, snapshot_of

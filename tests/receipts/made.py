@@ -5,7 +5,22 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from fedcl.arrays.feature_sums import FeatureSums
-from fedcl.messages.releases import Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
+from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
+from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.summed_probes import SiteErrors
+from fedcl.messages.releases import (
+    EvaluationErrors,
+    EvaluationSums,
+    GradientShare,
+    Introduction,
+    MomentShare,
+    PrivateMomentShare,
+    Refusal,
+    SumOffer,
+    TermSum,
+    Update,
+)
+from fedcl.moments.private import PrivateSums, private_shapes
 from fedcl.moments.sums import NodeSums
 from fedcl.receipts.describe import describe
 from fedcl.receipts.line import AddedNoise, EpsilonSpent
@@ -48,6 +63,28 @@ def masked(number=4):
     return MaskedInput("zürich/3", number, np.arange(5, dtype=np.uint64))
 
 
+def private_moments(number=4):
+    shapes = private_shapes(2, 3, 1).values()
+    sums = PrivateSums(*(np.full(shape, 0.5, np.float32) for shape in shapes))
+    return PrivateMomentShare("zürich/3", number, 13, sums, 0.5)
+
+
+def gradient(number=4):
+    return GradientShare("zürich/3", number, 2, 13, {"w": np.full(4, 3.0, np.float32)}, 0.1)
+
+
+def evaluation_sums(number=4):
+    features, ages = np.arange(39.0).reshape(13, 3), np.linspace(18, 80, 13)
+    sums = RidgeSums.of(features, ages)
+    return EvaluationSums("zürich/3", number, 13, {"representation": sums}, 0.25)
+
+
+def evaluation_errors(number=4):
+    cells = {ParticipantGroup("internal", "all", ""): ErrorSums(9, 7.0, -7.0, 9.5)}
+    errors = {"representation": SiteErrors(cells, RecognisedCount(9, 7))}
+    return EvaluationErrors("zürich/3", number, 13, errors, 0.5)
+
+
 REFUSAL = Refusal("zürich/3", "the training failed")
 
 KEYS = AdvertisedKeys("zürich/3", 4, b"m" * 32, b"k" * 8, b"c" * 32, b"s" * 64)
@@ -62,7 +99,12 @@ RELEASES = [
     SealedShares("12", 4, {"b": b"x" * 90, "c": b"y"}),
     SurvivorSignature("12", 4, b"s" * 64),
     RevealedShares("12", 4, {"c": b"\0"}, {"a": b"", "b": b"2"}),
+    private_moments(),
+    gradient(),
+    evaluation_sums(),
+    evaluation_errors(),
 ]
+"""Releases of every kind."""
 
 
 def record(path, *, rounds=3, durable=False):

@@ -12,7 +12,7 @@ from tests.receipts.made import REFUSAL, SHA256, record, update
 
 
 def test_receipts_come_back_in_order(tmp_path):
-    kept = record(tmp_path / "receipts.jsonl").look()
+    kept = record(tmp_path / "receipts.jsonl").read()
     assert [one.round for one in kept.receipts] == [0, 1, 2, 3]
     assert [one.kind for one in kept.receipts] == ["introduction", *["update"] * 3]
     assert kept.problem is None
@@ -25,7 +25,7 @@ def test_an_altered_receipt_is_told_by_its_line(tmp_path):
     lines = receipts.path.read_text().splitlines(True)
     lines[2] = lines[2].replace('"bytes": 48', '"bytes": 49')
     receipts.path.write_text("".join(lines))
-    kept = receipts.look()
+    kept = receipts.read()
     assert "line 4: does not follow from the line before" in kept.problem
     assert [one.round for one in kept.receipts] == [0, 1]
     assert "2 receipts whole" in kept.says
@@ -42,7 +42,7 @@ def test_a_line_that_is_no_receipt_is_told(tmp_path):
     receipts = record(tmp_path / "receipts.jsonl", rounds=1)
     chain = Chain(receipts.path, name="record", lines="receipts", durable=False)
     chain.append({"kind": "gift"})
-    kept = receipts.look()
+    kept = receipts.read()
     assert "line 3: not a receipt of this version" in kept.problem
     assert len(kept.receipts) == 2
 
@@ -53,7 +53,7 @@ def test_a_receipt_without_a_mark_is_told(tmp_path):
     before = mark.read_bytes()
     receipts.keep(describe(REFUSAL, round_number=4))
     mark.write_bytes(before)
-    assert "no mark yet" in receipts.look().says
+    assert "no mark yet" in receipts.read().says
 
 
 def test_runs_are_told_apart_by_their_text(tmp_path):
@@ -62,7 +62,7 @@ def test_runs_are_told_apart_by_their_text(tmp_path):
     receipts.keep(describe(REFUSAL, round_number=0))
     # The same experiment, before the site could open it.
     receipts.keep(describe(REFUSAL, round_number=2, config_sha256=SHA256))
-    assert [len(run) for run in receipts.look().runs] == [3, 1, 1]
+    assert [len(run) for run in receipts.read().runs] == [3, 1, 1]
 
 
 def test_a_disk_that_refuses_is_told(tmp_path):
@@ -91,7 +91,7 @@ def test_a_record_that_was_removed_is_found_by_its_mark(tmp_path):
     path = record(tmp_path / "memory" / "receipts.jsonl").path
     path.unlink()
     (receipts,) = receipts_at(tmp_path)
-    assert "4 receipts were made and 0 are there" in receipts.look().problem
+    assert "4 receipts were made and 0 are there" in receipts.read().problem
 
 
 def test_damaged_records_of_a_simulation_are_put_aside_and_still_refused(tmp_path):
@@ -100,7 +100,7 @@ def test_damaged_records_of_a_simulation_are_put_aside_and_still_refused(tmp_pat
         cut = record(tmp_path / "sites" / "site-b" / "receipts.jsonl", rounds=1).path
         cut.write_text("".join(cut.read_text().splitlines(True)[:lines]))
         put_aside_damaged(tmp_path / "sites")
-    kept = {one.path: one.look() for one in receipts_at(tmp_path)}
+    kept = {one.path: one.read() for one in receipts_at(tmp_path)}
     assert kept.pop(whole).problem is None
     # The first was whole, so that the second ran on in it.
     assert sorted(path.name for path in kept) == [

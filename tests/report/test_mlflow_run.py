@@ -33,9 +33,7 @@ def tracked(tree, uri):
 
 def train(tree, kind="simulate", **options):
     options = {"resume": False, "restart": False, "page": False, **options}
-    return run_experiment(
-        kind, config_of(tree), on_step=lambda *_: None, say=lambda _: None, **options
-    )
+    return run_experiment(kind, config_of(tree), **options)
 
 
 def runs(uri):
@@ -70,7 +68,7 @@ def test_a_store_holds_parameters_rounds_and_measures(tree, tmp_path, store):
     assert run.data.tags["fedcl.kind"] == "simulate"
     points = history(client, run)
     log = RunFolder(path).read_log()
-    assert points["loss"] == [(r["round"], pytest.approx(r["loss"])) for r in log]
+    assert points["loss"] == [(r.round, pytest.approx(r.loss)) for r in log]
     assert [step for step, _ in points["mae/internal"]] == [1, 2]
     measured = found.evaluation.embedding.mae_external.value
     assert points["final/embedding/mae_external"] == [(2, pytest.approx(measured))]
@@ -84,7 +82,7 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(tree, tmp_path):
     train(tracked(tree, uri), "pooled")
     longer = tracked(with_values(tree, federation__rounds=4), uri)
     _, path = train(longer, "pooled", resume=True)
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     client, (run,) = runs(uri)
     points = history(client, run)
     assert [step for step, _ in points["loss"]] == [1, 2, 3, 4]

@@ -9,14 +9,14 @@ import pytest
 
 from fedcl.config.section import Section
 from fedcl.errors import RunError
-from fedcl.evaluation.challenge import Challenge, SiteError
 from fedcl.evaluation.intervals import Interval
+from fedcl.evaluation.openbhb_challenge import Challenge, SiteError
 from fedcl.experiment.run import run_experiment
 from fedcl.run_folder.results_file import Results, measures, read_results, write_results
 from tests.builders import config_of, table_tree, write_table
 from tests.report.made import results
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "results_schema.md"
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "results_schema.md"
 
 
 def sections(model: type[Section]) -> set[type[Section]]:
@@ -106,9 +106,7 @@ def test_no_file_of_a_run_tells_a_participant_id(tmp_path):
     """Slow (about 3 s): a real run, so that nothing is overlooked."""
     write_table(tmp_path / "data", {"north": 7, "south": 8, "west": 13})
     config = config_of(table_tree(tmp_path))
-    _, path = run_experiment(
-        "pooled", config, resume=False, restart=False, on_step=lambda *_: None, say=str
-    )
+    _, path = run_experiment("pooled", config, resume=False, restart=False)
     for name in ("results.json", "figures.json", "report.html", "rounds.jsonl"):
         text = (path / name).read_text(encoding="utf-8")
         assert not re.search(r"\b(north|south|west)\d\d\b|\bfar\d\b", text), name

@@ -1,6 +1,5 @@
 """The event files of a run: everything that the log holds, once, and nobody's id."""
 
-import json
 import re
 import subprocess
 import sys
@@ -13,11 +12,13 @@ from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.run import evaluate_again, run_experiment
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import read_results
+from fedcl.run_folder.rounds_file import RoundLine, SiteLine, write_rounds
 from fedcl.tracking import follow as tracking
 from fedcl.tracking import tensorboard
 from fedcl.tracking.follow import Tracking
-from fedcl.tracking.scalars import read_records, round_scalars
+from fedcl.tracking.scalars import read_lines, round_scalars
 from tests.builders import SIZES, config_of, table_tree, with_values, write_table
+from tests.progress import Told
 from tests.report.made import results
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +32,7 @@ def tree(tmp_path):
 
 def train(tree, kind="simulate", **options):
     options = {"resume": False, "restart": False, "page": False, **options}
-    return run_experiment(
-        kind, config_of(tree), on_step=lambda *_: None, say=lambda _: None, **options
-    )
+    return run_experiment(kind, config_of(tree), **options)
 
 
 def points(path):
@@ -66,12 +65,12 @@ def test_the_event_files_hold_the_log_and_the_results(tree, kind):
     found, path = train(tree, kind)
     written = values(path)
     for record in RunFolder(path).read_log():
-        number, sites = record["round"], record["sites"].values()
-        assert written["loss", number] == pytest.approx(record["loss"], rel=1e-6)
-        assert written["seconds", number] == pytest.approx(record["seconds"], rel=1e-6)
-        assert written["received_mb", number] == pytest.approx(record["bytes"] / 1e6, rel=1e-6)
+        number, sites = record.round, record.sites.values()
+        assert written["loss", number] == pytest.approx(record.loss, rel=1e-6)
+        assert written["seconds", number] == pytest.approx(record.seconds, rel=1e-6)
+        assert written["received_mb", number] == pytest.approx(record.bytes / 1e6, rel=1e-6)
         assert written["valid_sites", number] == len(sites)
-        mean = sum(site["terms"]["loss"] for site in sites) / len(sites)
+        mean = sum(site.terms["loss"] for site in sites) / len(sites)
         assert written["terms/loss", number] == pytest.approx(mean, rel=1e-6)
     for point in found.curve:
         assert written["mae/internal", point.round] == pytest.approx(point.mae_internal)
@@ -90,9 +89,9 @@ def test_sites_that_train_alone_are_drawn_together(tree):
     assert len(logs) == 3
     total = count = 0
     for log in logs:
-        (entry,) = log[1]["sites"].values()
-        total += entry["terms"]["loss"] * entry["counts"]["loss"]
-        count += entry["counts"]["loss"]
+        (entry,) = log[1].sites.values()
+        total += entry.terms["loss"] * entry.counts["loss"]
+        count += entry.counts["loss"]
     assert written["loss", 2] == pytest.approx(total / count, rel=1e-6)
     assert written["valid_sites", 2] == 3
     assert written["received_mb", 2] == 0
@@ -151,7 +150,7 @@ def test_a_killed_process_leaves_nothing_twice(tree):
 def test_evaluating_again_writes_the_same_points_once(tree):
     _, path = train(tree)
     before = values(path)
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     assert values(path) == before
 
 
@@ -162,11 +161,11 @@ def test_the_time_of_a_round_is_when_it_ended(tree):
     ended = {
         number: found[0][1] for (name, number), found in points(path).items() if name == "loss"
     }
-    evaluate_again(path, lambda *_: None)
+    evaluate_again(path)
     again = {
         number: found[0][1] for (name, number), found in points(path).items() if name == "loss"
     }
-    assert again[2] - again[1] == pytest.approx(second["seconds"], abs=1e-6)
+    assert again[2] - again[1] == pytest.approx(second.seconds, abs=1e-6)
     assert again[2] == pytest.approx(RunFolder(path).log.stat().st_mtime, abs=1e-3)
     assert ended[1] <= ended[2] <= again[2] + 1e-3
 
@@ -218,15 +217,11 @@ def test_neither_the_command_line_nor_a_site_imports_it():
 
 def record(number=1, **changes):
     def entry(loss, rejected=None):
-        return {
-            "terms": {"loss": loss},
-            "counts": {"loss": 5},
-            "rejected": rejected,
-        }
+        return SiteLine(terms={"loss": loss}, counts={"loss": 5}, rejected=rejected)
 
     sites = {"north": entry(2.0), "south": entry(5.0), "12": entry(99.0, "no answer in time")}
     both = {"round": number, "seconds": 3.0, "loss": 3.0, "bytes": 2_500_000, "sites": sites}
-    return {**both, **changes}
+    return RoundLine(**{**both, **changes})
 
 
 def test_terms_are_means_over_valid_sites():
@@ -241,7 +236,7 @@ def test_terms_are_means_over_valid_sites():
 
 
 def test_what_a_secure_sum_or_a_private_run_keeps_is_not_drawn():
-    silent = {"terms": {}, "counts": {}, "rejected": None}
+    silent = SiteLine()
     private = round_scalars(record(loss=None, sites={"north": silent}))
     assert private.keys() == {"seconds", "received_mb", "valid_sites"}
     summed = round_scalars(record(sites={"north": silent}, terms={"fairkl": 0.5}))
@@ -265,21 +260,23 @@ class Refusing:
 
 def write_log(folder, count):
     folder.path.mkdir(exist_ok=True)
-    folder.log.write_text("".join(json.dumps(record(n)) + "\n" for n in range(1, count + 1)))
+    write_rounds(folder.log, map(record, range(1, count + 1)))
 
 
 def test_what_a_logger_missed_is_written_later_and_told_once(tmp_path):
-    folder, logger, said = RunFolder(tmp_path / "run"), Refusing(), []
-    following = Tracking("simulate", folder, [logger], said.append)
-    following.look()  # no log yet
+    folder, logger, told = RunFolder(tmp_path / "run"), Refusing(), Told()
+    following = Tracking("simulate", folder, [logger], told)
+    following.update()  # no log yet
     for count in (1, 2):
         write_log(folder, count)
-        following.look()
-    assert said == ["the store is away. The training goes on; it is tried again after each round."]
+        following.update()
+    assert told.lines == [
+        "the store is away. The training goes on; it is tried again after each round."
+    ]
     logger.willing = True
     write_log(folder, 3)
-    following.look()
-    following.look()
+    following.update()
+    following.update()
     assert logger.taken == [1, 2, 3]
 
 
@@ -289,7 +286,7 @@ def test_the_measures_of_a_run_that_was_stopped_stand_at_its_last_round(tmp_path
     write_log(folder, 1)
     found = results()
     assert found.training.rounds == 2
-    following = Tracking("simulate", folder, [logger], lambda _: None)
+    following = Tracking("simulate", folder, [logger])
     following.finish(found.model_copy(update={"curve": ()}))
     assert logger.taken == [1, 1]
 
@@ -297,7 +294,7 @@ def test_the_measures_of_a_run_that_was_stopped_stand_at_its_last_round(tmp_path
 def test_what_is_missing_at_the_end_is_an_error(tmp_path):
     folder = RunFolder(tmp_path / "run")
     write_log(folder, 2)
-    following = Tracking("simulate", folder, [Refusing()], lambda _: None)
+    following = Tracking("simulate", folder, [Refusing()])
     with pytest.raises(RunError, match="the store is away"):
         following.finish(results())
     assert not following.finished
@@ -312,7 +309,7 @@ def test_loggers_are_closed_whatever_happens(tree, monkeypatch):
     folder.path.mkdir(parents=True)
     with (
         pytest.raises(KeyboardInterrupt),
-        tracking.tracking("simulate", config_of(tree), folder, lambda _: None),
+        tracking.tracking("simulate", config_of(tree), folder),
     ):
         raise KeyboardInterrupt
     assert closed == [False]
@@ -320,7 +317,7 @@ def test_loggers_are_closed_whatever_happens(tree, monkeypatch):
 
 def test_a_run_without_rounds_has_no_records(tmp_path):
     for alone in (False, True):
-        assert read_records(RunFolder(tmp_path / "none"), alone=alone)[0] == []
+        assert read_lines(RunFolder(tmp_path / "none"), alone=alone)[0] == []
 
 
 @pytest.mark.parametrize("uri", ["http://me:secret@host/a", "postgresql://me@host/base"])

@@ -41,10 +41,10 @@ def test_a_site_gives_nothing_out_of_turn(played):
 
 
 def test_a_site_that_has_masked_can_no_longer_take_its_masks_off(played):
-    kept = played(3).rounds["Basel"]._kept
+    kept = played(3).rounds["Basel"]._memory
     assert kept.mask_key == kept.share_key == kept.self_mask == b""
     assert set(kept.shares) == set(SITES)
-    assert not played(5).rounds["Basel"]._kept.shares
+    assert not played(5).rounds["Basel"]._memory.shares
 
 
 @pytest.mark.parametrize("until", [0, 1, 2, 3, 4])

@@ -113,7 +113,7 @@ def test_two_sites_with_one_key_are_refused(rng):
     game = Game(plan, inputs_of(plan, rng))
     for site in ("Basel", "Delft"):
         round_ = game.rounds[site]
-        round_._kept = replace(round_._kept, mask_key=mine)
+        round_._memory = replace(round_._memory, mask_key=mine)
     game.advertise()
     with pytest.raises(SecureSumError, match="two of the advertised keys are the same"):
         game.rounds["Aachen"].share_keys(game.keys)

@@ -34,7 +34,7 @@ def test_the_server_sees_no_secret_in_anything_sites_send(played):
     secrets = [
         secret
         for round_ in game.rounds.values()
-        for secret in (round_._kept.mask_key, round_._kept.share_key, round_._kept.self_mask)
+        for secret in (round_._memory.mask_key, round_._memory.share_key, round_._memory.self_mask)
     ]
     game.play(until=3)
     seen = b"".join(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fedcl.server.progress_file import EVERY_S, SHARE, ProgressFile
-from fedcl.server.round_record import SILENT, RoundRecord
+from fedcl.server.round_record import NO_ANSWER, RoundRecord
 from fedcl.wire.orders import GRADIENT, INTRODUCE, MOMENTS, SUM, TRAIN
 
 
@@ -103,7 +103,7 @@ def test_who_introduced_themselves_only_is_not_of_the_round(file, often):
 def test_who_is_asked_no_more_stays_left_out(file, often):
     now = ProgressFile(file, 1)
     now.ask(MOMENTS, ["a", "b"])
-    now.judge("a", SILENT)
+    now.judge("a", NO_ANSWER)
     now.ask(TRAIN, ["b"])
     assert read(file)["sites"]["a"]["state"] == "left out"
 
@@ -113,7 +113,7 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
     monkeypatch.setattr("fedcl.server.progress_file.time.monotonic", lambda: clock[0])
     written = []
     monkeypatch.setattr(
-        "fedcl.server.progress_file.write_text", lambda _, state: written.append(state)
+        "fedcl.server.progress_file.write_progress", lambda _, state: written.append(state)
     )
     now = ProgressFile(file, 1)
     now.ask(TRAIN, [str(site) for site in range(1000)])
@@ -123,7 +123,7 @@ def test_the_file_is_written_a_few_times_a_second_however_many_answer(file, monk
     assert 10 / EVERY_S / 2 <= len(written) <= 10 / EVERY_S + 1
     for _ in range(100):
         clock[0] += EVERY_S
-        now.look()
+        now.write_if_due()
     assert len(written) <= 10 / EVERY_S + 2  # nothing new, nothing written
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_takes_long_to_write_is_written_less_often(file, monkeypatch
         clock[0] += cost
         written.append(state)
 
-    monkeypatch.setattr("fedcl.server.progress_file.write_text", slowly)
+    monkeypatch.setattr("fedcl.server.progress_file.write_progress", slowly)
     now = ProgressFile(file, 1)
     for site in range(10_000):
         clock[0] += 0.1
@@ -154,7 +154,7 @@ def test_what_was_too_early_to_write_is_written_at_the_next_look(file, monkeypat
     now.hear("a", 1)
     assert read(file)["sites"]["a"]["state"] == "asked"
     clock[0] += EVERY_S
-    now.look()
+    now.write_if_due()
     assert read(file)["sites"]["a"]["state"] == "answered"
     assert read(file)["sites"]["a"]["seconds"] == round(EVERY_S / 2, 3)
 
@@ -174,7 +174,7 @@ def test_the_end_of_a_round_is_always_written_and_tells_of_the_silent(file, neve
     assert {site: (e["state"], e["why"]) for site, e in state["sites"].items()} == {
         "a": ("left out", "answers round 2"),
         "b": ("answered", None),
-        "c": ("left out", SILENT),
+        "c": ("left out", NO_ANSWER),
     }
 
 
@@ -185,7 +185,7 @@ def test_a_site_that_falls_silent_after_its_part_is_in_the_sum_counts_as_answere
     now.hear("a", 7)
     record.admit("a")
     now.ask(SUM, ["a"])
-    now.judge("a", SILENT)
+    now.judge("a", NO_ANSWER)
     record.lose("a")
     record.settle()
     assert read(file)["sites"]["a"]["state"] == "answered"

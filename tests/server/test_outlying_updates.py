@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.arrays.norms import norm_of
+from fedcl.run_folder.rounds_file import RoundLine, SiteLine
 from fedcl.server.outliers import UsualChange, change_of, outlier_problem, usual_change
 
 TRAINABLE = frozenset({"a.weight", "b", "elsewhere"})
@@ -26,7 +27,7 @@ def states(seed, count=2):
 
 
 def record(**changes):
-    return {"sites": {site: {"rejected": None, "change": c} for site, c in changes.items()}}
+    return RoundLine(round=1, sites={site: SiteLine(change=c) for site, c in changes.items()})
 
 
 @given(seed=st.integers(0, 10_000))
@@ -86,15 +87,15 @@ def test_half_of_the_sites_changed_no_more_than_is_usual_and_half_no_less(change
 
 def test_who_was_left_out_says_nothing_of_what_is_usual():
     line = record(a=1.0, b=2.0, c=3.0)
-    line["sites"] |= {
-        "mad": {"rejected": "its change of the weights is ...", "change": 1e6},
-        "madder": {"rejected": "its change of the weights is ...", "change": 1e7},
-        "silent": {"rejected": "no answer in time"},
-    }
+    line.sites.update(
+        mad=SiteLine(rejected="its change of the weights is ...", change=1e6),
+        madder=SiteLine(rejected="its change of the weights is ...", change=1e7),
+        silent=SiteLine(rejected="no answer in time"),
+    )
     assert usual_change(line, states(0, 1)[0], TRAINABLE).size == 2.0
 
 
-@pytest.mark.parametrize("line", [{}, {"sites": {}}, record(a=0.0, b=0.0)])
+@pytest.mark.parametrize("line", [None, record(), record(a=0.0, b=0.0)])
 def test_without_changes_before_the_norm_of_the_weights_is_usual(line):
     weights = states(4, 1)[0]
     usual = usual_change(line, weights, TRAINABLE)

@@ -45,7 +45,9 @@ class Silence(Entropy):
 
 def mean_of(states, current, config, entropy=None):
     updates = ((one, 1.0) for one in states)
-    return noisy_mean(updates, current, config, TRAINABLE, entropy or Silence())
+    return noisy_mean(
+        updates, current, config.privacy, config.federation, TRAINABLE, entropy or Silence()
+    )
 
 
 def distance(first, second):
@@ -98,7 +100,14 @@ def test_the_noise_has_the_size_that_is_charged(tmp_path):
 def test_a_site_that_weighs_more_is_a_mistake(tmp_path, generator):
     current = state(generator)
     with pytest.raises(ValueError, match="must be 1"):
-        noisy_mean([(current, 7.0)], current, config_in(tmp_path), TRAINABLE, Silence())
+        noisy_mean(
+            [(current, 7.0)],
+            current,
+            config_in(tmp_path).privacy,
+            config_in(tmp_path).federation,
+            TRAINABLE,
+            Silence(),
+        )
 
 
 def test_rounds_are_paid_before_they_begin_until_the_budget_is_spent(tmp_path):
@@ -114,7 +123,7 @@ def test_rounds_are_paid_before_they_begin_until_the_budget_is_spent(tmp_path):
 @pytest.mark.slow
 def test_a_target_is_met_over_the_planned_rounds(tmp_path):
     config = config_in(tmp_path, privacy__noise_multiplier=None, privacy__target_epsilon=4)
-    noise = noise_multiplier(config)
+    noise = noise_multiplier(config.privacy, config.federation)
     rounds = config.federation.rounds
     assert 3.6 <= epsilon([NoisySums(noise, 1.0, rounds)], delta=1e-5) <= 4
 

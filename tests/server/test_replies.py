@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from fedcl.arrays.feature_sums import FeatureSums
-from fedcl.messages.releases import Introduction, Refusal, TermSum, Update
-from fedcl.server.reply_checks import DecodedReply, introduction_problem, update_problem
-from fedcl.wire.orders import Instruction
+from fedcl.messages.orders import Instruction
+from fedcl.messages.releases import Introduction, MomentShare, Refusal, SumOffer, TermSum, Update
+from fedcl.secure_sum.protocol import AdvertisedKeys
+from fedcl.server.reply_checks import (
+    DecodedReply,
+    introduction_problem,
+    offer_problem,
+    update_problem,
+)
 
 SENT = {"w": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
 ORDER = Instruction(4, "", SENT)
@@ -98,3 +104,41 @@ def test_a_refusal_keeps_its_reason():
 )
 def test_a_bad_introduction_is_named(said, message):
     assert message in introduction_problem(DecodedReply(said, 10, None))
+
+
+def offer(**changes):
+    keys = AdvertisedKeys("a", 4, b"m", b"k", b"c", b"s")
+    fields = {"site": "a", "round": 4, "participants": 13, "shapes": {"w": (2, 3)}}
+    fields |= {"keys": keys, "steps": 4, "seconds": 0.1}
+    return DecodedReply(SumOffer(**{**fields, **changes}), 100, None)
+
+
+def test_a_good_offer_has_no_problem():
+    assert offer_problem(offer(), KNOWN, ORDER, {"w": (2, 3)}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"participants": 14}, "claims 14 participants, introduced 13"),
+        ({"participants": 0}, "claims 0 participants, introduced 13"),
+        ({"participants": -13}, "claims -13 participants, introduced 13"),
+        ({"site": "b"}, "answers as site b"),
+        ({"round": 5}, "answers round 5"),
+        ({"shapes": {"w": (3, 2)}}, "w: shape (3, 2), expected (2, 3)"),
+        ({"shapes": {}}, "w: shape None, expected (2, 3)"),
+        ({"seconds": float("nan")}, "its steps or seconds are not finite"),
+        ({"steps": -1}, "its steps or seconds are not finite"),
+    ],
+)
+def test_a_bad_offer_is_named(changes, message):
+    assert offer_problem(offer(**changes), KNOWN, ORDER, {"w": (2, 3)}) == message
+
+
+def test_a_release_of_another_kind_is_named():
+    share = DecodedReply(MomentShare("a", 4, 13, None, 0.1), 100, None)
+    found = update_problem(share, KNOWN, ORDER, private=False)
+    assert found == "expected an update, found moments"
+    assert introduction_problem(offer()) == (
+        "expected an introduction, found an offer for the secure sum"
+    )

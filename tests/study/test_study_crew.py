@@ -59,7 +59,7 @@ def waiting(tmp_path):
 
 def run(monkeypatch, waiting, world, jobs=1):
     monkeypatch.setattr(crew, "worker_pool", lambda workers: pool_of(world))
-    return {t.arm.name: failure for t, failure in run_all(waiting, jobs=jobs, on_look=len)}
+    return {t.arm.name: failure for t, failure in run_all(waiting, jobs=jobs)}
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, 9])

@@ -90,7 +90,7 @@ def test_measures_are_those_of_the_trained_features(runs):
             strict=True,
         ):
             splits = ("train", INTERNAL_TEST, EXTERNAL_TEST)
-            train, internal, external = (split_of(cohort, of, s, config) for s in splits)
+            train, internal, external = (split_of(cohort, of, s, config.local) for s in splits)
             predicted = fit_age(train.features, train.ages).predict(external.features)
             assert on.mae_external == pytest.approx(np.abs(predicted - external.ages).mean())
             slope = np.polyfit(external.ages, predicted - external.ages, 1)[0]
@@ -121,10 +121,10 @@ def test_people_are_in_the_order_of_the_probes(runs):
     cohort = open_experiment(config)
     of = np.arange(len(cohort), dtype=np.float64)[:, None]
     for split in ("train", INTERNAL_TEST, EXTERNAL_TEST):
-        assert people_of(cohort, split, config).sites.tolist() == (
-            split_of(cohort, of, split, config).sites.tolist()
+        assert people_of(cohort, split, config.local).sites.tolist() == (
+            split_of(cohort, of, split, config.local).sites.tolist()
         )
-    alone = people_by_site(cohort, INTERNAL_TEST, config).sites
+    alone = people_by_site(cohort, INTERNAL_TEST, config.local).sites
     assert "12" not in alone, "nobody trained there by themselves"
     assert {"a", "b", "c"} == set(alone)
 

@@ -14,14 +14,10 @@ from tests.study.small import small_study
 SITES = {"a": 5, "b": 6, "c": 7, "d": 9, "e": 10, "12": 13}
 
 
-def quiet(_what, _done, _total):
-    pass
-
-
 def runs_of(tmp_path, **changes):
     if not (tmp_path / "data").exists():
         write_table(tmp_path / "data", SITES)
-    return trials(small_study(tmp_path, **changes), quiet)
+    return trials(small_study(tmp_path, **changes))
 
 
 def folded(tmp_path, folds, seeds=(4, 9), **changes):
@@ -159,12 +155,12 @@ def test_another_study_finds_the_same_runs_and_moved_data_too(tmp_path):
     settings = {"name": "other", "question": "?", "output": str(tmp_path / "o"), "seeds": [9]}
     changes = {"data.path": str(tmp_path / "moved")}
     study = small_study(tmp_path, changes=changes, **settings)
-    assert [run.entry.key for run in trials(study, quiet)] == [r.entry.key for r in runs[2:]]
+    assert [run.entry.key for run in trials(study)] == [r.entry.key for r in runs[2:]]
     table = tmp_path / "moved" / "features.tsv"
     features = pd.read_csv(table, sep="\t", dtype={"participant_id": str})
     features.loc[3, "region2"] += 1
     features.to_csv(table, sep="\t", index=False)
-    assert not {run.entry.key for run in trials(study, quiet)} & {r.entry.key for r in runs}
+    assert not {run.entry.key for run in trials(study)} & {r.entry.key for r in runs}
 
 
 def test_a_sample_is_another_run_on_the_same_data(tmp_path):
@@ -213,7 +209,7 @@ def test_a_phantom_is_written_once_for_what_it_is_of(tmp_path):
         "federation": {"train": "simulate"},
     }
     settings = {"changes": {"data": phantom}, "arms": arms, "compare_to": None}
-    runs = trials(small_study(tmp_path, seeds=[4], **settings), quiet)
+    runs = trials(small_study(tmp_path, seeds=[4], **settings))
     paths = [run.config.data.path for run in runs]
     assert paths[0] == paths[2] != paths[1]
     assert all(path.parent == tmp_path / "store" / "phantoms" for path in paths)
@@ -222,7 +218,6 @@ def test_a_phantom_is_written_once_for_what_it_is_of(tmp_path):
         run.config.data.path
         for run in trials(
             small_study(tmp_path, seeds=[5], **settings | {"arms": {"f": {"train": "simulate"}}}),
-            quiet,
         )
     }
     assert other not in paths, "another seed draws other participants"

@@ -1,26 +1,27 @@
-"""Numbers of people that a site may hand over: bands of five, and none that a number follows from.
+"""Replace the numbers of people that a site hands over by bands of five, or withhold the table.
 
-A cell under 5 is "<5", so is an empty one, and every other cell is a band too ("5-9", "10-14").
-Hiding the small cells alone would not do: the total is known, and the rest can be subtracted from
-it. Hiding one more by a rule that looks at the numbers is undone by whoever knows the rule: of 5, 4
-and 4 people, two hidden cells that sum to 8 are 4 and 4. Here a table is withheld whole where its
-bands and its total leave one possible number for some cell, and that depends on nothing but what
-the bands and the total say.
+A cell under 5 becomes "<5", and so does an empty one; every other cell is a band too ("5-9",
+"10-14"). Hiding only the small cells would not protect them: the total is known, and the other
+cells can be subtracted from it. Hiding one more cell by a rule that depends on the numbers can be
+undone by a reader who knows the rule: of 5, 4 and 4 people, two hidden cells that sum to 8 must be
+4 and 4. Here the whole table is withheld where its bands and its total leave only one possible
+number for some cell. This decision depends on the published bands and total alone, so it discloses
+nothing further.
 """
 
 from collections.abc import Mapping, Sequence
 
 WIDTH = 5
-"""Numbers in a band; a cell below it is not told from an empty one."""
+"""Width of a band in people; a cell with fewer people looks like an empty one."""
 EVERYBODY = "all"
 OTHER_VALUES = "others"
 
 CountBand = tuple[int, int]
-"""The least and the largest number that a cell can be, for whoever knows what was handed over."""
+"""Smallest and largest number of people that a cell can have, given what was handed over."""
 
 
 def band(number: int) -> str:
-    """Return the band that a number of people is in."""
+    """Return the band that contains a number of people, such as "<5" or "10-14"."""
     low, high = _cell(number)
     return f"{low}-{high}" if low else f"<{WIDTH}"
 
@@ -29,12 +30,12 @@ def bands_of_groups(numbers: Mapping[str, int]) -> dict[str, str] | None:
     """Return the band of each group; None where a group's number would follow from the total.
 
     Args:
-        numbers: How many people are in each group; everybody is in one, and the groups are the
-            same for every site (decades of age, sexes).
+        numbers: Number of people in each group; every person is in exactly one group, and the
+            groups are the same for every site (decades of age, sexes).
     """
     cells, total = [_cell(number) for number in numbers.values()], sum(numbers.values())
-    # With 4 people per group in all, the one table that is withheld for its numbers has 4 in each:
-    # then all are withheld.
+    # Of all tables whose total is 4 people per group, only the one with 4 in each group lets the
+    # numbers follow. To withhold that one alone would disclose it, so all of them are withheld.
     if total == len(cells) * (WIDTH - 1) or _a_number_follows(cells, total):
         return None
     return {group: band(number) for group, number in numbers.items()}
@@ -43,14 +44,15 @@ def bands_of_groups(numbers: Mapping[str, int]) -> dict[str, str] | None:
 def bands_of_values(values: Sequence[str | None]) -> dict[str, str] | None:
     """Return the band of each value, the most frequent first, and of all the others together.
 
-    A value that fewer than 5 people have is not named: it could be a name. Where everybody has the
-    same value, that is said ("all"): there is no smaller group beside it.
+    A value that fewer than 5 people have is not listed: it could be a person's name. Where all
+    people have the same value, its band is "all": there is no smaller group beside it.
 
     Args:
-        values: One for each person; None: not known, or more than one.
+        values: One value for each person; None where it is unknown or the person has several.
 
     Returns:
-        None where nothing can be said: no value has 5 people, or a number would follow.
+        The band of each listed value; None where no value has 5 people, or where a number would
+        follow from the bands.
     """
     numbers: dict[str, int] = {}
     for value in values:
@@ -64,7 +66,7 @@ def bands_of_values(values: Sequence[str | None]) -> dict[str, str] | None:
     if len(named) == 1 and rest == 0:
         return {next(iter(named)): EVERYBODY}
     low, high = _cell(rest)
-    # One value that is not everybody's: the others are not empty.
+    # Where not all people have the one listed value, the group of the others is not empty.
     others = (max(low, 1), high) if len(named) == 1 else (low, high)
     if _a_number_follows([*map(_cell, named.values()), others], len(values)):
         return None
@@ -77,7 +79,7 @@ def _cell(number: int) -> CountBand:
 
 
 def _a_number_follows(cells: Sequence[CountBand], total: int) -> bool:
-    """Whether some cell can be one number only, given the others' bounds and the total."""
+    """Return whether the bounds of the other cells and the total leave one number for a cell."""
     lows, highs = sum(low for low, _ in cells), sum(high for _, high in cells)
     return any(
         max(low, total - (highs - high)) == min(high, total - (lows - low)) for low, high in cells

@@ -1,9 +1,9 @@
-"""A site's card: what its data are like, without anything about one participant.
+"""Summarise a site's data on a card that holds nothing about a single participant.
 
-Numbers of people with something (a decade of age, a sex, a scanner) are bands
-(`bands`); sizes, and how many rows or files are wrong, are exact. No id, date, path or
-smallest or largest age is in it. Cards of one site at two times can be compared, and a band that
-moved between them tells of who came: hand over one.
+Numbers of people in a group (a decade of age, a sex, a scanner) are bands (`bands`); sample sizes
+and numbers of defective rows or files are exact. The card has no id, date or path, nor the smallest
+or largest age. Two cards of one site from different times can be compared, and a band that has
+changed tells about the participants who were added: a site should hand over only one.
 """
 
 import re
@@ -27,23 +27,24 @@ _SCANNER = (
     *("magneticfieldstrength", "fieldstrength", "manufacturer", "manufacturersmodelname", "model"),
     *("scanner", "scannermodel", "acquisitionsetting"),
 )
-"""Columns that tell of scanners in BIDS's and OpenBHB's spellings; case and underscores aside."""
+"""Names of columns that describe scanners in BIDS and OpenBHB, in lower case, letters only."""
 _DECADES = tuple(f"{year}-{year + 9}" for year in range(0, int(OLDEST_YEARS), 10))
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
 
 
 @dataclass(frozen=True)
 class Defects:
-    """How much is wrong with a site's data, or worth a look.
+    """Count the defects of a site's data, and the scans that should be looked at.
 
     Attributes:
-        without_age: Participants.
-        without_sex: Participants.
-        without_scan: Participants with a scan that is listed and not there.
-        unreadable_scans: There, and broken.
-        listed_twice: Participants.
-        copied_scans: Scans with exactly the content of another one; None: not looked for.
-        outliers: Scans far from the others; None with fewer than 8 to compare.
+        without_age: Number of participants without a valid age.
+        without_sex: Number of participants whose sex is unknown.
+        without_scan: Number of participants with a listed scan that has no file.
+        unreadable_scans: Number of scans whose file exists and cannot be read.
+        listed_twice: Number of participants with a scan listed more than once.
+        copied_scans: Number of scans with exactly the content of another one; None where arrays are
+            too short to compare.
+        outliers: Number of scans far from the others; None with fewer than 8 scans to compare.
     """
 
     without_age: int
@@ -57,23 +58,24 @@ class Defects:
 
 @dataclass(frozen=True)
 class SiteCard:
-    """What a site tells of its data.
+    """Describe a site's data by numbers that may be handed over.
 
     Attributes:
-        site: Its label.
-        kind: Of data: openbhb, nifti or table.
-        preprocessing: Modality and intensity, as in `data`; empty for tables.
-        participants: How many in each split, and in all.
-        scans: Likewise; None in a split that is drawn, where participants have several scans.
-        ages: Band of each decade of age, at the first scan; None: withheld.
-        median_age: Whole years; None with fewer than 5 participants.
-        sexes: Band of each sex, of those whose sex is known; None: withheld.
-        scanner: Band of each value of each column about scanners; None: withheld.
-        file_shape: Band of each shape of the scans' own files; None: withheld, or no such thing.
-        file_voxel_mm: Of each voxel size in mm.
-        file_axes: Of each direction of the axes.
-        array_shape: Of a scan as a model sees it.
-        defects: How much is wrong.
+        site: Label of the site.
+        kind: Kind of data: openbhb, nifti or table.
+        preprocessing: Modality and intensity, as in the `data` section; empty for tables.
+        participants: Number of participants in each split and in all.
+        scans: Number of scans in each split and in all; None for a split that is drawn and whose
+            participants have several scans.
+        ages: Band of each decade of age at the first scan; None where withheld.
+        median_age: Median age at the first scan in whole years; None with fewer than 5 people.
+        sexes: Band of each sex among participants whose sex is known; None where withheld.
+        scanner: Band of each value of each column about scanners; None where withheld.
+        file_shape: Band of each shape of the scans' files; None where withheld or without files.
+        file_voxel_mm: Band of each voxel size in mm; None where withheld or without files.
+        file_axes: Band of each orientation of the axes; None where withheld or without files.
+        array_shape: Shape of a scan's array as an encoder receives it.
+        defects: Numbers of defective participants and scans.
     """
 
     site: str
@@ -99,14 +101,15 @@ def site_card(
     defects: Defects,
     problems: Problems,
 ) -> SiteCard:
-    """Describe a site.
+    """Return the card of a site.
 
     Args:
-        settings: The site's.
-        cohort: Its own.
-        rows: Those whose scan and age can be read, at least one.
-        defects: Found before.
-        problems: Gets a note of who has the rare values, which the card does not name.
+        settings: Settings file of the site.
+        cohort: Cohort of this site's participants alone.
+        rows: Rows whose scan and age can be read, at least one.
+        defects: Numbers of defects counted while the scans were read.
+        problems: Collection that gets a note on participants with rare values, which the card does
+            not name.
     """
     data, table = settings.data, cohort.table.iloc[list(rows)]
     people = table.groupby("participant_id", sort=False)
@@ -154,25 +157,25 @@ def _decades(ages: pd.Series) -> dict[str, int]:
 
 
 def _one_each(participants: pd.Series, values: Sequence[object]) -> dict[str, str | None]:
-    """Return each participant's value; None where none is known, or their scans differ."""
-    of: dict[str, set[str]] = defaultdict(set)
+    """Return each participant's value; None where it is unknown or differs between their scans."""
+    distinct: dict[str, set[str]] = defaultdict(set)
     for participant, value in zip(participants, values, strict=True):
-        of[participant] |= {_plain(str(value))} - {""}
-    return {who: next(iter(found)) if len(found) == 1 else None for who, found in of.items()}
+        distinct[participant] |= {_plain(str(value))} - {""}
+    return {who: next(iter(own)) if len(own) == 1 else None for who, own in distinct.items()}
 
 
 def _plain(text: str) -> str:
-    """A number read as a float, 3.0, is 3; what is not known is empty."""
+    """Return a text without the decimals that a float column adds (3.0 becomes 3); "" if absent."""
     text = text.strip()
     if text.lower() in _ABSENT:
         return ""
     return text.rstrip("0").rstrip(".") if re.fullmatch(r"\d+\.\d+", text) else text
 
 
-def _note_rare(what: str, of: dict[str, str | None], problems: Problems) -> None:
-    """Note who differs from the site's usual value, where few do."""
-    numbers = Counter(of.values())
+def _note_rare(what: str, values: dict[str, str | None], problems: Problems) -> None:
+    """Note the participants whose value fewer than 5 have and that is not the most frequent."""
+    numbers = Counter(values.values())
     usual = max(numbers, key=lambda value: numbers[value])
-    rare = [who for who, value in of.items() if value != usual and numbers[value] < WIDTH]
+    rare = [who for who, value in values.items() if value != usual and numbers[value] < WIDTH]
     if rare:
         problems.notes.append(f"{what}: not {usual!r}, as most: {listed(rare)}")

@@ -1,12 +1,13 @@
-"""Look at a data set before anything is trained on it: every problem, and a table per site."""
+"""Check a data set before training: collect every problem, and describe each site in a table."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
+from fedcl.config.counts import Participants
 from fedcl.config.data import Data
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import survey
@@ -16,24 +17,25 @@ from fedcl.errors import DataError
 
 @dataclass(frozen=True)
 class SiteSummary:
-    """One site at a glance.
+    """Summarise one site of a cohort.
 
     Attributes:
-        site: Its label.
-        scans: Of all its participants.
-        train: Training participants.
-        internal: Internal test participants.
-        external: External test participants.
+        site: Label of the site.
+        scans: Number of scans of all its participants.
+        train: Number of training participants.
+        internal: Number of internal test participants.
+        external: Number of external test participants.
         ages: Smallest, median and largest age in years.
-        female: Share of women among those whose sex is known; None if nobody's is.
-        trains: Whether it has enough training participants to take part.
+        female: Share of women among participants whose sex is known, in [0, 1]; None if no sex is
+            known.
+        trains: Whether the site has enough training participants to take part.
     """
 
     site: str
     scans: int
-    train: int
-    internal: int
-    external: int
+    train: Participants
+    internal: Participants
+    external: Participants
     ages: tuple[float, float, float]
     female: float | None
     trains: bool
@@ -41,7 +43,7 @@ class SiteSummary:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found; `problems` is empty where training can start."""
+    """Hold the result of a check; `problems` is empty where training can start."""
 
     cohort: Cohort | None
     sites: tuple[SiteSummary, ...]
@@ -55,16 +57,16 @@ def preflight(
     seed: int,
     cache: Path,
     min_participants: int,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = SILENT,
 ) -> Preflight:
-    """Open a cohort, read every scan's array, and say all that is wrong.
+    """Open a cohort, read every scan's array, and report all problems.
 
-    Volumes that pass are preprocessed into the cache on the way.
+    Volumes that can be read are preprocessed and stored in the cache.
     """
     problems = Problems()
     cohort = None
     try:
-        cohort = survey(data, seed=seed, cache=cache, problems=problems, on_progress=on_progress)
+        cohort = survey(data, seed=seed, cache=cache, problems=problems, progress=progress)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     if cohort is None:
@@ -79,18 +81,19 @@ def preflight(
             return None  # already reported, with the other absent scans
         return None
 
-    for message in in_threads(read, range(len(cohort)), on_progress=on_progress):
+    rows = range(len(cohort))
+    for message in in_threads(read, rows, progress=progress, what="Reading participants"):
         if message is not None:
             problems.add(message)
 
     sites = tuple(_summary(cohort, site, min_participants) for site in cohort.sites)
-    for one in sites:
-        if 0 < one.train < min_participants:
+    for summary in sites:
+        if 0 < summary.train < min_participants:
             problems.notes.append(
-                f"site {one.site}: {one.train} training participants, fewer than "
+                f"site {summary.site}: {summary.train} training participants, fewer than "
                 f"{min_participants} (local.min_participants): evaluated, not trained on"
             )
-    if sum(one.trains for one in sites) < 2:
+    if sum(summary.trains for summary in sites) < 2:
         problems.add(
             f"{cohort.name}: fewer than two sites have {min_participants} training participants; "
             "lower local.min_participants or add participants"

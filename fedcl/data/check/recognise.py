@@ -1,4 +1,4 @@
-"""What kind of data a folder holds, told from what lies in it."""
+"""Recognise the kind of data in a folder by the names of its files."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ _ANY_SPLIT = Splits(external_sites=0, internal_fraction=0.1)
 
 
 def recognise(folder: Path, *, one_site: bool = False) -> OpenBHBData | NiftiData | TableData:
-    """Return the data section that reads a folder, by what lies in it.
+    """Return a data section that reads a folder, chosen by the names of its files.
 
     Args:
-        folder: With a participants table.
-        one_site: Whether it is a site's own, whose table needs no column of sites.
+        folder: Folder with a participants table and scans or ROI measures.
+        one_site: Whether the folder belongs to one site, whose table needs no column of sites.
 
     Raises:
-        DataError: no such folder, an empty one, or no participants table.
+        DataError: the folder does not exist, is empty, or has no participants table.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder or experiment (.yaml)")

@@ -1,13 +1,13 @@
-"""Look at one site's data before it joins a federation: every problem, and the site's card."""
+"""Check one site's data before it joins a federation: collect every problem, and make its card."""
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.config.site import SiteSettings
 from fedcl.data.check.card import Defects, SiteCard, site_card
@@ -18,24 +18,22 @@ from fedcl.data.participants import OLDEST_YEARS
 from fedcl.data.problems import Problems, listed
 from fedcl.errors import DataError
 
-OnStep = Callable[[str, int, int], None]
-"""Called with (what, done, total)."""
-
-_TELLING = 8
-"""Elements of an array below which two participants can be the same by chance."""
+_FEWEST_ELEMENTS = 8
+"""Least number of elements by which arrays are compared; shorter ones can be equal by chance."""
 _NO_SEED = 0
-"""Where a split is drawn, each experiment draws its own: of other participants, as many."""
+"""Seed of the check's own splits; an experiment draws other participants, in the same numbers."""
 
 
 @dataclass(frozen=True)
 class SiteCheck:
-    """What was found at a site; all but the card names participants and stays there.
+    """Hold the result of a site's check; only the card may leave the site.
 
     Attributes:
-        card: None where nothing could be read.
-        may_leave: Whether the site has the participants that it asks for before anything leaves.
-        problems: What prevents training.
-        notes: What is good to know.
+        card: Summary without single participants; None where no scan could be read.
+        may_leave: Whether the site has at least as many training participants as its own limits
+            require before anything computed from them leaves it.
+        problems: Messages about problems that prevent training; they name participants.
+        notes: Messages that need no correction; they name participants.
     """
 
     card: SiteCard | None
@@ -48,14 +46,14 @@ def check_site(
     settings: SiteSettings,
     *,
     cache: Path,
-    on_step: OnStep = lambda _what, _done, _total: None,
+    progress: Progress = SILENT,
 ) -> SiteCheck:
-    """Read a site's own data, every scan of it and nobody else's, and describe them.
+    """Read every scan of one site, and no data of other sites, and describe them.
 
     Args:
-        settings: The site's.
-        cache: Where preprocessed volumes are kept.
-        on_step: Progress.
+        settings: Settings file of the site.
+        cache: Folder in which preprocessed volumes are kept.
+        progress: Object that is told how many scans are read and compared.
     """
     problems = Problems()
     card = may_leave = None
@@ -63,30 +61,32 @@ def check_site(
         cohort = survey(
             settings.data, seed=_NO_SEED, cache=cache, problems=problems, own_site=settings.site
         )
-        card = _card(settings, cohort, problems, on_step)
+        card = _card(settings, cohort, problems, progress)
         may_leave = _enough(settings, card, problems)
     except DataError as error:
         problems.found += [line for line in str(error).splitlines() if line not in problems.found]
     return SiteCheck(card, bool(may_leave), tuple(problems.found), tuple(problems.notes))
 
 
-def _card(settings: SiteSettings, cohort: Cohort, problems: Problems, on_step: OnStep) -> SiteCard:
-    digests, broken = _read_all(cohort, problems, on_step)
+def _card(
+    settings: SiteSettings, cohort: Cohort, problems: Problems, progress: Progress
+) -> SiteCard:
+    digests, broken = _read_all(cohort, problems, progress)
     ages = cohort.ages(np.arange(len(cohort)))
-    dated = np.isfinite(ages) & (ages > 0) & (ages <= OLDEST_YEARS)
-    rows = [row for row in digests if dated[row]]
+    valid = np.isfinite(ages) & (ages > 0) & (ages <= OLDEST_YEARS)
+    rows = [row for row in digests if valid[row]]
     if not rows:
         raise DataError(f"{cohort.name}: site {settings.site} has no scan with an age to describe")
     people = cohort.table["participant_id"]
-    known = set(people.iloc[rows][cohort.table["sex"].iloc[rows] != ""])
+    with_sex = set(people.iloc[rows][cohort.table["sex"].iloc[rows] != ""])
     defects = Defects(
-        without_age=len(set(problems.who.get("age", ())) | set(people[~dated])),
-        without_sex=len(set(people.iloc[rows]) - known),
+        without_age=len(set(problems.who.get("age", ())) | set(people[~valid])),
+        without_sex=len(set(people.iloc[rows]) - with_sex),
         without_scan=len(problems.who.get("scan", ())),
         unreadable_scans=broken,
         listed_twice=len(problems.who.get("twice", ())),
         copied_scans=_copies(cohort, digests, problems),
-        outliers=_outliers(cohort, rows, problems, on_step),
+        outliers=_outliers(cohort, rows, problems, progress),
     )
     return site_card(settings, cohort, rows, defects, problems)
 
@@ -101,8 +101,8 @@ def _enough(settings: SiteSettings, card: SiteCard, problems: Problems) -> bool:
     return training >= least
 
 
-def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict[int, str], int]:
-    """Return the hash of each array that can be read, by row, and how many are broken."""
+def _read_all(cohort: Cohort, problems: Problems, progress: Progress) -> tuple[dict[int, str], int]:
+    """Return the hash of each readable array by row, and the number of unreadable scans."""
 
     def read(row: int) -> tuple[str | None, str | None]:
         try:
@@ -113,22 +113,20 @@ def _read_all(cohort: Cohort, problems: Problems, on_step: OnStep) -> tuple[dict
             return None, None  # already reported, with the other absent scans
         return hashlib.sha256(array.tobytes()).hexdigest(), None
 
-    def at(done: int, total: int) -> None:
-        on_step("Reading scans", done, total)
-
-    found = in_threads(read, range(len(cohort)), on_progress=at)
-    messages = [message for _, message in found if message is not None]
+    results = in_threads(read, range(len(cohort)), progress=progress, what="Reading scans")
+    messages = [message for _, message in results if message is not None]
     for message in messages:
         problems.add(message)
-    digests = {row: digest for row, (digest, _) in enumerate(found) if digest is not None}
+    digests = {row: digest for row, (digest, _) in enumerate(results) if digest is not None}
     return digests, len(messages)
 
 
 def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int | None:
-    """Return how many scans repeat another's content, and say which."""
-    if np.prod(cohort.shape) < _TELLING:
+    """Return the number of scans with the content of another one, and report each such group."""
+    if np.prod(cohort.shape) < _FEWEST_ELEMENTS:
         problems.notes.append(
-            f"{cohort.name}: fewer than {_TELLING} features, so equal rows are not looked for"
+            f"{cohort.name}: fewer than {_FEWEST_ELEMENTS} features, so equal rows are not looked "
+            "for"
         )
         return None
     names = cohort.table["scan"].tolist()
@@ -145,17 +143,17 @@ def _copies(cohort: Cohort, digests: dict[int, str], problems: Problems) -> int 
     return sum(len(group) - 1 for group in groups)
 
 
-def _outliers(cohort: Cohort, rows: list[int], problems: Problems, on_step: OnStep) -> int | None:
-    """Return how many scans are far from the others, and note which."""
+def _outliers(
+    cohort: Cohort, rows: list[int], problems: Problems, progress: Progress
+) -> int | None:
+    """Return the number of scans far from the others, and note which; None for too few scans."""
     if len(rows) < FEWEST_SCANS:
         return None
-    found = distances(
-        cohort.read, rows, on_progress=lambda d, total: on_step("Comparing scans", d, total)
-    )
-    names, usual, away = cohort.table["scan"].tolist(), float(np.median(found)), outliers(found)
-    for position in away:
+    away = distances(cohort.read, rows, progress=progress)
+    names, usual, positions = cohort.table["scan"].tolist(), float(np.median(away)), outliers(away)
+    for position in positions:
         problems.notes.append(
             f"far from the site's other scans: {listed([names[rows[position]]])} (distance "
-            f"{found[position]:.2f}, usually {usual:.2f}); look at it"
+            f"{away[position]:.2f}, usually {usual:.2f}); look at it"
         )
-    return len(away)
+    return len(positions)

@@ -1,6 +1,6 @@
-"""One participant's grey matter and fluid, grown from an average brain by age and sex.
+"""Simulate a participant's grey matter and cerebrospinal fluid from an average brain, age and sex.
 
-The average brain is the MNI152 template that nilearn's package carries (Fonov et al., "Unbiased
+The average brain is the MNI152 template included in nilearn (Fonov et al., "Unbiased
 average age-appropriate atlases for pediatric studies", NeuroImage 2011,
 https://doi.org/10.1016/j.neuroimage.2010.07.033). Maps follow the convention of voxel-based
 morphometry: registered to the template, values are the tissue's volume per voxel volume, so that
@@ -24,14 +24,14 @@ LOWEST_CORNER_MM = (-90.75, -126.75, -72.75)
 """Corner of OpenBHB's field of view in MNI space (right, anterior, superior)."""
 FIELD_OF_VIEW_MM = (181.5, 217.5, 181.5)
 REGIONS = 142
-"""Regions of the phantom's own parcellation, as many as CAT12's; left and right mirror pairs."""
+"""Number of regions of the phantom's own parcellation, as in CAT12; left-right mirror pairs."""
 TEMPLATE_AGE_YEARS = 25.0
-"""The template averages young adults: at this age nothing is thinned nor enlarged."""
+"""Age that the template stands for, an average of young adults; no tissue is changed at it."""
 
 
 @dataclass(frozen=True)
 class VolumeModel:
-    """Regression of a tissue volume in ml on age in years and sex, with its residual SD."""
+    """Predict a tissue volume in ml from age in years and sex, with its residual SD in ml."""
 
     intercept: float
     age: float
@@ -52,8 +52,8 @@ WHITE = VolumeModel(389.222, 5.95020, -0.0717544, 62.5629, 51.253)
 FLUID = VolumeModel(189.383, 1.50308, 0.0131661, 29.2837, 48.912)
 
 SIZE_SD = 0.063
-"""SD of the relative head size that the three tissues share; with independent rests it gives each
-tissue its residual SD and their sum the published 118 ml."""
+"""SD of the relative head size that the three tissues share. Together with independent residuals it
+gives each tissue its residual SD, and their sum the published SD of 118 ml."""
 
 # The published regional order of shrinkage: strong in caudate, cerebellum, hippocampus and
 # association cortices, none in primary visual cortex. Raz et al., Cerebral Cortex 2005,
@@ -68,7 +68,7 @@ AGEING = (
     ((10, -85, 5), 18, -1.0),  # primary visual
 )
 AGEING_CONTRAST = 2.5
-"""How far regional shrinkage departs from the mean shrinkage."""
+"""Factor by which regional shrinkage departs from the mean shrinkage."""
 VENTRICLES_MM, VENTRICLE_RADII_MM = (0.0, -8.0, 14.0), (20.0, 32.0, 18.0)
 VENTRICLE_GROWTH = 0.3
 """Relative growth of the ventricles' edges when the fluid has doubled."""
@@ -77,22 +77,22 @@ VENTRICLE_GROWTH = 0.3
 FOLDING_SD_MM, FOLDING_SPACING_MM = 1.2, 36.0
 REGIONAL_SD, REGIONAL_SPACING_MM = 0.06, 24.0
 TEMPO_SD_YEARS = 2.0
-"""SD of the gap between the age a brain looks and the age it has, which total volumes follow."""
+"""SD of the gap in years between the age that a brain's shape shows and the participant's age."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """The average brain on one grid, and the ways it can vary.
+    """Hold the average brain on one grid, and the ways in which it can vary.
 
     Attributes:
-        grid: Voxels along x, y, z.
-        spacing_mm: Voxel edges.
+        grid: Number of voxels along x, y, z.
+        spacing_mm: Edge lengths of a voxel along x, y, z in mm.
         grey, fluid: Share of each voxel that is tissue, (x, y, z), in [0, 1].
         ageing: Local shrinkage relative to the mean over grey matter, minus 1; (x, y, z).
         ventricle_push: Displacement per unit of growth, in voxels; (3, x, y, z).
-        region_of: Parcel of every voxel, (x, y, z), in [0, 142).
-        empty_regions: Parcels that hold no voxel of this grid, with the flat voxel nearest to each.
-        folding, regional: Smooth random fields of unit SD.
+        region_of: Region of every voxel, (x, y, z), in [0, 142).
+        empty_regions: Regions without a voxel on this grid, and the nearest voxels' flat indices.
+        folding, regional: Functions that draw a smooth random field (x, y, z) of unit SD.
     """
 
     grid: Grid
@@ -108,15 +108,15 @@ class Template:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a voxel in ml."""
+        """Return the volume of a voxel in ml."""
         return float(self.spacing_mm.prod()) / 1000
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One participant before the scanner: maps (x, y, z) float32 and tissue volumes in ml.
+    """Hold a participant's anatomy before scanning: maps (x, y, z), float32, and volumes in ml.
 
-    `grey_ml` and `fluid_ml` are the maps' sums times the voxel volume.
+    `grey_ml` and `fluid_ml` are the sums of the maps times the voxel volume.
     """
 
     grey: np.ndarray
@@ -128,7 +128,7 @@ class Anatomy:
 
 def load_template(grid: Grid) -> Template:
     """Return the average brain on a grid over OpenBHB's field of view; takes about two seconds."""
-    # Importing nilearn takes a second, which a run on real data need not pay.
+    # Importing nilearn takes a second, and runs on real data do not need it.
     from nilearn.datasets import (
         load_mni152_gm_template,
         load_mni152_template,
@@ -145,7 +145,7 @@ def load_template(grid: Grid) -> Template:
     fluid = np.clip((head > 0) - grey - white, 0, 1)
     origin_mm = images[0].affine[:3, 3]
     centres = _region_centres(grey, origin_mm)
-    # Half a voxel of smoothing stands for averaging over the voxel; the template has 1 mm voxels.
+    # Smoothing by half a voxel approximates averaging over it; the template has 1 mm voxels.
     width = np.maximum(spacing_mm / 2 - 0.5, 0)
     at = millimetres - origin_mm[per_axis]
 
@@ -180,10 +180,10 @@ def draw_anatomy(template: Template, *, age_years: float, male: bool, seed: int)
     """Return a participant's maps and tissue volumes, the same for the same seed.
 
     Args:
-        template: From `load_template`.
-        age_years: In [5, 90].
-        male: The regressions know two sexes.
-        seed: The participant's.
+        template: Average brain on the grid of the maps, as `load_template` returns it.
+        age_years: Age of the participant in years, in [5, 90].
+        male: Whether to use the regressions' coefficient for men; they have two sexes.
+        seed: Seed of this participant, from which all variation is drawn.
     """
     random = numpy_generator(seed, "anatomy")
     grey_ml, white_ml, fluid_ml = _volumes_ml(age_years, male=male, random=random)
@@ -216,7 +216,7 @@ def draw_anatomy(template: Template, *, age_years: float, male: bool, seed: int)
 def region_volumes(volume: np.ndarray, template: Template) -> np.ndarray:
     """Return the tissue volume of each region in ml, float32, shape (142,).
 
-    A region too small for a coarse grid takes the nearest voxel's.
+    A region without a voxel on a coarse grid takes the value of the voxel nearest to its centre.
     """
     regions, voxels = template.empty_regions
     sums = np.bincount(template.region_of.ravel(), weights=volume.ravel(), minlength=REGIONS)
@@ -244,7 +244,7 @@ def _bounded_normal(random: np.random.Generator) -> float:
 
 
 def _relative(model: VolumeModel, age_years: float) -> float:
-    """Return the volume expected at an age relative to a young adult's."""
+    """Return the volume expected at an age, divided by that at the template's age."""
     # From 80 on the parabola would let grey matter grow again; below 6 nothing was fitted.
     known = min(max(age_years, 6.0), 80.0)
     return model.expected_ml(known, male=False) / model.expected_ml(TEMPLATE_AGE_YEARS, male=False)
@@ -256,7 +256,7 @@ def _with_volume(tissue: np.ndarray, voxels: float) -> np.ndarray:
 
 
 def _smooth_field(grid: Grid, spacing_mm: float) -> Callable[[np.random.Generator], np.ndarray]:
-    """Return a drawer of smooth random fields (x, y, z) of mean 0 and SD 1 at every voxel."""
+    """Return a function that draws smooth random fields (x, y, z) of mean 0 and SD 1 everywhere."""
     bases = []
     for n, edge_mm in zip(grid, FIELD_OF_VIEW_MM, strict=True):
         knots = np.arange(-spacing_mm, edge_mm + 2 * spacing_mm, spacing_mm)
@@ -277,7 +277,7 @@ def _smooth_field(grid: Grid, spacing_mm: float) -> Callable[[np.random.Generato
 def _region_centres(grey: np.ndarray, origin_mm: np.ndarray) -> np.ndarray:
     """Return the regions' centres in mm, (142, 3), left and right of each pair next to each other.
 
-    Lloyd's k-means on the left half of the template's grey matter; the right half mirrors it.
+    Lloyd's k-means on the left half of the template's grey matter gives them; the right mirrors it.
     """
     sparse = grey[::4, ::4, ::4]
     points = np.argwhere(sparse > 0.3) * 4 + origin_mm
@@ -292,7 +292,7 @@ def _region_centres(grey: np.ndarray, origin_mm: np.ndarray) -> np.ndarray:
 def _parcels(
     millimetres: np.ndarray, centres: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Return the nearest centre of every voxel; the centres that got none, and their voxel."""
+    """Return each voxel's region, and regions without a voxel with the nearest one's flat index."""
     voxels = millimetres.reshape(3, -1).T
     region_of = cKDTree(centres).query(voxels)[1]
     empty = np.setdiff1d(np.arange(REGIONS), region_of)

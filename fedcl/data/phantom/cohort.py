@@ -1,14 +1,14 @@
-"""The embedded cohort: a folder shaped like OpenBHB, whose 64 sites and participants are invented.
+"""Write the phantom: a folder in OpenBHB's layout with 64 simulated sites and their participants.
 
 Site sizes, ages, sexes and field strengths follow OpenBHB's aggregates (Dufumier et al.,
 NeuroImage 2022, https://doi.org/10.1016/j.neuroimage.2022.119637), shipped in
-`openbhb_sites.tsv`; `anatomy` makes the brains, `scanner` the site effect.
-The regions of the ROI tables are the phantom's own, in CAT12's number and order of kinds: 142
-grey-matter volumes, then 142 volumes of cerebrospinal fluid, in ml.
+`openbhb_sites.tsv`; `anatomy` simulates the brains, `scanner` the site effect. The regions of the
+ROI tables are the phantom's own, in the same number and order as CAT12's: 142 grey-matter volumes,
+then 142 volumes of cerebrospinal fluid, in ml.
 """
 
 import difflib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.threads import in_threads
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.phantom.anatomy import (
@@ -34,7 +35,7 @@ from fedcl.seeds import derive, numpy_generator
 
 SETTINGS_FILE = "phantom.json"
 FEWEST_PARTICIPANTS = 3
-"""Participants of the smallest site, and training participants of the smallest training site."""
+"""Least number of participants of a site, and of training participants of a training site."""
 PHANTOM_COLUMNS = (
     *("participant_id", "study", "sex", "age", "site", "diagnosis", "tiv", "csfv", "gmv", "wmv"),
     *("magnetic_field_strength", "acquisition_setting", "siteXacq", "split"),
@@ -43,32 +44,41 @@ QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95"
 
 
 def write_phantom(
-    folder: Path,
+    folder: str | Path,
     *,
-    scale: float,
-    grid: Grid,
-    scanner_strength: float,
-    seed: int,
+    scale: float = 0.15,
+    grid: Grid = (24, 29, 24),
+    scanner_strength: float = 1.0,
+    seed: int = 7,
     sites: Sequence[str] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
 ) -> None:
-    """Write the embedded cohort; the folder appears whole under its name, or not at all.
+    """Write the phantom; the folder appears complete under its name, or not at all.
 
-    The same settings give the same bytes. An earlier phantom at this place is replaced.
+    The same settings give the same bytes. An earlier phantom in this folder is replaced.
 
     Args:
-        folder: Where `participants.tsv`, `train`, `val` and `phantom.json` will stand.
+        folder: Folder to write `participants.tsv`, `train`, `val` and `phantom.json` into.
         scale: Site sizes as a share of OpenBHB's 3984 participants, in (0, 1].
-        grid: Voxels along x, y, z over OpenBHB's field of view (181.5 x 217.5 x 181.5 mm).
-        scanner_strength: Multiplies every scanner effect; 0 is none, 1 the usual spread.
-        seed: Of every draw.
-        sites: Labels of those to write, as they are in the whole cohort; None: all.
-        on_progress: Called with (participants written, participants in all).
+        grid: Number of voxels along x, y, z of OpenBHB's field of view, 181.5 x 217.5 x 181.5 mm.
+        scanner_strength: Factor of every scanner effect, at least 0; 1 is the usual spread.
+        seed: Seed from which every draw is derived.
+        sites: Labels of the sites to write, with the same participants as in the whole cohort; None
+            writes all sites.
+        progress: Object that is told how many participants are written.
 
     Raises:
-        DataError: the place holds something that is not a phantom, or cannot be written; or there
-            is no such site.
+        DataError: the folder holds something that is not a phantom, cannot be written, or there is
+            no such site.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from fedcl.data import write_phantom
+        >>> write_phantom("phantom", scale=0.01, grid=(10, 12, 10), sites=["10", "13"])
+        >>> sorted(path.name for path in Path("phantom").iterdir())
+        ['participants.tsv', 'phantom.json', 'train', 'val']
     """
+    folder = Path(folder)
     if folder.exists() and not (folder / SETTINGS_FILE).is_file():
         raise DataError(
             f"{folder}: exists and is not a phantom (no {SETTINGS_FILE}); "
@@ -80,7 +90,7 @@ def write_phantom(
     )
 
     def fill(temporary: Path) -> None:
-        _fill(temporary, people, grid, scanner_strength, seed, on_progress)
+        _fill(temporary, people, grid, scanner_strength, seed, progress)
         write_json(temporary / SETTINGS_FILE, settings)
 
     try:
@@ -92,7 +102,7 @@ def write_phantom(
 def settings_of(
     *, scale: float, grid: Grid, scanner_strength: float, seed: int, sites: Sequence[str] | None
 ) -> dict[str, object]:
-    """Return what `phantom.json` holds: whatever decides the bytes of the folder.
+    """Return the content of `phantom.json`: all settings that decide the bytes of the folder.
 
     Raises:
         DataError: there is no such site.
@@ -109,13 +119,13 @@ def settings_of(
 def draw_participants(
     *, scale: float, seed: int, sites: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return who is in the cohort, without the tissue volumes; OpenBHB's columns, sites in order.
+    """Return the participants table in OpenBHB's columns without tissue volumes, site by site.
 
     Args:
-        scale: In (0, 1]; a site keeps at least 3 participants, a training site at least 3 of them
-            in train, and an internal test at least 1.
-        seed: Of the ages and sexes.
-        sites: Labels; None: all.
+        scale: Site sizes as a share of OpenBHB's, in (0, 1]; a site keeps at least 3 participants,
+            a training site at least 3 of them in train, and an internal test at least 1.
+        seed: Seed from which ages and sexes are drawn.
+        sites: Labels of the sites to include; None includes all.
 
     Raises:
         DataError: there is no such site.
@@ -127,15 +137,15 @@ def draw_participants(
 
 
 def site_facts(sites: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return OpenBHB's sites in aggregate, one row each, in the file's order.
+    """Return the aggregates of OpenBHB's sites, one row each, in the order of the file.
 
-    The columns are explained in the file.
+    The columns are explained in `openbhb_sites.tsv`.
 
     Args:
-        sites: Labels; None: all.
+        sites: Labels of the sites to return; None returns all.
 
     Raises:
-        DataError: there is no such site; the nearest label is offered.
+        DataError: there is no such site; the message offers the nearest label.
     """
     with files("fedcl.data").joinpath("openbhb_sites.tsv").open(encoding="utf-8") as table:
         facts = pd.read_csv(table, sep="\t", comment="#", dtype={"siteXacq": str})
@@ -168,7 +178,7 @@ def _draw_site(fact: pd.Series, scale: float, seed: int) -> pd.DataFrame:
     female = random.permutation(n) < round(n * fact["n_female"] / real)
     return pd.DataFrame(
         {
-            # As in OpenBHB, twelve digits.
+            # Ids have twelve digits, as in OpenBHB.
             "participant_id": [f"9{int(label):03d}{number:08d}" for number in range(n)],
             "study": fact["study"],
             "sex": np.where(female, "female", "male"),
@@ -188,7 +198,10 @@ def _scaled(size: int, scale: float, *, fewest: int) -> int:
 
 
 def _age_distribution(fact: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return (shares, ages): the distribution function through the histogram and the quantiles."""
+    """Return (shares, ages), the points of the distribution function of a site's ages.
+
+    They are taken from the site's histogram and quantiles, and are interpolated linearly.
+    """
     bins = [name for name in fact.index if name.startswith("n_age_")]
     counts = fact[bins].to_numpy(dtype=float)
     edges = [float(name.removeprefix("n_age_").split("_")[0]) for name in bins]
@@ -208,7 +221,7 @@ def _fill(
     grid: Grid,
     scanner_strength: float,
     seed: int,
-    on_progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> None:
     template = load_template(grid)
     sites = people.drop_duplicates("siteXacq")
@@ -231,7 +244,8 @@ def _fill(
         parts = (anatomy.fluid_ml, anatomy.grey_ml, anatomy.white_ml)
         return sum(parts), *parts
 
-    volumes_ml = in_threads(write, people.to_dict("records"), on_progress=on_progress)
+    persons = people.to_dict("records")
+    volumes_ml = in_threads(write, persons, progress=progress, what="Writing participants")
     table = pd.DataFrame(volumes_ml, columns=["tiv", "csfv", "gmv", "wmv"]).round(2)
     people = pd.concat((people, table), axis=1)[list(PHANTOM_COLUMNS)]
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, lineterminator="\n")
@@ -242,7 +256,7 @@ def _scanned(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the grey-matter map and the 284 regional volumes in ml as the site sees them."""
     grey = scan(anatomy.grey, scanner, seed=seed)
-    # What the segmentation gives to grey matter it takes from the fluid around it.
+    # A segmentation that enlarges grey matter takes the volume from the fluid around it.
     opposite = replace(scanner, segmentation_bias=-scanner.segmentation_bias)
     fluid = scan(anatomy.fluid, opposite, seed=derive(seed, "fluid"))
     regions = [region_volumes(tissue, template) for tissue in (grey, fluid)]

@@ -1,4 +1,4 @@
-"""What a scanner and its processing leave in a volume beyond the anatomy: the site effect.
+"""Simulate the site effect: what a scanner and its processing add to a volume of an anatomy.
 
 The steps are the usual ones of simulated MRI (smooth multiplicative field, intensity curve, blur,
 noise): Pérez-García et al., "TorchIO", Computer Methods and Programs in Biomedicine 2021,
@@ -26,7 +26,7 @@ BIAS_TERMS = tuple(
 """Legendre orders along x, y, z of each coefficient of the bias field: 19 terms, no constant."""
 
 HIGHEST = 1.5
-"""Scanned values end here: modulated tissue maps pass 1 slightly where a brain is large."""
+"""Largest scanned value: modulated tissue maps exceed 1 slightly where a brain is large."""
 
 # The largest effect at strength 1; each is drawn uniformly up to it.
 BIAS = 0.12
@@ -40,16 +40,16 @@ NEIGHBOURHOOD_SHARE = 0.02
 """SD of the neighbourhood that lost contrast is mixed with, as a share of the longest edge."""
 LOW_FIELD_T, USUAL_FIELD_T = 1.5, 3.0
 LOW_FIELD_SHARE = 0.1
-"""How many sites scan at 1.5 T where nothing is known: about as many as OpenBHB's scans (9 %)."""
+"""Share of sites at 1.5 T where the field strength is unknown: close to OpenBHB's scans (9 %)."""
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """One site's scanner; `draw_scanner` gives the ranges at strength 1, which scales them.
+    """Describe one site's scanner; the ranges given here are those of `draw_scanner` at strength 1.
 
     Attributes:
-        label: The site.
-        field_strength_t: In tesla, 1.5 or 3.0; its effects are the contrast loss and the noise.
+        label: Label of the site.
+        field_strength_t: Field strength in tesla, 1.5 or 3.0; it decides contrast loss and noise.
         bias: Log gain of each of BIAS_TERMS on the volume scaled to [-1, 1]; in [-0.12, 0.12].
         gain: Factor of every value; in [0.94, 1.06], 1 is none.
         gamma: Exponent of every value; in [0.90, 1.11], 1 is none.
@@ -57,9 +57,9 @@ class Scanner:
             does not depend on the grid; in [0, 0.007], up to 1.5 mm on OpenBHB's 217.5 mm.
         contrast_loss: Share of each value that its neighbourhood's mean replaces; in [0, 1], 0.2
             at 1.5 T.
-        segmentation_bias: Log of the factor on the odds v / (1 - v) of belonging to the tissue:
-            moves partial-volume borders outwards (over-segmentation) where positive; in
-            [-0.4, 0.4].
+        segmentation_bias: Log of the factor on the odds v / (1 - v) of belonging to the tissue; in
+            [-0.4, 0.4]. Where positive it moves partial-volume borders outwards
+            (over-segmentation).
         noise_sd: SD of the noise, in the volume's values; in [0.01, 0.03], twice that at 1.5 T.
     """
 
@@ -80,14 +80,15 @@ def draw_scanner(
     """Return the scanner of a site, the same for the same seed and label.
 
     Args:
-        seed: Of the experiment.
-        label: The site.
-        strength: Multiplies every effect; 0 leaves volumes as they are, 1 is the spread seen
-            between real sites.
-        field_strength_t: In tesla; null draws 1.5 for one site in ten and 3.0 for the others.
+        seed: Seed of the experiment, from which the scanner is drawn.
+        label: Label of the site, which decides the draw together with the seed.
+        strength: Factor of every effect, at least 0; 0 leaves volumes unchanged, 1 is the spread
+            seen between real sites.
+        field_strength_t: Field strength in tesla; None draws 1.5 for one site in ten and 3.0 for
+            the others.
 
     Raises:
-        ValueError: a negative strength.
+        ValueError: the strength is negative.
     """
     if strength < 0:
         raise ValueError(f"draw_scanner: strength must be at least 0, found {strength}")
@@ -113,21 +114,22 @@ def draw_scanner(
 
 
 def scan(volume: np.ndarray, scanner: Scanner, *, seed: int) -> np.ndarray:
-    """Return the volume as this scanner would have given it.
+    """Return the volume as this scanner would have measured it.
 
-    Background, where the value is 0, is blurred into but receives no noise, as in skull-stripped
-    and segmented volumes.
+    Blurring spreads tissue into the background, where the value is 0, but noise is added to tissue
+    only, as in skull-stripped and segmented volumes.
 
     Args:
-        volume: (x, y, z), any grid, float32, values in [0, 1] (a modulated map may pass 1).
-        scanner: The site's.
-        seed: Of the noise; one per participant.
+        volume: Volume (x, y, z) on any grid, float32, values in [0, 1] (a modulated map may be
+            slightly above 1).
+        scanner: Scanner of the participant's site.
+        seed: Seed of the noise, one per participant.
 
     Returns:
-        The same shape, float32, values in [0, 1.5].
+        A volume of the same shape, float32, values in [0, 1.5].
 
     Raises:
-        ValueError: not three axes.
+        ValueError: the volume does not have three axes.
     """
     if volume.ndim != 3:
         raise ValueError(f"scan: expected a volume (x, y, z), found the shape {volume.shape}")
@@ -150,9 +152,9 @@ def scan(volume: np.ndarray, scanner: Scanner, *, seed: int) -> np.ndarray:
     return np.clip(values, 0, HIGHEST)
 
 
-@lru_cache(maxsize=2)  # the tissues and participants of a site come one after another
+@lru_cache(maxsize=2)  # all participants and tissues of a site have the same field
 def bias_field(shape: tuple[int, ...], coefficients: tuple[float, ...]) -> np.ndarray:
-    """Return the smooth positive gain of every voxel, float32; all ones without coefficients."""
+    """Return the smooth positive gain of every voxel, float32; 1 where all coefficients are 0."""
     table = np.zeros((BIAS_ORDER + 1,) * 3)
     for term, coefficient in zip(BIAS_TERMS, coefficients, strict=True):
         table[term] = coefficient
@@ -163,7 +165,7 @@ def bias_field(shape: tuple[int, ...], coefficients: tuple[float, ...]) -> np.nd
 
 
 def _bias_segmentation(values: np.ndarray, log_odds: float) -> np.ndarray:
-    """Multiply the odds v / (1 - v) by exp(log_odds); 0 and 1 stay, values above 1 stay too."""
+    """Multiply the odds v / (1 - v) of each value by exp(log_odds); 0 and values from 1 up stay."""
     factor = math.exp(log_odds)
     inside = np.minimum(values, 1)
     return np.where(values > 1, values, inside * factor / (1 + inside * (factor - 1)))

@@ -1,0 +1,152 @@
+"""Importing fedcl changes nothing outside of fedcl: a user's process stays the user's."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import fedcl
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ["fedcl", *(f"fedcl.{name}" for name in fedcl._PACKAGES)]
+PUBLIC = [name for name in PACKAGES if find_spec(name)]
+
+# Libraries that fedcl stands on are imported first: what they change is theirs to answer for.
+WATCH = """
+import gc, importlib, json, logging, os, pkgutil, signal, sys, warnings
+import matplotlib, monai.transforms, nibabel, nilearn.image, opacus, pandas, pydantic, scipy.stats
+import cryptography, flwr.app, flwr.clientapp, flwr.serverapp, flwr.supercore.task_identity
+import rich.progress, sklearn.linear_model, sklearn.model_selection, torch, torch.utils.checkpoint
+import torch.utils.tensorboard, typer, httpx, starlette.applications, uvicorn
+import numpy as np
+
+def state():
+    optimizer = torch.optim.Optimizer
+    return {
+        "optimizer": {n: (id(v), sorted(getattr(getattr(v, "__wrapped__", v), "__dict__", {})))
+                      for n, v in vars(optimizer).items()},
+        "frozen": gc.get_freeze_count(),
+        "collector": gc.isenabled(),
+        "warnings": list(map(repr, warnings.filters)),
+        "environment": dict(os.environ),
+        "handlers": [repr(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
+        "logging": (repr(logging.root.handlers), logging.root.level),
+        "backend": matplotlib.rcParams._get("backend").__repr__(),
+        "matplotlib": {k: repr(v) for k, v in dict.items(matplotlib.rcParams)},
+        "threads": torch.get_num_threads(),
+        "random": (hash(torch.get_rng_state().numpy().tobytes()), repr(np.random.get_state())),
+        "hook": repr(sys.excepthook),
+        "folder": os.getcwd(),
+        "path": list(sys.path),
+    }
+
+def compare(before):
+    after = state()
+    print(json.dumps([name for name in before if before[name] != after[name]]))
+"""
+
+
+def changed(program: str, folder: Path, *options: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, *options, "-c", WATCH + program],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_importing_every_public_name_changes_nothing_outside(tmp_path):
+    program = f"""
+before = state()
+for package in {PUBLIC}:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        getattr(module, name)
+compare(before)
+"""
+    assert changed(program, tmp_path) == []
+
+
+PRIVATE_EFFECTS = {
+    "fedcl.sites.app_process": "is imported by a process of Flower's, and by nobody else",
+    "fedcl.experiment.worker_imports": "is imported by a worker, and by nobody else",
+}
+
+
+def test_importing_every_module_changes_nothing_outside(tmp_path):
+    program = f"""
+before = state()
+import fedcl
+for module in pkgutil.walk_packages(fedcl.__path__, "fedcl."):
+    if module.name not in {list(PRIVATE_EFFECTS)} and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+compare(before)
+"""
+    assert changed(program, tmp_path) == []
+
+
+@pytest.mark.parametrize("module", PRIVATE_EFFECTS)
+def test_a_module_of_fedcls_own_processes_freezes_what_is_imported(tmp_path, module):
+    program = f"""
+before = state()
+import {module}
+compare(before)
+"""
+    assert changed(program, tmp_path) == ["frozen"]
+
+
+def test_a_run_changes_nothing_outside_either(tmp_path):
+    """Slow (about 10 s): it trains with two workers and evaluates."""
+    program = f"""
+import fedcl
+config = fedcl.load_config({str(ROOT / "configs" / "tiny.yaml")!r}, {{"compute.workers": 2}})
+import fedcl.experiment.api
+torch.set_num_threads(2)
+before = state()
+fedcl.simulate(config)
+compare(before)
+"""
+    assert changed(program, tmp_path) == []
+
+
+def test_importing_fedcl_takes_less_than_a_fifth_of_a_second(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import fedcl"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    (line,) = [one for one in done.stderr.splitlines() if one.split("|")[-1].strip() == "fedcl"]
+    assert int(line.split("|")[1]) < 200_000
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_a_public_package_says_what_it_is_for_and_lists_its_names(package):
+    module = __import__(package, fromlist=["__all__"])
+    assert module.__doc__
+    assert sorted(module.__all__) == module.__all__ or package == "fedcl"
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="module 'fedcl' has no attribute 'simulat'"):
+        fedcl.simulat  # noqa: B018
+
+
+def test_a_type_checker_sees_the_names_that_are_there():
+    stub = (ROOT / "fedcl" / "__init__.pyi").read_text()
+    seen = {line.split(" as ")[1] for line in stub.splitlines() if " as " in line}
+    assert seen == set(fedcl._HOMES)
+    assert {*seen, "__version__"} == set(fedcl.__all__)
