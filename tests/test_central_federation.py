@@ -81,6 +81,7 @@ def by_hand(config):
     return read_state(network, travelling(network, keep_norm=False))
 
 
+@pytest.mark.slow
 def test_the_federation_equals_one_site_that_holds_everybody(tree):
     config = config_of(with_values(tree, privacy__test_seed=5))
     simulate_federation(config, sites=SITES, resume=False)
@@ -103,6 +104,7 @@ def test_workers_and_resumption_change_nothing(tree, workers):
     assert_identical(final_weights(whole), final_weights(part))
 
 
+@pytest.mark.slow
 def test_every_site_pays_for_a_round_what_everybody_pays(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -166,6 +168,7 @@ def test_a_step_of_a_round_that_is_not_paid_is_refused(tree):
         share_gradient(site, _at(order, 2))
 
 
+@pytest.mark.slow
 def test_a_site_may_miss_steps_and_too_few_end_the_round(tree):
     config = config_of(tree)
     run_rounds(_grid(config, silent={"12": range(3, 6)}), config, _folder(config))

@@ -143,6 +143,7 @@ def test_with_momentum_a_contrast_meets_a_mean_over_rounds_and_debiasing_one_enc
             assert np.abs(found - now).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"kind": "fedavg"}, {"kind": "fedprox", "mu": 0.5}])
 def test_a_round_in_stretches_is_the_same_round(tree, rule):
     """Where no term looks at the moments, exchanging them midway changes nothing."""
@@ -192,6 +193,7 @@ def test_a_later_stretch_sees_what_everybody_has_trained_so_far(tree, monkeypatc
     np.testing.assert_allclose(total, np.concatenate(everybody).sum(axis=0), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_site_that_fails_midway_is_left_out_of_the_rest(tree, monkeypatch):
     import fedcl.sites.training
 

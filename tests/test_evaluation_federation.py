@@ -128,6 +128,7 @@ def test_participants_with_several_scans_count_once(tree, tmp_path):
     assert last.measures["embedding"].participants["external"] == 4
 
 
+@pytest.mark.slow
 def test_it_is_measured_every_few_rounds_and_after_the_last(tree):
     config = config_of(
         with_values(
@@ -163,6 +164,7 @@ def test_groups_of_the_result_are_sums_over_sites(tree):
     assert everybody["internal", "all", ""].mae == last.measures["representation"].mae_internal
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_its_evaluation_asks_again_and_finds_the_same(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -361,6 +363,7 @@ SPOILT_SUMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "reason"), SPOILT_SUMS)
 def test_sums_that_cannot_be_are_named_and_left_out(tree, spoil, reason):
     config = config_of(tree)
@@ -409,6 +412,7 @@ SPOILT_ERRORS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "reason"), SPOILT_ERRORS)
 def test_errors_that_cannot_be_are_named_and_left_out(tree, spoil, reason):
     config = config_of(tree)

@@ -118,6 +118,7 @@ def test_one_and_two_workers_give_the_same_weights(tree):
     assert_identical(final_weights(one), final_weights(two))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_run_resumed_after_each_round_equals_an_uninterrupted_one(tree, keep):
     tree = with_values(tree, local__keep_optimizer=keep, federation__rounds=3)
@@ -129,6 +130,7 @@ def test_a_run_resumed_after_each_round_equals_an_uninterrupted_one(tree, keep):
     assert_identical(final_weights(whole), final_weights(part))
 
 
+@pytest.mark.slow
 def test_an_optimiser_kept_at_the_sites_changes_the_result(tree):
     kept = config_of(another_folder(with_values(tree, local__keep_optimizer=True), "-kept"))
     fresh = config_of(tree)
@@ -280,6 +282,7 @@ class Forgetful(InProcessGrid):
         return isinstance(release, Update) and release.site == "north"
 
 
+@pytest.mark.slow
 def test_a_silent_site_is_given_up_and_late_order_does_not_matter(tree):
     tree = with_values(tree, federation__answer_timeout_s=0.3, federation__rounds=1)
     config = config_of(tree)

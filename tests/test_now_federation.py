@@ -92,6 +92,7 @@ def test_the_bytes_are_those_of_the_log(tree):
     }
 
 
+@pytest.mark.slow
 def test_each_question_of_a_round_is_seen(tree, tmp_path):
     moments, _ = looked_on(config_of(with_values(tree, objective__moments=MOMENTS)))
     assert [s["what"] for s in moments[SITES:]] == (["moments"] * 3 + ["train"] * 3) * 2
@@ -124,6 +125,7 @@ def test_a_site_without_enough_participants_is_met_and_left_out(tree):
     assert state["sites"]["far"]["why"] == "too few training participants"
 
 
+@pytest.mark.slow
 def test_a_site_that_never_answers_is_left_out_in_the_end(tree):
     """Slow (about 3 s): two rounds wait for a silent site."""
     config = config_of(with_values(tree, federation__answer_timeout_s=0.3))

@@ -81,6 +81,7 @@ def federation(tree, spoil=None):
     return config, folder.read_log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "moments first"])
 def test_a_tampering_site_leaves_the_weights_of_a_federation_without_it(tree, kind, number):
@@ -111,6 +112,7 @@ def test_the_reason_names_the_ratio_and_the_log_keeps_the_change(tree, number, w
     assert entry.terms == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [(2,), (1, 2), (1, 2, 3)])
 def test_a_run_resumed_in_between_leaves_the_same_site_out(tree, rounds):
     tree = with_values(tree, federation__rounds=3)
@@ -125,6 +127,7 @@ def test_a_run_resumed_in_between_leaves_the_same_site_out(tree, rounds):
             assert entry.change == other.sites[site].change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_honest_run_is_the_same_bit_for_bit(tree, kind):
     with_rule, log = federation(with_values(tree, **KINDS[kind]))

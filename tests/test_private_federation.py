@@ -43,6 +43,7 @@ def evaluated(config):
     )
 
 
+@pytest.mark.slow
 def test_every_site_pays_its_own_sums_once_a_round(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -56,6 +57,7 @@ def test_every_site_pays_its_own_sums_once_a_round(tree):
     assert not ledger_of(config, "far").path.exists()
 
 
+@pytest.mark.slow
 def test_an_update_says_nothing_but_its_weights(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -109,6 +111,7 @@ def test_a_test_seed_repeats_the_run_and_says_it_is_not_private(tree):
     assert_identical(final_weights(first), final_weights(second))
 
 
+@pytest.mark.slow
 def test_hooks_and_loop_train_alike(tree):
     tree = with_values(tree, privacy__test_seed=4)
     loop = config_of(tree)
@@ -157,6 +160,7 @@ def test_a_ledger_that_a_run_has_paid_into_may_not_disappear(tree):
     assert "lines are gone that this run has paid" in text
 
 
+@pytest.mark.slow
 def test_a_round_repeated_after_a_kill_is_paid_twice(tree):
     config = config_of(tree)
     simulate_federation(config, sites=SITES, resume=False)
@@ -235,6 +239,7 @@ def test_the_log_is_plain_json_without_a_loss(tree):
 # --- whole sites ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_federation_private_for_sites_pays_once_a_round_and_says_so(tmp_path):
     write_table(tmp_path / "data")
     config = config_of(site_private_tree(tmp_path))

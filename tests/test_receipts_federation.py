@@ -89,6 +89,7 @@ def trees(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "secure", "central", "both", "rounded"])
 def test_receipts_hold_every_byte_that_the_wire_carried(cohort, name):
     config = config_of(trees(cohort)[name])
@@ -139,6 +140,7 @@ def test_no_participant_path_or_age_stands_in_a_receipt(cohort, name):
     assert not set(numbers) & set(table["age"])
 
 
+@pytest.mark.slow
 def test_noise_and_epsilon_are_told_where_the_ledger_was_charged(cohort):
     config = config_of(trees(cohort)["both"])
     simulate_federation(config, sites=SITES, resume=False)
@@ -172,6 +174,7 @@ def test_updates_tell_their_noise_and_a_test_seed(cohort):
     assert updates[0].epsilon.epsilon < updates[1].epsilon.epsilon
 
 
+@pytest.mark.slow
 def test_the_exact_epsilon_is_the_ledgers(cohort):
     config = config_of(private_tree(cohort))
     simulate_federation(config, sites=SITES, resume=False)

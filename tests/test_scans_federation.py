@@ -75,6 +75,7 @@ def test_a_secure_sum_counts_participants(tmp_path):
     assert [line.rejected for line in record.sites.values()] == [None] * 3
 
 
+@pytest.mark.slow
 def test_a_private_federation_pays_for_participants(tmp_path):
     weights = []
     for gradients in ("hooks", "loop"):

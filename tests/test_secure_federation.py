@@ -83,6 +83,7 @@ def assert_close(found, expected, config, *, steps=1.0):
         assert (np.abs(found[name].astype(np.float64) - array) <= allowed).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -145,6 +146,7 @@ def test_two_worker_processes_and_a_resumed_run_give_the_same_bits(tree):
     assert_identical(final_weights(whole), final_weights(part))
 
 
+@pytest.mark.slow
 def test_private_updates_are_summed_without_a_loss(tmp_path):
     write_table(tmp_path / "data")
     tree = secure_tree(tmp_path)
@@ -302,6 +304,7 @@ class Deaf(InProcessGrid):
                 yield reply
 
 
+@pytest.mark.slow
 def test_a_silent_site_is_given_up(tree):
     tree = with_values(tree, federation__rounds=1, federation__answer_timeout_s=0.3)
     config = config_of(tree)
@@ -310,6 +313,7 @@ def test_a_silent_site_is_given_up(tree):
     assert_close(final_weights(config), without(tree, "south"), config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 6))
 def test_too_few_sites_end_with_a_message_and_the_run_goes_on_with_more(tree, number):
     config = config_of(with_values(tree, secure_sum__threshold=1.0))
@@ -513,6 +517,7 @@ def test_a_site_refuses_an_invitation_before_it_trains(tree, invitation, why, mo
     assert why in site.log().read_text()
 
 
+@pytest.mark.slow
 def test_a_sums_name_is_used_once_and_each_answer_is_given_once(tree):
     config = config_of(tree)
     sites = {label: Site(config, label) for label in ALL}

@@ -69,6 +69,7 @@ def test_the_opened_sums_are_those_in_the_clear(tree):
         np.testing.assert_allclose(sums[0].sums.arrays()[name], array, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_nothing_is_said_in_the_clear(tree):
     left = []
     federation(
@@ -79,6 +80,7 @@ def test_nothing_is_said_in_the_clear(tree):
     assert {type(one).__name__ for one in left} >= {"SumOffer", "MaskedInput"}
 
 
+@pytest.mark.slow
 def test_every_site_still_pays(tree):
     config = config_of(with_values(tree, federation__rounds=1))
     simulate_federation(config, sites=SITES, resume=False)

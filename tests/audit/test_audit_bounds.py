@@ -15,6 +15,7 @@ from fedcl.audit.bounds import (
 )
 from fedcl.privacy.accounting import calibrate
 
+pytestmark = pytest.mark.slow
 DELTA = 1e-5
 
 
@@ -31,7 +32,6 @@ def randomized_response(rng, epsilon, size):
     return coins, np.where(honest, coins, ~coins)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0])
 def test_two_worlds_of_the_gaussian_mechanism_are_hardly_ever_told_too_well(epsilon, rng):
     far, above = gaussian(epsilon), 0

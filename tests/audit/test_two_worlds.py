@@ -37,6 +37,7 @@ from tests.moments.test_private_moments import settings_of, world
 from tests.privacy.made import objective_of
 from tests.server.test_private_sum import Silence
 
+pytestmark = pytest.mark.slow
 DELTA = 1e-5
 RELEASED, _, _ = world(torch.Generator().manual_seed(2), dim=6)
 LOSSES = {
@@ -84,7 +85,6 @@ def sum_of(name, everybody, clip_norm=1.0):
     )
 
 
-@pytest.mark.slow
 def test_the_ascent_finds_what_the_shipped_sum_shows(found):
     """Written apart from the hooks and in float64, it agrees with them."""
     for name, (everybody, moved) in found.items():
@@ -113,7 +113,6 @@ def test_one_run_rejects_the_contrast_within_the_batch_too(found):
         assert (certified > 1.0) == (name == "naive"), (name, certified)
 
 
-@pytest.mark.slow
 def test_sampling_and_several_steps_are_audited_at_what_they_cost(found):
     cost = NoisySums(0.8, 0.4, 4)
     claim = epsilon([cost], delta=DELTA)

@@ -121,6 +121,7 @@ def by_hand(config):
     return weights, residuals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BOTH, *MIXED])
 def test_the_federation_equals_the_plain_loop_bit_for_bit(tree, name):
     config = config_of(compressed(tree, (BOTH | MIXED)[name], federation__rounds=3))
@@ -157,6 +158,7 @@ def test_one_and_two_workers_give_the_same_weights(tree):
     assert_identical(final_weights(one), final_weights(two))
 
 
+@pytest.mark.slow
 def test_a_run_resumed_after_each_round_equals_an_uninterrupted_one(tree):
     tree = with_values(tree, federation__rounds=3)
     whole = config_of(tree)
@@ -216,6 +218,7 @@ def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     assert all(site.rejected is None for record in log for site in record.sites.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fresh", [True, False])
 def test_moments_are_those_of_the_weights_that_the_sites_train_from(tree, fresh):
     """With fresh moments the weights travel once, as bytes, and stay so at the site."""

@@ -122,6 +122,7 @@ def test_the_same_seed_gives_the_same_bytes(phantom, tmp_path):
     assert all(same[name] != changed[name] for name in same)
 
 
+@pytest.mark.slow
 def test_some_sites_are_the_same_bytes_as_in_the_whole(phantom, tmp_path):
     some = write(tmp_path / "some", sites=("13", "5", "13"))
     whole, part = hashes(phantom), hashes(some)
@@ -176,6 +177,7 @@ def test_a_phantom_from_before_there_was_a_choice_is_the_whole(phantom, tmp_path
         open_cohort(data_of(old, ("5",)), seed=4, cache=tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupted_writing_leaves_nothing(tmp_path):
     class Interrupting(Told):
         def step(self, what, done, total):
@@ -204,6 +206,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write(tmp_path / "file" / "cohort")
 
 
+@pytest.mark.slow
 def test_of_two_that_need_it_at_once_one_writes_and_the_other_waits(tmp_path, monkeypatch):
     written = Mock(wraps=write_phantom)
     monkeypatch.setattr(module, "write_phantom", written)

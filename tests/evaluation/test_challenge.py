@@ -78,6 +78,7 @@ def test_features_without_age_or_site_are_near_guessing(rng):
     assert found.site_balanced_accuracy.value < 0.65
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_value_and_repeat_with_the_seed(rng):
     data = splits(rng)
     first = challenge(*data, bootstrap=100, seed=1)

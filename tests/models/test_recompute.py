@@ -58,6 +58,7 @@ def test_gradients_are_equal_bit_for_bit_and_less_is_kept(kind):
     assert kept[True] < MOST[kind] * kept[False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BUILD)
 @pytest.mark.parametrize("again", [False, True])
 def test_micro_batches_accumulate_the_gradients_of_the_batch(kind, again):

@@ -46,6 +46,7 @@ def test_the_quick_bound_is_never_below(noise, rate, steps):
     assert exact <= epsilon([NoisySums(noise, 1.0, steps)], delta=DELTA) + 1e-3
 
 
+@pytest.mark.slow
 def test_a_ledger_split_over_restarts_costs_what_one_run_costs():
     whole = epsilon([NoisySums(1.2, 0.1, 60)], delta=DELTA)
     parts = [NoisySums(1.2, 0.1, 20), NoisySums(1.2, 0.1, 1), NoisySums(1.2, 0.1, 39)]

@@ -45,6 +45,7 @@ def test_the_sum_is_that_of_each_participants_gradient_clipped(loss, gradients, 
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * clip_norm)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000), loss=st.sampled_from(LOSSES), gradients=st.sampled_from(WAYS))
 def test_removing_anybody_moves_the_sum_by_at_most_the_norm(seed, loss, gradients):
     generator = torch.Generator().manual_seed(seed)
@@ -173,6 +174,7 @@ def against_prototypes(embeddings, ages, task):
     return -(weights * log_ratio).sum(dim=1) / weights.sum(dim=1)
 
 
+@pytest.mark.slow
 def test_the_attack_breaks_a_contrast_within_the_batch_and_not_one_against_prototypes(generator):
     """Slow (about 4 s): second derivatives through every participant's gradient."""
     task = objective_of()

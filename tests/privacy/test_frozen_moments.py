@@ -55,6 +55,7 @@ def summed(batch, gradients, clip_norm=0.5):
         return torch.cat([g.flatten() for g in total(batch.losses, range(len(batch)))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradients", ["hooks", "loop"])
 @pytest.mark.parametrize("value", [0.3, float("nan"), float("inf"), 1e30])
 def test_removing_anybody_moves_the_sum_by_at_most_the_norm(batch, gradients, value):
@@ -82,6 +83,7 @@ def test_the_gradient_of_one_does_not_move_with_the_others(batch):
     torch.testing.assert_close(gradient(batch.losses(range(5)), 1), alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_attack_stays_within_the_norm(batch):
     """Gradient ascent on one participant's views, to move the clipped sum most."""
     victims = removed(batch, 0)

@@ -143,6 +143,7 @@ def test_a_store_that_does_not_answer_is_a_message_before_anything_is_trained(tr
     assert folder.checkpoints() == []
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_a_message_before_a_run_is_discarded(tree, monkeypatch):
     _, path = train(tree, "pooled")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -165,6 +165,7 @@ def test_a_rejected_site_is_named_with_its_reason(tmp_path):
     assert "2 / 3" in shown
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(tmp_path):
     folder = run_folder(tmp_path, results())
     first = write_report(folder).read_bytes()
@@ -223,6 +224,7 @@ def test_values_read_well():
     ]
 
 
+@pytest.mark.slow
 def test_what_the_federation_measured_itself_stands_beside_the_pooled_probes(tmp_path):
     folder = run_folder(tmp_path, results())
     assert "Evaluated from sums" not in write_report(folder).read_text(encoding="utf-8")

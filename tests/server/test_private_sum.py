@@ -120,6 +120,7 @@ def test_rounds_are_paid_before_they_begin_until_the_budget_is_spent(tmp_path):
     assert Ledger.of(config.privacy.ledger, SITES).epsilon(delta=1e-5) == two
 
 
+@pytest.mark.slow
 def test_a_target_is_met_over_the_planned_rounds(tmp_path):
     config = config_in(tmp_path, privacy__noise_multiplier=None, privacy__target_epsilon=4)
     noise = noise_multiplier(config.privacy, config.federation)
