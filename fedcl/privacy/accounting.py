@@ -103,7 +103,7 @@ def calibrate(
         >>> from fedcl.privacy import calibrate
         >>> noise = calibrate(target_epsilon=3.0, delta=1e-5, sampling_rate=0.05, steps=400)
         >>> print(f"{noise:.1f}")
-        1.5
+        1.6
     """
     ranges = {
         "target_epsilon": target_epsilon > 0,
