@@ -100,6 +100,7 @@ def test_the_federation_equals_the_plain_loop_bit_for_bit(tree):
     assert_identical(final_weights(config), by_hand(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["kind"])
 def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     config = config_of(with_values(tree, federation__rule=rule, federation__rounds=6))

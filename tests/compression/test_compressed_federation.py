@@ -136,6 +136,7 @@ def test_the_federation_equals_the_plain_loop_bit_for_bit(tree, name):
             assert_identical(found, kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", BOTH)
 def test_the_weights_are_near_those_of_a_federation_that_rounds_nothing(tree, codec):
     exact = config_of(another_folder(compressed(tree, None), "-exact"))
@@ -207,6 +208,7 @@ def test_a_run_killed_at_a_random_moment_and_resumed_gives_identical_weights(tre
     assert_identical(final_weights(whole), folder.load().weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [*RULES, {"kind": "fedbn"}], ids=lambda rule: rule["kind"])
 def test_every_rule_trains_and_lowers_the_loss(tree, rule):
     norm = "batch" if rule["kind"] == "fedbn" else "none"
