@@ -24,7 +24,13 @@ Names = str | Sequence[str] | None
 
 
 class LabelKernel(ABC):
-    """A kernel; called with labels, it returns degrees of positiveness."""
+    """Base class of the kernels; called with labels, a kernel returns degrees of positiveness.
+
+    Example:
+        >>> from fedcl.kernels import Gaussian, LabelKernel
+        >>> isinstance(Gaussian(bandwidth=5.0), LabelKernel)
+        True
+    """
 
     def __call__(self, labels: Labels, others: Labels | None = None) -> Tensor:
         """Return the degree of positiveness of every pair.
