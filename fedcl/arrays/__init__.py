@@ -1,0 +1,1 @@
+"""NumPy arrays as tensors: their norms, their sums over participants, their names."""

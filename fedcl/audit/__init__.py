@@ -1,0 +1,1 @@
+"""Attacks on the encoder of a finished run, and audits of its claim of privacy."""

@@ -1,0 +1,1 @@
+"""What may travel between a site and the server, without Flower."""

@@ -1,0 +1,1 @@
+"""The curves of a run while it trains, for TensorBoard and MLflow."""

@@ -1,0 +1,1 @@
+"""What `fedcl check` finds in a data folder, and the card that a site hands over."""
