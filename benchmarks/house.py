@@ -95,7 +95,7 @@ def _public_names(tree: ast.Module) -> Iterator[str]:
 def docstring_entries(tree: ast.Module) -> Iterator[str]:
     """Yield the text of each entry of an "Args:" or "Attributes:" section, without its name.
 
-    `tests/test_house_rules.py` holds the sources against the same entries.
+    `tests/test_docstrings.py` holds the sources against the same entries.
     """
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     for node in ast.walk(tree):

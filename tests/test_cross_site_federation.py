@@ -300,7 +300,7 @@ def test_the_weights_travel_once_and_the_moments_are_counted(tree):
     assert without.moments_bytes == 0
     # Two more headers per site, and never the weights again.
     for way in ("bytes", "sent_bytes"):
-        more = record[way] - without[way] - sites * share
+        more = getattr(record, way) - getattr(without, way) - sites * share
         assert 0 < more < sites * 6000, way
     weights = sum(array.nbytes for array in final_weights(config).values())
     assert weights > 3 * 6000

@@ -44,7 +44,9 @@ def test_a_session_without_a_file_may_use_two_workers_too(tmp_path):
     """A notebook's main module has no file, and neither has a program that is piped in."""
     done = subprocess.run(
         [sys.executable, "-"],
-        input=UNGUARDED.replace("__file__, ", ""),
+        input=UNGUARDED.replace("__file__, ", "")
+        .replace("local_only", "load_run")
+        .replace("load_run(config)", "load_run(config.output.path)"),
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -66,10 +68,9 @@ SCRIPT = "import sys; from fedcl.cli.main import main; sys.exit(main())"
 """What the installed script `fedcl` holds."""
 
 
-@pytest.mark.parametrize("start", ["python -P -m fedcl", "fedcl", "python -m fedcl"])
+@pytest.mark.parametrize("start", ["fedcl", "python -m fedcl"])
 def test_a_users_modules_are_never_taken_for_others(crowded, start):
     command = {
-        "python -P -m fedcl": [sys.executable, "-P", "-m", "fedcl"],
         "fedcl": [sys.executable, str(crowded / "bin" / "fedcl")],
         "python -m fedcl": [sys.executable, "-m", "fedcl"],
     }[start]
@@ -89,3 +90,10 @@ def test_a_users_modules_are_never_taken_for_others(crowded, start):
     assert done.returncode == 0, done.stderr
     assert "was imported" not in done.stdout + done.stderr
     assert fedcl.load_run(crowded / "runs" / "tiny").results.training.workers == 2
+
+
+def test_a_safe_path_starts_the_command_among_them_too(crowded):
+    command = [sys.executable, "-P", "-m", "fedcl", "version"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=crowded, env=AROUND)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert fedcl.__version__ in done.stdout
