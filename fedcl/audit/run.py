@@ -190,7 +190,7 @@ def _membership(
     if min(len(members), len(others)) < FEWEST_PER_SIDE:
         return None
     score = np.zeros(len(cohort))
-    for rows in encoded_alike(network, config, cohort, folder, None):
+    for rows in encoded_alike(network, config.local, cohort, folder, None):
         wanted = rows[np.isin(rows, np.concatenate([members, others]))]
         score[wanted] = trained_on(network, cohort, wanted, config)
     attack = membership(score[members], score[others])

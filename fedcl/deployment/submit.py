@@ -16,6 +16,7 @@ from typing import Any
 
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
+from fedcl.config.federation import Federation
 from fedcl.config.loading import resolved
 from fedcl.deployment.bundle import stage
 from fedcl.deployment.flower import environment, flower
@@ -170,7 +171,7 @@ def run_to_the_end(
             folder.stopped.unlink(missing_ok=True)
             number = federation.submit(config, base=base)
             write_submission(folder.submitted, Submission(run=number))
-            progress.say(f"Run {number}: {_what_next(done, config)}.")
+            progress.say(f"Run {number}: {_what_next(done, config.federation)}.")
         else:
             progress.say(f"Run {number} is under way; following it.")
         _follow(federation, folder, number, config, on_look)
@@ -266,8 +267,8 @@ def _is_done(folder: RunFolder, config: Config) -> bool:
     return sums is None or is_measured(folder.evaluation, sums, rounds)
 
 
-def _what_next(done: int, config: Config) -> str:
-    if done >= config.federation.rounds:
+def _what_next(done: int, federation: Federation) -> str:
+    if done >= federation.rounds:
         return "to evaluate the last round"
     return "from the start" if done <= 0 else f"on from round {done + 1}"
 

@@ -32,7 +32,7 @@ def features(
     """
     parts = [
         (rows, represent(network, cohort, rows, config.compute))
-        for rows in encoded_alike(network, config, cohort, folder, number)
+        for rows in encoded_alike(network, config.local, cohort, folder, number)
     ]
     order = np.argsort(np.concatenate([part for part, _ in parts]))
     both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
@@ -40,7 +40,7 @@ def features(
 
 
 def encoded_alike(
-    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
+    network: Network, local: Local, cohort: Cohort, folder: RunFolder, number: int | None
 ) -> Iterator[Rows]:
     """Yield group after group of scans, `network` being the encoder that their site meets.
 
@@ -58,7 +58,7 @@ def encoded_alike(
         write_state(network, checkpoint.weights)
         yield np.arange(len(cohort))
         return
-    sites = cohort.training_sites(min_participants=config.local.min_participants)
+    sites = cohort.training_sites(min_participants=local.min_participants)
     layers: dict[str, State] = {}
     for site in sites:
         layers[site] = SiteMemory(folder.site_path(site)).tensors.before(checkpoint.round + 1)

@@ -5,6 +5,7 @@ import numpy as np
 from fedcl.audit.run import audit_run
 from fedcl.compute.device import choose_device, to_device
 from fedcl.config.experiment import Config, RunKind
+from fedcl.config.federation import Local
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, SPLITS, TRAIN, Cohort
 from fedcl.data.open import open_experiment
 from fedcl.evaluation.age_bias import age_bias, cv_predictions
@@ -60,7 +61,7 @@ def measure_run(
     if kind == "local":
         probes = probe_encoder("local", network, config, cohort, folder, jobs=1)
         pairs = zip(known, (probes.representation, probes.embedding), strict=True)
-        measured = [_alone(old, predicted, cohort, config, asked) for old, predicted in pairs]
+        measured = [_alone(old, predicted, cohort, config.local, asked) for old, predicted in pairs]
     else:
         both = features(network, config, cohort, folder, None)
         from_age = _site_from_age(both[0], cohort, config)
@@ -152,7 +153,7 @@ def _site_from_age(features: np.ndarray, cohort: Cohort, config: Config) -> floa
 
 
 def _alone(
-    known: Measures, probes: Challenge, cohort: Cohort, config: Config, asked: MeasureRequest
+    known: Measures, probes: Challenge, cohort: Cohort, local: Local, asked: MeasureRequest
 ) -> FeatureMeasures:
     """Return the measures of predictions by sites with encoders of their own.
 
@@ -163,7 +164,7 @@ def _alone(
     for name, (true, predicted) in probes.predictions.items():
         split: TestSplit = "internal" if name == "internal" else "external"
         of = people_by_site if split == "internal" else people_of
-        people = of(cohort, _TESTS[split], config.local)
+        people = of(cohort, _TESTS[split], local)
         rows, measures[split] = _cells(split, true, predicted, people, asked)
         cells += rows
     return FeatureMeasures.model_validate(_known(known) | measures | {"cells": tuple(cells)})
