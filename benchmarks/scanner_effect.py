@@ -111,9 +111,10 @@ def debiasing(name: str | None, weight: float) -> list[dict]:
 def run_arm(out: Path, arm: str, seed: int) -> dict:
     """Train and probe one arm, unless its result exists already, and return the result."""
     from fedcl.config.loading import parse
+    from fedcl.data.cohort import training_rows
     from fedcl.data.open import open_experiment
-    from fedcl.experiment import pooled
-    from fedcl.experiment.evaluate import probe_encoder
+    from fedcl.experiment.pooled import train_rounds
+    from fedcl.experiment.probing import probe_encoder
     from fedcl.experiment.simulation import simulate_federation
     from fedcl.models.network import build_network
     from fedcl.run_folder.folder import RunFolder
@@ -146,8 +147,8 @@ def run_arm(out: Path, arm: str, seed: int) -> dict:
     cohort, folder = open_experiment(config), RunFolder(place)
     folder.resume(config)
     if who == "pooled":
-        rows = training_rows(cohort, config)
-        pooled.train_rounds(config, cohort, rows, folder, name="pooled")
+        rows = training_rows(cohort, config.local)
+        train_rounds(config, cohort, rows, folder, name="pooled")
     else:
         simulate_federation(config, sites=len(cohort.sites), resume=True)
     network = build_network(config, cohort.shape, seed=seed)

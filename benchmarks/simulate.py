@@ -102,6 +102,7 @@ def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str
 def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     """Run a loop as one would write it by hand, and return the seconds of each round."""
     from fedcl.compute.device import use_threads
+    from fedcl.config.local_settings import LocalSettings
     from fedcl.data.cohort import TRAIN
     from fedcl.data.open import open_experiment
     from fedcl.local_round import local_round
@@ -144,8 +145,8 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     return seconds
 
 
-def federation(config: Any, turns: Turns) -> tuple[list[float], list[dict[str, Any]]]:
-    """Run the federation, each round in its turn; return the rounds' seconds and their log."""
+def federation(config: Any, turns: Turns) -> tuple[list[float], dict[str, Any]]:
+    """Run the federation, each round in its turn; return their seconds and the log's last line."""
     from fedcl.experiment.simulation import simulate_federation
     from fedcl.run_folder.folder import RunFolder
     from fedcl.server import round_loop as rounds

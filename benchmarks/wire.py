@@ -113,6 +113,7 @@ def encoder(options: argparse.Namespace) -> None:
     """Print the table of the 33-million ResNet-18's bytes after some training at one site."""
     from fedcl.compression.state import decode_state, encode_change, encode_state
     from fedcl.config.loading import parse
+    from fedcl.config.local_settings import LocalSettings
     from fedcl.data.cohort import TRAIN
     from fedcl.data.open import open_experiment
     from fedcl.local_round import local_round

@@ -11,7 +11,7 @@ from fedcl.config.experiment import Config
 from fedcl.errors import ConfigError, PrivacyError, RoundError
 from fedcl.experiment.run import run_experiment
 from fedcl.experiment.simulation import simulate_federation
-from fedcl.privacy.accounting import NoisySums, epsilon
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums
 from fedcl.privacy.ledger import SITES as SITES_LEDGER
 from fedcl.privacy.ledger import Charge, Ledger
 from fedcl.privacy.plan import plan
@@ -73,7 +73,7 @@ def test_the_result_states_the_epsilon_of_the_site_that_paid_most(tree):
     config = config_of(tree)
     results, _ = evaluated(config)
     most = max(
-        epsilon([c.cost for c in ledger_of(config, site).charges()], delta=1e-5)
+        epsilon_of_sums([c.cost for c in ledger_of(config, site).charges()], delta=1e-5)
         for site in TRAINING
     )
     assert f"epsilon {most:.2f} at delta 1e-05" in results.run.privacy
@@ -266,7 +266,7 @@ def test_a_server_optimiser_steps_on_the_noisy_mean(tmp_path, kind):
 
 def test_a_spent_budget_of_sites_ends_the_federation_with_a_message(tmp_path):
     write_table(tmp_path / "data")
-    one = epsilon([NoisySums(2.0, 1.0, 1)], delta=1e-5)
+    one = epsilon_of_sums([NoisySums(2.0, 1.0, 1)], delta=1e-5)
     config = config_of(site_private_tree(tmp_path, budget=one))
     with pytest.raises(PrivacyError, match="aggregation of round 2 would cost"):
         simulate_federation(config, sites=SITES, resume=False)

@@ -12,7 +12,7 @@ from fedcl.config.site import Releasable
 from fedcl.deployment.limits import releases_of
 from fedcl.errors import LimitError, WireError
 from fedcl.messages import releases
-from fedcl.messages.fields import PARTICIPANTS, ROUND, SITE, Arrays, Value
+from fedcl.messages.fields import PARTICIPANTS, ROUND, SITE, Arrays, HeaderValue
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import (
@@ -177,7 +177,7 @@ class Thickness:
 THICKNESS = ReleaseKind(
     name="thickness",
     release=Thickness,
-    fields=(KIND, SITE, ROUND, PARTICIPANTS, Value("mean_mm", float), Arrays("maps")),
+    fields=(KIND, SITE, ROUND, PARTICIPANTS, HeaderValue("mean_mm", float), Arrays("maps")),
     phrase="a thickness",
     words="The mean thickness of the cortex over the site's participants, and a map of it.",
     limit=SiteLimit("evaluation", asked_by=lambda config: config.name == "thick"),

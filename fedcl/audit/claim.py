@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedcl.errors import PrivacyError
-from fedcl.privacy.accounting import NoisySums, epsilon, renyi_epsilon
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums, renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 
 
@@ -52,4 +52,4 @@ def claim_of(units: Sequence[tuple[Ledger, NoisySums]], *, run: str, delta: floa
         cost = NoisySums(planned.noise_multiplier, planned.sampling_rate, steps)
         claims.append((renyi_epsilon([cost], delta=delta), cost, ledger))
     _, cost, ledger = max(claims, key=lambda claim: claim[0])
-    return ClaimedSums(cost, epsilon([cost], delta=delta), ledger.epsilon(delta=delta))
+    return ClaimedSums(cost, epsilon_of_sums([cost], delta=delta), ledger.epsilon(delta=delta))

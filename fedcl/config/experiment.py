@@ -22,7 +22,7 @@ from fedcl.config.data import (
 )
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import Cyclic, FedBN, Federation, Local
-from fedcl.config.harmonise import Combat
+from fedcl.config.harmonise import CombatSettings
 from fedcl.config.network import (
     ENCODERS,
     EncoderSettings,
@@ -118,7 +118,7 @@ class Config(Section):
     """Settings of secure sums; null lets the server see every site's update."""
     sample: Sample | None = None
     """The sites and participants to train on; null trains on all of them."""
-    harmonise: Combat | None = None
+    harmonise: CombatSettings | None = None
     """Harmonisation of the arrays before training; null uses them as they are."""
 
     @property

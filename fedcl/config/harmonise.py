@@ -41,7 +41,7 @@ class SplineAge(Section):
 Age = Annotated[LinearAge | SplineAge, Field(discriminator="kind")]
 
 
-class Combat(Section):
+class CombatSettings(Section):
     """ComBat, which estimates and removes each site's own shift and scale of every feature."""
 
     kind: Literal["combat"]
@@ -64,7 +64,7 @@ class Combat(Section):
         return self.adjust != "participant" or "age" not in self.covariates
 
     @model_validator(mode="after")
-    def _age_and_covariates_agree(self) -> "Combat":
+    def _age_and_covariates_agree(self) -> "CombatSettings":
         if len(set(self.covariates)) < len(self.covariates):
             raise ValueError("covariates: name each once")
         if (self.age is None) == ("age" in self.covariates):
@@ -75,7 +75,7 @@ class Combat(Section):
         return self
 
 
-def require_whole_cohort(settings: Combat | None) -> None:
+def require_whole_cohort(settings: CombatSettings | None) -> None:
     """Refuse to harmonise in a federation, where each site sees only its own data.
 
     Raises:
@@ -89,7 +89,7 @@ def require_whole_cohort(settings: Combat | None) -> None:
         )
 
 
-def cautions(settings: Combat | None) -> tuple[str, ...]:
+def cautions(settings: CombatSettings | None) -> tuple[str, ...]:
     """Return warnings for readers of the results, if the harmonisation needs any."""
     if settings is None:
         return ()

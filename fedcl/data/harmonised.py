@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fedcl.compute.progress import SILENT, Progress
-from fedcl.config.harmonise import Combat, SplineAge
+from fedcl.config.harmonise import CombatSettings, SplineAge
 from fedcl.data.adjustment_cache import adjustments_on_disk
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, Rows
@@ -53,7 +53,7 @@ class _Fit:
     """
 
     cohort: Cohort
-    settings: Combat
+    settings: CombatSettings
     design: np.ndarray
     training: dict[str, Rows]
     own: dict[str, Rows]
@@ -66,7 +66,7 @@ class _Fit:
 
 def harmonised(
     cohort: Cohort,
-    settings: Combat,
+    settings: CombatSettings,
     *,
     min_participants: int,
     cache: Path,
@@ -107,7 +107,7 @@ def harmonised(
     return replace(cohort, read=read, digest=hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
-def _fit(cohort: Cohort, settings: Combat, fewest: int) -> _Fit:
+def _fit(cohort: Cohort, settings: CombatSettings, fewest: int) -> _Fit:
     sites = cohort.training_sites(min_participants=fewest)
     if len(sites) < 2:
         raise DataError(
@@ -173,11 +173,11 @@ def _of_site(
             return at_participant(effect, shared)
 
 
-def _knots(settings: Combat) -> tuple[float, ...] | None:
+def _knots(settings: CombatSettings) -> tuple[float, ...] | None:
     return settings.age.knots if isinstance(settings.age, SplineAge) else None
 
 
-def _names(settings: Combat) -> Sequence[str]:
+def _names(settings: CombatSettings) -> Sequence[str]:
     return covariate_names(
         age="age" in settings.covariates,
         knots=_knots(settings),

@@ -80,7 +80,7 @@ def read_document(path: Path, section: type[S], *, kind: str) -> S:
         tree = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    actual = kind_of(tree)
+    actual = document_kind(tree)
     if actual != _KINDS[kind]:
         hint = "" if actual is None else f"; this is {actual}"
         raise ConfigError(f"{path}: expected {_KINDS[kind]}{hint}")
@@ -122,7 +122,7 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def kind_of(tree: Any) -> str | None:
+def document_kind(tree: Any) -> str | None:
     """Return in words which file of a federation a YAML tree is, or None for any other tree."""
     if not isinstance(tree, dict):
         return None

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from fedcl.config.loading import validated
 from fedcl.config.section import Section
 from fedcl.errors import ConfigError
-from fedcl.kit.document import kind_of, read_text
+from fedcl.kit.document import document_kind, read_text
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Days = Annotated[int, Field(ge=1, le=7300)]
@@ -144,7 +144,7 @@ def load_federation(path: Path) -> FederationSettings:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    kind = kind_of(tree)
+    kind = document_kind(tree)
     if kind is not None and kind != "a federation's settings":
         raise ConfigError(f"{path}: expected a federation's settings; this is {kind}")
     if not isinstance(tree, dict):

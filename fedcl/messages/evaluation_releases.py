@@ -155,7 +155,7 @@ def _asks_for_sums(config: Config) -> bool:
     return config.evaluation.from_sums is not None
 
 
-EVALUATION_SUMS = ReleaseKind(
+EVALUATION_SUMS_KIND = ReleaseKind(
     name="evaluation sums",
     release=EvaluationSums,
     fields=(KIND, SITE, ROUND, PARTICIPANTS, _SumArrays("sums"), SECONDS),
@@ -170,7 +170,7 @@ EVALUATION_SUMS = ReleaseKind(
     array_types=(np.float64,),
 )
 
-EVALUATION_ERRORS = ReleaseKind(
+EVALUATION_ERRORS_KIND = ReleaseKind(
     name="evaluation errors",
     release=EvaluationErrors,
     fields=(KIND, SITE, ROUND, PARTICIPANTS, _ErrorArrays("errors"), SECONDS),
@@ -185,4 +185,4 @@ EVALUATION_ERRORS = ReleaseKind(
     array_types=(np.float64,),
 )
 
-EVALUATION_KINDS = (EVALUATION_SUMS, EVALUATION_ERRORS)
+EVALUATION_KINDS = (EVALUATION_SUMS_KIND, EVALUATION_ERRORS_KIND)

@@ -47,7 +47,7 @@ def read_fields(fields: Iterable[Field], packet: Packet) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Value(Generic[T]):
+class HeaderValue(Generic[T]):
     """A plain value of the header, under the attribute's own name."""
 
     name: str
@@ -60,14 +60,14 @@ class Value(Generic[T]):
         return get(packet.header, self.name, self.type)
 
 
-SITE = Value("site", str)
-ROUND = Value("round", int)
-PARTICIPANTS = Value("participants", int)
-SECONDS = Value("seconds", float)
+SITE = HeaderValue("site", str)
+ROUND = HeaderValue("round", int)
+PARTICIPANTS = HeaderValue("participants", int)
+SECONDS = HeaderValue("seconds", float)
 
 
 @dataclass(frozen=True)
-class Values(Generic[T]):
+class HeaderValues(Generic[T]):
     """A tuple of plain values of one type.
 
     Attributes:
@@ -87,7 +87,7 @@ class Values(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairFields:
     """Bytes by name, as two lists of the header.
 
     Attributes:

@@ -9,7 +9,7 @@ from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.network import MLPEncoder
 from fedcl.errors import RefusalReason, WireError
-from fedcl.messages.fields import PARTICIPANTS, SITE, Category, Values
+from fedcl.messages.fields import PARTICIPANTS, SITE, Category, HeaderValues
 from fedcl.messages.headers import get
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit
 from fedcl.messages.packet import ARRAYS, Packet
@@ -77,7 +77,13 @@ def _asks_for_feature_sums(config: Config) -> bool:
 INTRODUCTION = ReleaseKind(
     name="introduction",
     release=Introduction,
-    fields=(KIND, SITE, PARTICIPANTS, Values("shape", int), _FeatureSumArrays("feature_sums")),
+    fields=(
+        KIND,
+        SITE,
+        PARTICIPANTS,
+        HeaderValues("shape", int),
+        _FeatureSumArrays("feature_sums"),
+    ),
     phrase="an introduction",
     words=(
         "Who the site is, when the server first meets it: its label, how many participants it "

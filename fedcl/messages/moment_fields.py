@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fedcl.arrays.tensors import State
 from fedcl.errors import WireError
 from fedcl.messages.headers import get, get_list
-from fedcl.messages.packet import ARRAYS, MOMENTS, RELEASED, Packet
+from fedcl.messages.packet import ARRAYS, MOMENTS_GROUP, RELEASED, Packet
 from fedcl.moments.frozen import NoisyMoments
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import SharedMoments
@@ -28,12 +28,12 @@ class NodeSumArrays:
 
     def write(self, value: NodeSums | None, packet: Packet) -> None:
         if value is not None:
-            packet.groups[MOMENTS] = value.arrays()
+            packet.groups[MOMENTS_GROUP] = value.arrays()
 
     def read(self, packet: Packet) -> NodeSums | None:
-        if not self.required and MOMENTS not in packet.groups:
+        if not self.required and MOMENTS_GROUP not in packet.groups:
             return None
-        return _node_sums(packet.arrays(MOMENTS), "")
+        return _node_sums(packet.arrays(MOMENTS_GROUP), "")
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ class SharedMomentArrays:
         if value is None:
             return
         packet.header.update({"moments_round": value.round, "moments_sites": list(value.sites)})
-        packet.groups[MOMENTS] = {
+        packet.groups[MOMENTS_GROUP] = {
             f"{number}.{name}": array
             for number, part in enumerate(value.parts)
             for name, array in part.arrays().items()
         }
 
     def read(self, packet: Packet) -> SharedMoments | None:
-        if MOMENTS not in packet.groups:
+        if MOMENTS_GROUP not in packet.groups:
             return None
-        arrays = packet.arrays(MOMENTS)
+        arrays = packet.arrays(MOMENTS_GROUP)
         parts = len(arrays) // len(_NODE_SUMS)
         return SharedMoments(
             get(packet.header, "moments_round", int),

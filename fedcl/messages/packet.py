@@ -11,7 +11,7 @@ from fedcl.messages.headers import Header
 ARRAYS = "arrays"
 """Group of the arrays that a message is about: weights, sums, masked words."""
 
-MOMENTS = "moments"
+MOMENTS_GROUP = "moments"
 """Group of a site's or all sites' moments."""
 
 RELEASED = "released"

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedcl.config.counts import Participants
 from fedcl.errors import WireError
-from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Pairs, Value
+from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, HeaderValue, PairFields
 from fedcl.messages.headers import get, get_list
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit
 from fedcl.messages.packet import ARRAYS, Packet
@@ -129,7 +129,7 @@ SUM_OFFER = ReleaseKind(
         PARTICIPANTS,
         _Shapes("shapes"),
         _OwnKeys("keys"),
-        Value("steps", int),
+        HeaderValue("steps", int),
         SECONDS,
     ),
     phrase="an offer for the secure sum",
@@ -144,7 +144,7 @@ SUM_OFFER = ReleaseKind(
 SEALED_SHARES = ReleaseKind(
     name="sealed shares",
     release=SealedShares,
-    fields=(*_BEGINNING, Pairs("sealed", keys="sites", values="sealed")),
+    fields=(*_BEGINNING, PairFields("sealed", keys="sites", values="sealed")),
     phrase="sealed shares",
     words=(
         "Shares of the site's secrets of one secure sum, each sealed for one other site; the "
@@ -171,7 +171,7 @@ MASKED_INPUT = ReleaseKind(
 SURVIVOR_SIGNATURE = ReleaseKind(
     name="survivor signature",
     release=SurvivorSignature,
-    fields=(*_BEGINNING, Value("signature", bytes)),
+    fields=(*_BEGINNING, HeaderValue("signature", bytes)),
     phrase="a signature of the survivors",
     words=(
         "The site's signature under the list of sites that are in a secure sum, so that the "
@@ -185,8 +185,8 @@ REVEALED_SHARES = ReleaseKind(
     release=RevealedShares,
     fields=(
         *_BEGINNING,
-        Pairs("mask_keys", keys="gone", values="mask_keys"),
-        Pairs("self_masks", keys="survivors", values="self_masks"),
+        PairFields("mask_keys", keys="gone", values="mask_keys"),
+        PairFields("self_masks", keys="survivors", values="self_masks"),
     ),
     phrase="revealed shares",
     words=(

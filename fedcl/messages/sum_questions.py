@@ -7,9 +7,9 @@ from fedcl.messages.fields import (
     ROUND,
     ConfigText,
     Field,
-    Pairs,
-    Value,
-    Values,
+    HeaderValue,
+    HeaderValues,
+    PairFields,
     read_fields,
     write_fields,
 )
@@ -74,13 +74,13 @@ class _KeyColumns:
 
 _RELAYED: dict[str, tuple[type[Relayed], tuple[Field, ...]]] = {
     "keys": (AllKeys, (_KeyColumns("keys"),)),
-    "shares": (RelayedShares, (Pairs("sealed", keys="sites", values="sealed"),)),
-    "survivors": (Survivors, (Values("sites", str),)),
+    "shares": (RelayedShares, (PairFields("sealed", keys="sites", values="sealed"),)),
+    "survivors": (Survivors, (HeaderValues("sites", str),)),
     "unmask": (
         UnmaskRequest,
         (
-            Values("survivors", str, key="sites"),
-            Pairs("signatures", keys="signers", values="signatures"),
+            HeaderValues("survivors", str, key="sites"),
+            PairFields("signatures", keys="signers", values="signatures"),
         ),
     ),
 }
@@ -110,7 +110,7 @@ class _RelayedMessage:
 _FIELDS = (
     ROUND,
     ConfigText("config_text"),
-    Value("attempt", str),
+    HeaderValue("attempt", str),
     _RelayedMessage("relayed"),
 )
 

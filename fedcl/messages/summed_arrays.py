@@ -24,7 +24,7 @@ from fedcl.secure_sum.plan import SumPlan
 
 Shapes = dict[str, tuple[int, ...]]
 
-UPDATE = "update"
+UPDATE_PURPOSE = "update"
 """The purpose of the sum of the updates."""
 
 PRIVATE_MOMENTS = "private moments"
@@ -104,7 +104,7 @@ def part_of(release: Summed, weighting: str, *, stretch: int) -> tuple[str, Stat
         case GradientShare():
             return gradients_purpose(release.step), _named(_GRADIENTS, release.gradients)
         case Update():
-            return UPDATE, update_arrays(release, weighting)
+            return UPDATE_PURPOSE, update_arrays(release, weighting)
 
 
 def moment_arrays(sums: NodeSums) -> State:

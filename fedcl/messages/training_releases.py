@@ -6,7 +6,7 @@ from fedcl.arrays.tensors import State
 from fedcl.config.counts import Participants
 from fedcl.config.federation import Codec
 from fedcl.config.privacy import CentralPrivacy
-from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Arrays, CodecName, Value
+from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Arrays, CodecName, HeaderValue
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit, in_the_clear
 from fedcl.messages.moment_fields import NodeSumArrays, PrivateSumArrays
 from fedcl.messages.term_sums import TermColumns, TermSum
@@ -137,7 +137,15 @@ PRIVATE_MOMENT_SHARE = ReleaseKind(
 GRADIENT_SHARE = ReleaseKind(
     name="gradient",
     release=GradientShare,
-    fields=(KIND, SITE, ROUND, Value("step", int), PARTICIPANTS, Arrays("gradients"), SECONDS),
+    fields=(
+        KIND,
+        SITE,
+        ROUND,
+        HeaderValue("step", int),
+        PARTICIPANTS,
+        Arrays("gradients"),
+        SECONDS,
+    ),
     phrase="gradients",
     words=(
         "In which direction the participants drawn for one step would change the weights: a sum, "
@@ -149,7 +157,7 @@ GRADIENT_SHARE = ReleaseKind(
     ),
 )
 
-UPDATE = ReleaseKind(
+UPDATE_KIND = ReleaseKind(
     name="update",
     release=Update,
     fields=(
@@ -159,7 +167,7 @@ UPDATE = ReleaseKind(
         PARTICIPANTS,
         Arrays("weights"),
         TermColumns("terms"),
-        Value("steps", int),
+        HeaderValue("steps", int),
         SECONDS,
         NodeSumArrays("moments", required=False),
         CodecName("change", absent=None),
@@ -178,4 +186,4 @@ UPDATE = ReleaseKind(
     codec_of=lambda update: None if update.change == "none" else update.change,
 )
 
-TRAINING_KINDS = (MOMENT_SHARE, PRIVATE_MOMENT_SHARE, GRADIENT_SHARE, UPDATE)
+TRAINING_KINDS = (MOMENT_SHARE, PRIVATE_MOMENT_SHARE, GRADIENT_SHARE, UPDATE_KIND)

@@ -43,7 +43,7 @@ class NoisySums:
     steps: int
 
 
-def epsilon(spent: Iterable[NoisySums], *, delta: float) -> float:
+def epsilon_of_sums(spent: Iterable[NoisySums], *, delta: float) -> float:
     """Return the epsilon of several mechanisms together, for adding or removing a participant.
 
     Above 100 the Renyi bound is returned, which is larger than the exact value.
@@ -58,7 +58,7 @@ def epsilon(spent: Iterable[NoisySums], *, delta: float) -> float:
 
 
 def renyi_epsilon(spent: Iterable[NoisySums], *, delta: float) -> float:
-    """Return an upper bound on `epsilon` by Renyi accounting, which is fast to compute."""
+    """Return an upper bound on `epsilon_of_sums` by Renyi accounting, which is fast to compute."""
     return _renyi(_gathered(spent), delta)
 
 
@@ -72,7 +72,7 @@ def within(spent: Iterable[NoisySums], *, delta: float, budget: float) -> bool:
     bound = renyi_epsilon(spent, delta=delta)
     if bound <= budget or bound > _LOOSENESS * budget:
         return bound <= budget
-    return epsilon(spent, delta=delta) <= budget
+    return epsilon_of_sums(spent, delta=delta) <= budget
 
 
 @lru_cache(maxsize=1024)

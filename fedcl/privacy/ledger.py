@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedcl.errors import PrivacyError
 from fedcl.files.hash_chain import Chain, ChainEntry
-from fedcl.privacy.accounting import NoisySums, epsilon, within
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums, within
 from fedcl.site_labels import file_stem
 
 SITES = "sites"
@@ -67,7 +67,7 @@ class Ledger:
         Raises:
             PrivacyError: the ledger is damaged or shortened, or one of its two files is missing.
         """
-        return epsilon((charge.cost for charge in self.charges()), delta=delta)
+        return epsilon_of_sums((charge.cost for charge in self.charges()), delta=delta)
 
     def charge(self, new: Charge, *, delta: float, budget: float) -> None:
         """Record a release before it is computed, if the budget allows it.
@@ -86,8 +86,9 @@ class Ledger:
             if not within([*costs, new.cost], delta=delta, budget=budget):
                 raise PrivacyError(
                     f"{self.path}: {new.what} of round {new.round} would cost epsilon "
-                    f"{epsilon([*costs, new.cost], delta=delta):.2f} in total, over the budget of "
-                    f"{budget:g} (now {epsilon(costs, delta=delta):.2f}, delta {delta:g})"
+                    f"{epsilon_of_sums([*costs, new.cost], delta=delta):.2f} in total, over the "
+                    f"budget of {budget:g} (now {epsilon_of_sums(costs, delta=delta):.2f}, delta "
+                    f"{delta:g})"
                 )
             chain.append(asdict(new))
 

@@ -3,7 +3,7 @@
 from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
-from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE
+from fedcl.messages.summed_arrays import GRADIENTS, PRIVATE_MOMENTS, UPDATE_PURPOSE
 from fedcl.moments.private import SENSITIVITY
 from fedcl.privacy.plan import central_plan, plan, release_cost, share_of_noise
 from fedcl.receipts.line import AddedNoise
@@ -25,7 +25,7 @@ def noise_of(config: Config, purpose: str, participants: Participants) -> AddedN
     central = isinstance(privacy, CentralPrivacy)
     if purpose == PRIVATE_MOMENTS:
         multiplier, sensitivity = release_cost(config.objective).noise_multiplier, SENSITIVITY
-    elif purpose == UPDATE or purpose.startswith(GRADIENTS):
+    elif purpose == UPDATE_PURPOSE or purpose.startswith(GRADIENTS):
         todo = central_plan(config) if central else plan(config, participants)
         multiplier, sensitivity = todo.cost.noise_multiplier, privacy.clip_norm
     else:

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from fedcl.errors import RunError
 
-Value = TypeVar("Value")
+RecordType = TypeVar("RecordType")
 Record = TypeVar("Record")
 
 
@@ -20,7 +20,7 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-IfKnown = Annotated[Value | None, Field(exclude_if=_is_none)]
+IfKnown = Annotated[RecordType | None, Field(exclude_if=_is_none)]
 """A value or None; where it is None, the text has no such key."""
 
 

@@ -19,7 +19,7 @@ from fedcl.config.privacy import CentralPrivacy, Privacy
 from fedcl.errors import FedclError
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Update
-from fedcl.messages.summed_arrays import UPDATE, expected_shapes, terms_in, weights_in
+from fedcl.messages.summed_arrays import UPDATE_PURPOSE, expected_shapes, terms_in, weights_in
 from fedcl.models.network import build_network
 from fedcl.models.public_scale import read_public_scale
 from fedcl.models.travelling import read_state, travelling_names
@@ -197,7 +197,7 @@ def summed_mean(
         asked,
         replace(order, weights={}) if order.held else order,
         message_type=TRAIN,
-        purpose=UPDATE,
+        purpose=UPDATE_PURPOSE,
         expected=expected_shapes(order.weights, travelling),
     )
     if travelling is not None:

@@ -49,7 +49,7 @@ app = ClientApp()
 AGREED = "config-sha256"
 """Node configuration: fingerprint of the one experiment that a site takes part in; absent: any."""
 
-Question = TypeVar("Question", Instruction, SumQuestion)
+AnyQuestion = TypeVar("AnyQuestion", Instruction, SumQuestion)
 
 
 @app.query(INTRODUCE.split(".")[1])
@@ -108,12 +108,12 @@ def _introduce(site: Site, _: Instruction) -> Introduction:
 def _answer(
     message: Message,
     context: Context,
-    decode: Callable[[RecordDict], Question],
-    work: Callable[[Site, Question], Release],
+    decode: Callable[[RecordDict], AnyQuestion],
+    work: Callable[[Site, AnyQuestion], Release],
 ) -> Message:
     place: SiteContext | None = None
     site: Site | None = None
-    question: Question | None = None
+    question: AnyQuestion | None = None
     release: Release
     try:
         place = site_context(context)

@@ -6,8 +6,8 @@ from fedcl.errors import PrivacyError
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, PrivateMomentShare, Refusal, Release, Update
 from fedcl.messages.sum_questions import SumQuestion
-from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE, gradients_purpose
-from fedcl.privacy.accounting import epsilon, renyi_epsilon
+from fedcl.messages.summed_arrays import PRIVATE_MOMENTS, UPDATE_PURPOSE, gradients_purpose
+from fedcl.privacy.accounting import epsilon_of_sums, renyi_epsilon
 from fedcl.privacy.ledger import Ledger
 from fedcl.receipts.describe import describe
 from fedcl.receipts.line import AddedNoise, EpsilonSpent, Receipt
@@ -72,7 +72,7 @@ def _noise(
 ) -> AddedNoise | None:
     match release:
         case Update():
-            purpose = UPDATE
+            purpose = UPDATE_PURPOSE
         case PrivateMomentShare():
             purpose = PRIVATE_MOMENTS
         case GradientShare():
@@ -95,7 +95,7 @@ def _spent(release: Release, site: Site, *, exact: bool) -> EpsilonSpent | None:
             return None
         raise
     return EpsilonSpent(
-        epsilon=(epsilon if exact else renyi_epsilon)(costs, delta=privacy.delta),
+        epsilon=(epsilon_of_sums if exact else renyi_epsilon)(costs, delta=privacy.delta),
         delta=privacy.delta,
         accountant="pld" if exact else "renyi",
     )

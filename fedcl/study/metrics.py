@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fedcl.study.measured_file import Bias, FeatureMeasures, MeasuredRun, Spread
 
-Value = Callable[[MeasuredRun, FeatureMeasures], float | None]
+MetricValue = Callable[[MeasuredRun, FeatureMeasures], float | None]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Metric:
     label: str
     unit: str
     says: str
-    value: Value
+    value: MetricValue
     best: str | None = "lower"
     decimals: int = 2
 
@@ -33,11 +33,11 @@ class Metric:
         return 100 * value if self.unit == "%" else value
 
 
-def _on(name: str) -> Value:
+def _on(name: str) -> MetricValue:
     return lambda _, found: getattr(found, name)
 
 
-def _spread(split: str, name: str) -> Value:
+def _spread(split: str, name: str) -> MetricValue:
     def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         spread: Spread | None = getattr(found, split)
         return None if spread is None else getattr(spread, name)
@@ -45,7 +45,7 @@ def _spread(split: str, name: str) -> Value:
     return value
 
 
-def _bias(split: str, name: str) -> Value:
+def _bias(split: str, name: str) -> MetricValue:
     def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         bias: Bias | None = getattr(found, f"bias_{split}")
         return None if bias is None else getattr(bias, name)
@@ -53,7 +53,7 @@ def _bias(split: str, name: str) -> Value:
     return value
 
 
-def _sums(name: str, less: str | None = None) -> Value:
+def _sums(name: str, less: str | None = None) -> MetricValue:
     def value(_: MeasuredRun, found: FeatureMeasures) -> float | None:
         if found.sums is None or getattr(found.sums, name) is None:
             return None
@@ -66,11 +66,11 @@ def _sums(name: str, less: str | None = None) -> Value:
     return value
 
 
-def _attacked(name: str) -> Value:
+def _attacked(name: str) -> MetricValue:
     return lambda run, _: None if run.attacked is None else getattr(run.attacked, name)
 
 
-def _absolute(value: Value) -> Value:
+def _absolute(value: MetricValue) -> MetricValue:
     def size(run: MeasuredRun, found: FeatureMeasures) -> float | None:
         signed = value(run, found)
         return None if signed is None else abs(signed)

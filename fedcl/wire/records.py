@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from fedcl.arrays.tensors import State, type_name
 from fedcl.errors import WireError
 from fedcl.messages.headers import header_bytes
-from fedcl.messages.packet import MOMENTS, RELEASED, Packet
+from fedcl.messages.packet import MOMENTS_GROUP, RELEASED, Packet
 
 HEADER = "fedcl"
 _RAW = "fedcl.raw"
@@ -35,7 +35,7 @@ def payload_bytes(record: RecordDict) -> int:
 
 def moments_bytes(record: RecordDict) -> int:
     """Return the bytes of the moments in a record, as they travel."""
-    groups = (MOMENTS, RELEASED)
+    groups = (MOMENTS_GROUP, RELEASED)
     return sum(_array_bytes(record.array_records.get(name, ArrayRecord())) for name in groups)
 
 

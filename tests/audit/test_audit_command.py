@@ -11,7 +11,7 @@ from fedcl.audit.run import audit_run
 from fedcl.cli.main import app
 from fedcl.errors import PrivacyError, RunError
 from fedcl.experiment.run import beside, run_experiment
-from fedcl.privacy.accounting import NoisySums, epsilon
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums
 from tests.builders import (
     FAIRKL,
     PRIVATE_MOMENTS,
@@ -37,7 +37,7 @@ def finished(tree, kind="simulate"):
 
 def claimed():
     """Site a is the smallest and pays most: 4 of 7 in each of 2 epochs' 2 steps, for 2 rounds."""
-    return epsilon([NoisySums(2.0, 4 / 7, 8)], delta=1e-5)
+    return epsilon_of_sums([NoisySums(2.0, 4 / 7, 8)], delta=1e-5)
 
 
 def audited(folder, *, runs=RUNS):
@@ -99,7 +99,7 @@ def test_a_run_private_for_sites_is_audited_as_such(data):
     folder = finished(site_private_tree(data))
     claim = audited(folder).claim
     assert claim.unit == "site"
-    assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 1.0, 2)], delta=1e-5))
+    assert claim.epsilon == pytest.approx(epsilon_of_sums([NoisySums(2.0, 1.0, 2)], delta=1e-5))
     assert claim.canary_distance == pytest.approx(1, rel=1e-4)
     assert 0 < claim.certified < claim.epsilon
 
@@ -116,7 +116,9 @@ def test_steps_together_with_fairkl_are_audited_as_such(data):
     claim = audit.claim
     assert claim.unit == "participant_central"
     steps = 2 * 2 * 8  # rounds, epochs, steps of about 4 participants of 30
-    assert claim.epsilon == pytest.approx(epsilon([NoisySums(2.0, 4 / 30, steps)], delta=1e-5))
+    assert claim.epsilon == pytest.approx(
+        epsilon_of_sums([NoisySums(2.0, 4 / 30, steps)], delta=1e-5)
+    )
     assert claim.ledger_epsilon > claim.epsilon  # it paid for the releases too
     assert claim.canary_distance == pytest.approx(1, abs=0.02)
     assert 0 < claim.certified < claim.epsilon < claim.most_certified

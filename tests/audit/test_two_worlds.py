@@ -18,7 +18,7 @@ from fedcl.audit.game import (
 )
 from fedcl.data.cohort import Cohort
 from fedcl.moments.frozen import frozen_moments
-from fedcl.privacy.accounting import NoisySums, calibrate, epsilon
+from fedcl.privacy.accounting import NoisySums, calibrate, epsilon_of_sums
 from fedcl.privacy.clipping import trainable
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.private_round import plan, private_round
@@ -115,7 +115,7 @@ def test_one_run_rejects_the_contrast_within_the_batch_too(found):
 
 def test_sampling_and_several_steps_are_audited_at_what_they_cost(found):
     cost = NoisySums(0.8, 0.4, 4)
-    claim = epsilon([cost], delta=DELTA)
+    claim = epsilon_of_sums([cost], delta=DELTA)
     for name, (everybody, _) in found.items():
         few = everybody.at([0, 1, 2, 7])
         game = sampled_game(sum_of(name, few), 3, rate=0.4, noise_sd=0.8, steps=4)

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fedcl.config.harmonise import Combat as Settings
+from fedcl.config.harmonise import CombatSettings as Settings
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.harmonised import harmonised
 from fedcl.errors import DataError

@@ -13,7 +13,7 @@ from sklearn.linear_model import RidgeCV
 
 from fedcl.cli.deploy import approve
 from fedcl.cli.run import run_between_institutions
-from fedcl.config.harmonise import Combat
+from fedcl.config.harmonise import CombatSettings
 from fedcl.config.loading import resolved
 from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.harmonised import harmonised
@@ -26,7 +26,7 @@ from tests.deployment.homes import home_at
 from tests.harmonisation.scanned import Scanned, fitted
 from tests.progress import Told
 
-AS_PUBLISHED = Combat(
+AS_PUBLISHED = CombatSettings(
     kind="combat",
     covariates=("age", "sex"),
     age={"kind": "linear"},
@@ -64,7 +64,9 @@ def training(cohort: Cohort) -> np.ndarray:
     return np.concatenate([cohort.rows(split=TRAIN, site=s) for s in ("12", "north", "south")])
 
 
-def everything(cohort: Cohort, tmp_path: Path, settings: Combat = AT_MEAN, **also) -> np.ndarray:
+def everything(
+    cohort: Cohort, tmp_path: Path, settings: CombatSettings = AT_MEAN, **also
+) -> np.ndarray:
     also = {"min_participants": 3, "cache": tmp_path / "cache", "origin": "made", **also}
     return harmonised(cohort, settings, **also).load(range(len(cohort)))
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fedcl.errors import PrivacyError
-from fedcl.privacy.accounting import NoisySums, epsilon
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums
 from fedcl.privacy.ledger import Charge, Ledger, ledgers
 
 COST = NoisySums(2.0, 0.25, 10)
@@ -29,11 +29,11 @@ def test_charges_add_up_over_processes_and_runs(ledger):
     for number in (1, 2, 3):
         Ledger(ledger.path).charge(charge_of(number), **PLENTY)
     assert [c.round for c in ledger.charges()] == [1, 2, 3]
-    assert ledger.epsilon(delta=1e-5) == epsilon([NoisySums(2.0, 0.25, 30)], delta=1e-5)
+    assert ledger.epsilon(delta=1e-5) == epsilon_of_sums([NoisySums(2.0, 0.25, 30)], delta=1e-5)
 
 
 def test_over_budget_is_refused_and_not_written(ledger):
-    limit = epsilon([COST, COST], delta=1e-5)
+    limit = epsilon_of_sums([COST, COST], delta=1e-5)
     for number in (1, 2):
         ledger.charge(charge_of(number), delta=1e-5, budget=limit)
     before = ledger.path.read_bytes()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedcl.errors import ConfigError, PrivacyError
-from fedcl.privacy.accounting import NoisySums, epsilon
+from fedcl.privacy.accounting import NoisySums, epsilon_of_sums
 from fedcl.privacy.entropy import Entropy
 from fedcl.privacy.ledger import SITES, Ledger
 from fedcl.privacy.site_level import noise_multiplier, noisy_mean
@@ -111,7 +111,7 @@ def test_a_site_that_weighs_more_is_a_mistake(tmp_path, generator):
 
 
 def test_rounds_are_paid_before_they_begin_until_the_budget_is_spent(tmp_path):
-    two = epsilon([NoisySums(2.0, 1.0, 2)], delta=1e-5)
+    two = epsilon_of_sums([NoisySums(2.0, 1.0, 2)], delta=1e-5)
     config = config_in(tmp_path, privacy__budget=two)
     first, second = pay_for_round(config, 1), pay_for_round(config, 2)
     assert not (first.normal(9) == second.normal(9)).any()
@@ -125,7 +125,7 @@ def test_a_target_is_met_over_the_planned_rounds(tmp_path):
     config = config_in(tmp_path, privacy__noise_multiplier=None, privacy__target_epsilon=4)
     noise = noise_multiplier(config.privacy, config.federation)
     rounds = config.federation.rounds
-    assert 3.6 <= epsilon([NoisySums(noise, 1.0, rounds)], delta=1e-5) <= 4
+    assert 3.6 <= epsilon_of_sums([NoisySums(noise, 1.0, rounds)], delta=1e-5) <= 4
 
 
 @pytest.mark.parametrize(

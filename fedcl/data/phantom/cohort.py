@@ -34,7 +34,7 @@ from fedcl.files.atomic import write_folder, write_json
 from fedcl.seeds import derive, numpy_generator
 
 SETTINGS_FILE = "phantom.json"
-FEWEST_PARTICIPANTS = 3
+FEWEST_PER_SPLIT = 3
 """Least number of participants of a site, and of training participants of a training site."""
 PHANTOM_COLUMNS = (
     *("participant_id", "study", "sex", "age", "site", "diagnosis", "tiv", "csfv", "gmv", "wmv"),
@@ -166,9 +166,9 @@ def site_facts(sites: Sequence[str] | None = None) -> pd.DataFrame:
 def _draw_site(fact: pd.Series, scale: float, seed: int) -> pd.DataFrame:
     label = fact["siteXacq"]
     sizes = {
-        TRAIN: _scaled(fact["n_train"], scale, fewest=FEWEST_PARTICIPANTS),
+        TRAIN: _scaled(fact["n_train"], scale, fewest=FEWEST_PER_SPLIT),
         INTERNAL_TEST: _scaled(fact["n_internal_test"], scale, fewest=1),
-        EXTERNAL_TEST: _scaled(fact["n_external_test"], scale, fewest=FEWEST_PARTICIPANTS),
+        EXTERNAL_TEST: _scaled(fact["n_external_test"], scale, fewest=FEWEST_PER_SPLIT),
     }
     n = sum(sizes.values())
     real = fact[["n_train", "n_internal_test", "n_external_test"]].sum()
