@@ -44,6 +44,11 @@ def load_config(
         fedcl.errors.ConfigError: configuration: federation.round: unknown key; ...
     """
     name, tree = _tree_of(source)
+    if not isinstance(overrides or {}, Mapping):
+        raise ConfigError(
+            "overrides: expected a dict of keys and values, such as "
+            f'{{"federation.rounds": 3}}; found {type(overrides).__name__}'
+        )
     for key, value in (overrides or {}).items():
         _override(tree, key, value)
     return validated(Config, tree, source=name)
@@ -63,6 +68,10 @@ def _tree_of(source: str | Path | Mapping[str, Any] | Config) -> tuple[str, Tree
 
 
 def _override(tree: Tree, key: str, value: Any) -> None:
+    if not isinstance(key, str) or "" in key.split("."):
+        raise ConfigError(
+            f"overrides: {key!r}: expected the name of a key, such as 'federation.rounds'"
+        )
     *sections, last = key.split(".")
     node = tree
     for section in sections:

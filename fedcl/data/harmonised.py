@@ -29,8 +29,8 @@ from fedcl.harmonisation.adjustment import (
     location_only,
     site_effect,
 )
-from fedcl.harmonisation.common import Common, coefficients, common
 from fedcl.harmonisation.design import covariate_columns, covariate_names
+from fedcl.harmonisation.shared_estimates import SharedEstimates, coefficients, estimate_shared
 from fedcl.harmonisation.sums import covariate_sums, site_residuals
 
 _METHOD = "combat 1"
@@ -149,7 +149,7 @@ def _adjustments(fit: _Fit, progress: Progress) -> Iterator[tuple[str, Adjustmen
         site_residuals(scans(r), design[r], cohort.shares(r), fitted.slopes)
         for r in fit.training.values()
     )
-    shared = common(fitted, reduce(add, (site.said for site in residuals)))
+    shared = estimate_shared(fitted, reduce(add, (site.said for site in residuals)))
     for site, rows in fit.training.items():
         yield site, _of_site(fit, scans(rows), rows, design, shared)
     if fit.settings.adjust != "participant":  # of a site not seen in training only scans are known
@@ -159,7 +159,7 @@ def _adjustments(fit: _Fit, progress: Progress) -> Iterator[tuple[str, Adjustmen
 
 
 def _of_site(
-    fit: _Fit, scans: Iterator[np.ndarray], rows: Rows, design: np.ndarray, shared: Common
+    fit: _Fit, scans: Iterator[np.ndarray], rows: Rows, design: np.ndarray, shared: SharedEstimates
 ) -> Adjustment:
     shares = fit.cohort.shares(rows)
     residuals = site_residuals(scans, design[rows], shares, shared.coefficients.slopes)

@@ -66,6 +66,13 @@ class DebiasingTerm(nn.Module):
             ValueError: shapes that do not belong together, or labels that the kernel cannot
                 compare.
         """
+        if not isinstance(vectors, Tensor) or not isinstance(bias, Tensor):
+            raise ValueError(
+                "vectors and bias must be tensors; got "
+                f"{type(vectors).__name__} and {type(bias).__name__}"
+            )
+        if not len(vectors):
+            raise ValueError("vectors must hold at least one participant; got none")
         if vectors.ndim not in (2, 3):
             raise ValueError(
                 f"vectors must be (n, d), or (n, views, d); got shape {tuple(vectors.shape)}"
@@ -81,7 +88,7 @@ class DebiasingTerm(nn.Module):
         with torch.autocast(views.device.type, enabled=False):
             positiveness = self._positiveness(views, labels)
             terms = debias_of_views(views, positiveness, codes, self._settings)
-            total = views.sum() * 0.0
+            total = (views * 0.0).sum()  # a sum of float16 values can overflow
             for one in terms.values():
                 total = total + mean_over_counted(one)[0]
         return total

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.harmonisation.common import RESOLUTION, Common
 from fedcl.harmonisation.empirical_bayes import shrunken
+from fedcl.harmonisation.shared_estimates import RESOLUTION, SharedEstimates
 from fedcl.harmonisation.sums import SiteResiduals
 
 
@@ -58,7 +58,7 @@ class Adjustment:
         return adjusted + (1 - self.factor) * slope
 
 
-def site_effect(residuals: SiteResiduals, shared: Common) -> SiteEffect:
+def site_effect(residuals: SiteResiduals, shared: SharedEstimates) -> SiteEffect:
     """Return a site's shift and scale of every feature.
 
     A feature that is constant within every site keeps its scale, and its whole difference between
@@ -78,14 +78,16 @@ def site_effect(residuals: SiteResiduals, shared: Common) -> SiteEffect:
     return SiteEffect(shift, scale)
 
 
-def at_site_mean(effect: SiteEffect, shared: Common, mean_covariates: np.ndarray) -> Adjustment:
+def at_site_mean(
+    effect: SiteEffect, shared: SharedEstimates, mean_covariates: np.ndarray
+) -> Adjustment:
     """Return one adjustment for all participants of a site: that of its average participant."""
     coefficients, factor = shared.coefficients, 1 / effect.scale
     expected = coefficients.intercept + mean_covariates @ coefficients.slopes
     return Adjustment(factor, (1 - factor) * expected - factor * effect.shift)
 
 
-def at_participant(effect: SiteEffect, shared: Common) -> Adjustment:
+def at_participant(effect: SiteEffect, shared: SharedEstimates) -> Adjustment:
     """Return the adjustment as published, which uses each participant's own covariates."""
     coefficients, factor = shared.coefficients, 1 / effect.scale
     offset = (1 - factor) * coefficients.intercept - factor * effect.shift

@@ -22,7 +22,7 @@ from fedcl.harmonisation.adjustment import (
     location_only,
     site_effect,
 )
-from fedcl.harmonisation.common import Common, coefficients, common
+from fedcl.harmonisation.shared_estimates import SharedEstimates, coefficients, estimate_shared
 from fedcl.harmonisation.sums import covariate_sums, site_residuals
 from fedcl.site_labels import site_order
 
@@ -131,7 +131,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise DataError(str(error).removeprefix("harmonise.")) from None
         slopes = found_coefficients.slopes
         squares = (site_residuals(X[r], x[r], shares[s], slopes).said for s, r in rows.items())
-        self._common = common(found_coefficients, reduce(add, squares))
+        self._common = estimate_shared(found_coefficients, reduce(add, squares))
         self._adjustments = {
             site: self._of_site(X[found], x[found], shares[site], self._common)
             for site, found in rows.items()
@@ -207,7 +207,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return found
 
     def _of_site(
-        self, scans: np.ndarray, x: np.ndarray, shares: np.ndarray, shared: Common
+        self, scans: np.ndarray, x: np.ndarray, shares: np.ndarray, shared: SharedEstimates
     ) -> Adjustment:
         residuals = site_residuals(scans, x, shares, shared.coefficients.slopes)
         effect = site_effect(residuals, shared)

@@ -232,6 +232,12 @@ class _Several(LabelKernel):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.kernels))})"
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.kernels == other.kernels
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.kernels))
+
 
 class Product(_Several):
     """Similar in every respect: the product of kernels.

@@ -3,7 +3,7 @@
 Each takes the embeddings of two views of every participant and what its kernel compares them by,
 and gives the number that `objective` in a configuration gives. Their formulas stand beside them, as
 functions of `fedcl.losses.pairs.Pairs`; what the configuration knows of each stands in
-`fedcl.config.loss_records`.
+`fedcl.config.loss_records`. With `torch.compile`, compile the network and leave the loss as it is.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -144,6 +144,13 @@ class TwoViewLoss(nn.Module):
 
 def _two_views(first: Tensor, second: Tensor) -> Tensor:
     """Return unit vectors of shape (n, 2, d), in float32 at least."""
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        raise ValueError(
+            "first and second must be tensors of embeddings; got "
+            f"{type(first).__name__} and {type(second).__name__}"
+        )
+    if not len(first):
+        raise ValueError("first and second must hold at least one participant; got none")
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(
             "first and second must be embeddings of two views of the same participants, both of "

@@ -126,3 +126,24 @@ def test_wrong_shapes_say_what_was_expected_and_what_was_given(vectors, labels, 
 def test_a_wrong_parameter_is_one_message(make, message):
     with pytest.raises(ValueError, match=message):
         make()(torch.ones(4, 2), None, torch.ones(4))
+
+
+@pytest.mark.parametrize("module", [m for m, _ in MODULES], ids=lambda m: m.name)
+def test_wide_float16_vectors_give_what_float32_gives(generator, module):
+    """Their sum overflows float16, though each of them is small."""
+    vectors = (3 * torch.rand(64, 2048, generator=generator)).half()
+    labels = {"age": torch.linspace(20, 80, 64), "sex": (torch.arange(64) % 2).float()}
+    site = (torch.arange(64) // 2 % 2).long()
+    half, whole = vectors.clone().requires_grad_(), vectors.float()
+    value = module(half, labels, site)
+    torch.testing.assert_close(value, module(whole, labels, site), check_dtype=False)
+    value.backward()
+    assert half.grad.isfinite().all()
+
+
+def test_vectors_that_are_none_or_no_tensor_are_refused(batch):
+    vectors, _, site = batch
+    with pytest.raises(ValueError, match="at least one participant; got none"):
+        Coral()(vectors[:0], None, site[:0])
+    with pytest.raises(ValueError, match="must be tensors; got ndarray and Tensor"):
+        Coral()(vectors.numpy(), None, site)

@@ -11,7 +11,7 @@ from fedcl.harmonisation.adjustment import (
     at_site_mean,
     site_effect,
 )
-from fedcl.harmonisation.common import Common, coefficients, common
+from fedcl.harmonisation.shared_estimates import SharedEstimates, coefficients, estimate_shared
 from fedcl.harmonisation.sums import covariate_sums, site_residuals
 
 SIZES = {"north": 5, "south": 8, "12": 13}
@@ -49,7 +49,7 @@ def scanned(rng: np.random.Generator, features: int = 7, larger: int = 1) -> Sca
 
 @dataclass(frozen=True)
 class Fitted:
-    shared: Common
+    shared: SharedEstimates
     effects: dict[str, SiteEffect]
     published: dict[str, Adjustment]
     site_mean: dict[str, Adjustment]
@@ -77,7 +77,7 @@ def fitted(data: Scanned, order: tuple[str, ...] = ("north", "south", "12")) -> 
     squares = second[0]
     for one in second[1:]:
         squares = squares + one
-    shared = common(found, squares)
+    shared = estimate_shared(found, squares)
     effects = {site: site_effect(residuals[site], shared) for site in order}
     return Fitted(
         shared,

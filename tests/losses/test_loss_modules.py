@@ -244,3 +244,17 @@ for call in (
         strict=True,
     ):
         assert part in message
+
+
+def test_an_empty_batch_is_refused(generator):
+    z = torch.randn(4, 3, generator=generator)
+    ages = torch.tensor([20.0, 30.0, 40.0, 50.0])
+    with pytest.raises(ValueError, match="at least one participant; got none"):
+        LExp(AGES)(z[:0], z[:0], {"age": ages[:0]})
+
+
+def test_kernels_of_equal_parts_are_equal():
+    one, other = (Product(Gaussian(5.0, covariates="age"), Discrete("sex")) for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Product(Gaussian(6.0, covariates="age"), Discrete("sex"))

@@ -37,7 +37,7 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedEstimates:
     """Hold all that a site needs to know of the other sites, complete after round 2.
 
     Attributes:
@@ -48,7 +48,7 @@ class Common:
     coefficients: Coefficients
     variance: np.ndarray
 
-    def without_covariates(self) -> "Common":
+    def without_covariates(self) -> "SharedEstimates":
         """Return the estimates for a model without covariates, whose effect joins the variance.
 
         Every participant then counts as one with average covariates, and the variance of a feature
@@ -62,7 +62,7 @@ class Common:
             full.centre[:0],
             full.spread[:0, :0],
         )
-        return Common(reduced, np.where(self.variance > 0, self.variance + explained, 0.0))
+        return SharedEstimates(reduced, np.where(self.variance > 0, self.variance + explained, 0.0))
 
 
 def coefficients(sums: CovariateSums, names: Sequence[str]) -> Coefficients:
@@ -83,11 +83,11 @@ def coefficients(sums: CovariateSums, names: Sequence[str]) -> Coefficients:
     return Coefficients(slopes, intercept, centre, sums.spread / sums.participants)
 
 
-def common(fitted: Coefficients, residuals: ResidualSums) -> Common:
+def estimate_shared(fitted: Coefficients, residuals: ResidualSums) -> SharedEstimates:
     """Return what all sites share, from the coefficients and the sums of round 2 of all sites."""
     variance = residuals.squares / residuals.participants
     level = np.abs(fitted.intercept + fitted.centre @ fitted.slopes)
-    return Common(fitted, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
+    return SharedEstimates(fitted, np.where(variance > (RESOLUTION * level) ** 2, variance, 0.0))
 
 
 def _require_identified(spread: np.ndarray, names: Sequence[str]) -> None:
