@@ -21,7 +21,7 @@ from fedcl.data.problems import Problems
 from fedcl.data.sample import sample_cohort
 from fedcl.data.splits import resplit
 from fedcl.data.table import read_table_cohort
-from fedcl.errors import DataError
+from fedcl.errors import ConfigError, DataError
 
 
 def open_cohort(
@@ -155,6 +155,7 @@ def survey(
 
     Raises:
         DataError: a problem prevents opening the cohort at all.
+        ConfigError: `data` is no section of that name.
     """
     match data:
         case OpenBHBData():
@@ -177,6 +178,11 @@ def survey(
             )
             cohort = openbhb_cohort(openbhb, cache=cache, problems=problems, own_site=own_site)
             return resplit(cohort, data.splits, seed=seed, one_site=own_site is not None)
+        case other:
+            raise ConfigError(
+                f"data: expected the section `data` of an experiment (config.data); found "
+                f"{type(other).__name__}"
+            )
 
 
 def prepare(cohort: Cohort, progress: Progress = SILENT, *, threads: int | None = None) -> None:

@@ -32,6 +32,8 @@ class Split:
     sites: np.ndarray
 
     def __post_init__(self) -> None:
+        for name in ("features", "ages", "sites"):  # lists, tensors and columns of a table too
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
         if self.features.ndim != 2 or not (
             self.ages.shape == self.sites.shape == self.features.shape[:1]
         ):
@@ -42,8 +44,8 @@ class Split:
             )
         if not np.isfinite(self.features).all():
             raise RunError(
-                "the encoder gives infinite or undefined features: the training diverged; train "
-                "again with a smaller local.optimizer.learning_rate"
+                "features: infinite or undefined values. Where an encoder gives them, its training "
+                "diverged; train again with a smaller local.optimizer.learning_rate"
             )
 
     def __len__(self) -> int:

@@ -21,7 +21,7 @@ def load_encoder(path: str | Path) -> nn.Module:
     """Return the trained encoder of a finished run, on the CPU and in evaluation mode.
 
     Args:
-        path: The run's folder, which holds `encoder.safetensors` and `config.yaml`.
+        path: Folder of the run, which holds `encoder.safetensors` and `config.yaml`, or that file.
 
     Returns:
         A module whose input is what the run was trained on, float32: volumes of shape
@@ -41,7 +41,8 @@ def load_encoder(path: str | Path) -> nn.Module:
         >>> encoder(torch.zeros(2, 284)).shape
         torch.Size([2, 8])
     """
-    folder = RunFolder(Path(path))
+    place = Path(path)
+    folder = RunFolder(place.parent if place.name == "encoder.safetensors" else place)
     config = folder.config()
     if not folder.model.exists():
         raise RunError(

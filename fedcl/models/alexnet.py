@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
-from fedcl.models.encoder import Encoder
+from fedcl.models.encoder import Encoder, require_volumes
 from fedcl.models.norm import Norm, normalisation
 from fedcl.shapes import Representation, Volumes
 
@@ -47,6 +47,7 @@ class AlexNet(Encoder):
 
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
+        require_volumes(volumes)
         return self.stages(_at_least(volumes, SMALLEST_AXIS)).amax(dim=(2, 3, 4))
 
     def parts(self) -> list[nn.Module]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
-from fedcl.models.encoder import Encoder
+from fedcl.models.encoder import Encoder, require_volumes
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
@@ -59,6 +59,7 @@ class DenseNet(Encoder):
 
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
+        require_volumes(volumes)
         return F.relu(self.last_norm(self.stages(self.stem(volumes)))).mean(dim=(2, 3, 4))
 
     def parts(self) -> list[nn.Module]:

@@ -1,6 +1,6 @@
 """What every encoder is: a module that maps a batch's arrays to representations of one length."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
@@ -18,3 +18,16 @@ class Encoder(nn.Module):
         Between two parts the activations are kept; without an override these are the children.
         """
         return list(self.children())
+
+
+def require_volumes(volumes: Tensor) -> None:
+    """Refuse an array that is no batch of volumes.
+
+    Raises:
+        ValueError: the array has no five axes; a channel axis is easily forgotten.
+    """
+    if volumes.ndim != 5:
+        raise ValueError(
+            "volumes must have the shape (batch, channel, x, y, z); got shape "
+            f"{tuple(volumes.shape)}"
+        )

@@ -33,6 +33,8 @@ def normalisation(norm: Norm, channels: int) -> nn.GroupNorm | nn.BatchNorm3d:
             return nn.GroupNorm(group_count(channels), channels)
         case "batch":
             return nn.BatchNorm3d(channels)
+        case other:
+            raise ValueError(f"norm must be group or batch; got {other!r}")
 
 
 def group_count(channels: int) -> int:

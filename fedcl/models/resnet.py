@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedcl.models.convolution import convolution
-from fedcl.models.encoder import Encoder
+from fedcl.models.encoder import Encoder, require_volumes
 from fedcl.models.norm import Norm, normalisation
 from fedcl.models.stem import Stem
 from fedcl.shapes import Representation, Volumes
@@ -42,6 +42,7 @@ class ResNet18(Encoder):
 
     def forward(self, volumes: Volumes) -> Representation:
         """Return one non-negative row of length `width` per volume."""
+        require_volumes(volumes)
         return self.stages(self.stem(volumes)).mean(dim=(2, 3, 4))
 
     def parts(self) -> list[nn.Module]:

@@ -106,14 +106,14 @@ def calibrate(
         1.6
     """
     ranges = {
-        "target_epsilon": target_epsilon > 0,
-        "delta": 0 < delta < 1,
-        "sampling_rate": 0 < sampling_rate <= 1,
-        "steps": steps >= 1,
+        "target_epsilon": (target_epsilon, target_epsilon > 0, "a number over 0"),
+        "delta": (delta, 0 < delta < 1, "a number between 0 and 1"),
+        "sampling_rate": (sampling_rate, 0 < sampling_rate <= 1, "a number in (0, 1]"),
+        "steps": (steps, steps >= 1 and steps == int(steps), "a whole number from 1"),
     }
-    for name, holds in ranges.items():
+    for name, (value, holds, expected) in ranges.items():
         if not holds:
-            raise PrivacyError(f"{name}: out of its range; see fedcl.privacy.calibrate")
+            raise PrivacyError(f"{name}: {value:g}; expected {expected}")
 
     def cost(noise: float) -> tuple[NoisySums, ...]:
         return (NoisySums(noise, sampling_rate, steps), *beside)

@@ -28,6 +28,11 @@ def epsilon(ledger: str | Path, *, delta: float) -> float:
         fedcl.errors.PrivacyError: ledgers/site-12.jsonl: no such ledger; ...
     """
     path = Path(ledger)
+    if path.suffix != ".jsonl":
+        raise PrivacyError(
+            f"{path}: not a ledger, a file that ends in .jsonl; name one in the folder "
+            "privacy.ledger of an experiment"
+        )
     if not 0 < delta < 1:
         raise PrivacyError(f"delta: {delta:g} is no probability; give a number between 0 and 1")
     # A mark without its ledger is a ledger that was removed: reading it says so.

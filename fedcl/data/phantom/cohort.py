@@ -79,6 +79,8 @@ def write_phantom(
         ['participants.tsv', 'phantom.json', 'train', 'val']
     """
     folder = Path(folder)
+    if not 0 < scale <= 1:
+        raise DataError(f"scale: {scale:g}; expected a share of OpenBHB's participants in (0, 1]")
     if folder.exists() and not (folder / SETTINGS_FILE).is_file():
         raise DataError(
             f"{folder}: exists and is not a phantom (no {SETTINGS_FILE}); "
