@@ -8,7 +8,7 @@ import torch
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, PrivacyError, RoundError
@@ -150,7 +150,7 @@ def test_a_share_is_never_without_noise(tree):
 
 def test_a_step_is_taken_once(tree):
     config = config_of(tree)
-    site, order = open_site(resolved(config), 0), _first_order(config)
+    site, order = open_site(resolved_text(config), 0), _first_order(config)
     share_gradient(site, order)
     share_gradient(site, _at(order, 3))  # it may have been away at step 2
     for step in (3, 2, STEPS + 1):
@@ -163,7 +163,7 @@ def test_a_step_is_taken_once(tree):
 
 def test_a_step_of_a_round_that_is_not_paid_is_refused(tree):
     config = config_of(tree)
-    site, order = open_site(resolved(config), 0), _first_order(config)
+    site, order = open_site(resolved_text(config), 0), _first_order(config)
     with pytest.raises(PrivacyError, match="the round is not paid for"):
         share_gradient(site, _at(order, 2))
 
@@ -259,7 +259,7 @@ def test_what_would_make_the_epsilon_wrong_is_refused(tree, changes, words):
 def _first_order(config):
     network = sized(open_experiment(config), config)
     weights = read_state(network, travelling(network, keep_norm=False))
-    return Instruction(1, resolved(config), weights, stretch=1)
+    return Instruction(1, resolved_text(config), weights, stretch=1)
 
 
 def _at(order, step):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedcl.config.loading import config_digest, load, parse, resolved
+from fedcl.config.loading import config_digest, load, parse, resolved_text
 from fedcl.errors import ConfigError
 from tests.builders import config_of, table_tree, with_values
 
@@ -16,7 +16,7 @@ CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
     config = load(path)
-    assert parse(resolved(config), source="again") == config
+    assert parse(resolved_text(config), source="again") == config
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -81,7 +81,7 @@ PRIVATE = (
 )
 def test_a_wrong_override_is_one_message(tmp_path, override, message):
     file = tmp_path / "x.yaml"
-    file.write_text(resolved(config_of(table_tree(tmp_path))))
+    file.write_text(resolved_text(config_of(table_tree(tmp_path))))
     if message is None:
         load(file, [override])
         return

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from flwr.app import Message
 
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, training_rows
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
@@ -294,7 +294,7 @@ def test_a_site_answers_no_evaluation_that_is_not_due(tree):
     simulate_federation(config, sites=SITES, resume=False)
     folder = RunFolder(config.output.path)
     grid = InProcessGrid(SITES)
-    order = Instruction(1, resolved(config), folder.load().weights, held="abc")
+    order = Instruction(1, resolved_text(config), folder.load().weights, held="abc")
     message = Message(encode_instruction(order), 3, EVALUATION_SUMS, group_id="1")
     (reply,) = grid.send_and_receive([message])
     release = decode_release(reply.content)

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from fedcl.compute.fast_imports import uncollected
+from fedcl.compute.fast_imports import without_garbage_collection
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def test_nothing_is_collected_within_and_everything_after_it_is():
             self.itself = self
 
     before = gc.get_freeze_count()
-    with uncollected():
+    with without_garbage_collection():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() > before
@@ -29,6 +29,6 @@ def test_nothing_is_collected_within_and_everything_after_it_is():
 
 
 def test_a_failed_import_leaves_the_collector_on():
-    with pytest.raises(ModuleNotFoundError), uncollected():
+    with pytest.raises(ModuleNotFoundError), without_garbage_collection():
         import fedcl.nothing_of_this_name  # noqa: F401
     assert gc.isenabled()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError, RunError
@@ -126,7 +126,7 @@ def test_a_target_covers_the_releases_too(tree):
 
 def test_a_share_is_never_without_noise(tree):
     config = config_of(tree)
-    site, order = open_site(resolved(config), 0), _order(config)
+    site, order = open_site(resolved_text(config), 0), _order(config)
     first, second = (share_private_moments(site, order) for _ in range(2))
     assert isinstance(first, PrivateMomentShare)
     for name, array in first.moments.arrays().items():
@@ -144,7 +144,7 @@ def test_training_without_the_released_moments_is_refused(tmp_path):
     write_table(tmp_path / "data")
     config = config_of(_with_moments(private_tree(tmp_path)))
     with pytest.raises(RunError, match="no released moments that fit"):
-        train(open_site(resolved(config), 0), _order(config))
+        train(open_site(resolved_text(config), 0), _order(config))
 
 
 def test_a_spent_budget_ends_with_a_message(tree):
@@ -197,4 +197,4 @@ def _order(config):
     network = build_network(config, cohort.shape, seed=config.seed)
     network.set_feature_scale(*read_public_scale(config.encoder.public_scale, cohort.shape[0]))
     weights = read_state(network, travelling(network, keep_norm=False))
-    return Instruction(1, resolved(config), weights, slots=("12", "south"), stretch=1)
+    return Instruction(1, resolved_text(config), weights, slots=("12", "south"), stretch=1)

@@ -13,7 +13,7 @@ import pytest
 
 import fedcl.debiasing
 import fedcl.losses
-from fedcl.config.code_paths import call, loaded, parameters
+from fedcl.config.code_paths import call, load_code, parameters
 from fedcl.config.debiasing import DEBIASING, DebiasSettings
 from fedcl.config.federation import RULES
 from fedcl.config.loss_records import LOSSES
@@ -135,12 +135,12 @@ def test_the_public_modules_are_those_of_the_records(package):
         if path is None:
             assert LOSSES[name].sees == "ages"
             continue
-        module = loaded(path)
+        module = load_code(path)
         assert getattr(package, module.__name__) is module
         assert name == (module.loss if package is fedcl.losses else module.name)
         assert module.__doc__
         assert "Example:" in module.__doc__
-    assert package.__all__ == sorted(loaded(path).__name__ for path in names.values() if path)
+    assert package.__all__ == sorted(load_code(path).__name__ for path in names.values() if path)
     tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
     typed = {a.asname for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert typed - {None} == set(package.__all__), "type checkers see other names"

@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedcl.config.loading import fingerprint, resolved
+from fedcl.config.loading import fingerprint, resolved_text
 from fedcl.data.open import open_experiment
 from fedcl.errors import ConfigError, RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
@@ -468,7 +468,7 @@ class Site:
 
     def __init__(self, config, label="south", **node):
         self.config, self.label, self.node = config, label, node
-        self.text = resolved(config)
+        self.text = resolved_text(config)
         self.order = Instruction(1, self.text, first_weights(config))
 
     def ask(self, record, kind):
@@ -552,7 +552,7 @@ def test_a_site_told_another_configuration_midway_goes_no_further(tree):
     sites = {label: Site(config, label) for label in ALL}
     keys = tuple(sites[label].train(SumInvitation("abc", ALL)).keys for label in ALL)
     south = sites["south"]
-    south.text = resolved(config_of(with_values(tree, secure_sum__largest=9_999.0)))
+    south.text = resolved_text(config_of(with_values(tree, secure_sum__largest=9_999.0)))
     assert isinstance(south.go_on("abc", AllKeys(1, keys)), Refusal)
     assert "is of another secure sum" in south.log().read_text()
 
@@ -560,7 +560,7 @@ def test_a_site_told_another_configuration_midway_goes_no_further(tree):
 def test_a_site_that_agreed_to_sums_trains_under_no_other_configuration(tree):
     """Otherwise a server could ask for the same work in the clear."""
     config = config_of(tree)
-    agreed = {"config-sha256": fingerprint(resolved(config))}
+    agreed = {"config-sha256": fingerprint(resolved_text(config))}
     assert isinstance(Site(config, **agreed).train(SumInvitation("abc", ALL)), SumOffer)
     clear = config_of(with_values(tree, secure_sum=None))
     refusal = Site(clear, **agreed).train(None)

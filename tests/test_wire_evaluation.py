@@ -13,7 +13,7 @@ from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.receipts.describe import describe
 from fedcl.wire.orders import decode_instruction, encode_instruction
-from fedcl.wire.records import encoded
+from fedcl.wire.records import encode_arrays
 from fedcl.wire.releases import decode_release, encode_release
 
 ALL, FEMALE = ParticipantGroup("internal", "all", ""), ParticipantGroup("internal", "sex", "female")
@@ -105,7 +105,7 @@ def without(record, name):
 
 
 def another(record, name, array):
-    record["arrays"][name] = encoded({name: array})[name]
+    record["arrays"][name] = encode_arrays({name: array})[name]
 
 
 @pytest.mark.parametrize(

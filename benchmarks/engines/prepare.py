@@ -12,7 +12,7 @@ from simulate import TASKS, experiment
 from engines.age_network import AgeNetwork
 from engines.task import Settings, Task, Weights
 from fedcl.config.experiment import Config
-from fedcl.config.loading import parse, resolved
+from fedcl.config.loading import parse, resolved_text
 from fedcl.data.cohort import TRAIN, Cohort, Rows
 from fedcl.data.open import open_experiment
 from fedcl.data.phantom.cohort import site_facts
@@ -82,7 +82,7 @@ def prepare(folder: Path, kind: Kind, *, sites: int, rounds: int) -> Task:
     )
     arrays = [_site(cohort, config, label, own) for label, own in zip(labels, rows, strict=True)]
     task = Task.write(folder, settings, start, arrays)
-    (folder / "experiment.yaml").write_text(resolved(config))
+    (folder / "experiment.yaml").write_text(resolved_text(config))
     return task
 
 

@@ -93,13 +93,13 @@ def approve(
     import typer
 
     from fedcl.config.harmonise import require_whole_cohort
-    from fedcl.config.loading import fingerprint, load, resolved
+    from fedcl.config.loading import fingerprint, load, resolved_text
 
     home = SiteHome.of(settings)
     config = load(experiment, overrides)
     require_whole_cohort(config.harmonise)
     require_within(config, home.settings.limits)
-    text = resolved(config)
+    text = resolved_text(config)
     table = Table(show_header=False, title=f"{config.name} asks of site {home.settings.site}")
     privacy = config.privacy
     spent = "" if privacy.mode == "none" else f", epsilon of at most {privacy.budget:g}"

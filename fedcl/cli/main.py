@@ -17,7 +17,7 @@ from fedcl.cli.console import console
 from fedcl.cli.kit import app as kit_app
 from fedcl.cli.ledger import app as ledger_app
 from fedcl.cli.receipts import app as receipts_app
-from fedcl.compute.fast_imports import uncollected
+from fedcl.compute.fast_imports import without_garbage_collection
 from fedcl.errors import ConfigError, FedclError, RunError
 
 if TYPE_CHECKING:
@@ -303,9 +303,9 @@ def stop(folder: ProcessFolder) -> None:
 @app.command("flower-config")
 def flower_config(config: ConfigFile, set_: Set = None, resume: Resume = False) -> None:
     """Print an experiment as run configuration for `flwr run . -c FILE`, with absolute paths."""
-    from fedcl.config.loading import absolute, fingerprint, load, resolved
+    from fedcl.config.loading import absolute, fingerprint, load, resolved_text
 
-    text = resolved(absolute(load(config, set_ or [])))
+    text = resolved_text(absolute(load(config, set_ or [])))
     print(f'# Node of a site that takes part in nothing else: config-sha256="{fingerprint(text)}"')
     print(f"config = '''\n{text}'''\nresume = {str(resume).lower()}")
 
@@ -351,7 +351,7 @@ def _experiment(
         from fedcl.compute.workers import prepare_workers
 
         prepare_workers(config.compute)  # their equally slow imports run beside this process's
-    with uncollected():
+    with without_garbage_collection():
         from fedcl.cli.interrupt import interruptible
         from fedcl.experiment.run import beside, run_experiment
 

@@ -10,7 +10,7 @@ from fedcl.cli.interrupt import interruptible
 from fedcl.cli.progress import Lines
 from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
-from fedcl.config.loading import fingerprint, resolved
+from fedcl.config.loading import fingerprint, resolved_text
 from fedcl.deployment.submit import FederationServer, Patience, number_of, run_to_the_end
 from fedcl.errors import ConfigError, RunError
 from fedcl.report.table import evaluation_table
@@ -35,7 +35,7 @@ def run_between_institutions(config: Config, folder: Path, console: Console) -> 
     federation.require_running()
     console.print(
         f"Experiment {config.name}: sites must have approved fingerprint "
-        f"{fingerprint(resolved(config))}",
+        f"{fingerprint(resolved_text(config))}",
         highlight=False,
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Import modules here, in a process of fedcl's own: the command line or a worker.
 
     The garbage collector rests meanwhile, and afterwards leaves alone everything that exists by

@@ -21,7 +21,7 @@ _starting = threading.Lock()
 
 
 @contextmanager
-def children_by_themselves() -> Iterator[None]:
+def without_main_script() -> Iterator[None]:
     """Let processes started in the block neither run the main script nor search the current folder.
 
     The main module and the environment are restored afterwards. Another thread that enters such a
@@ -53,7 +53,7 @@ class _ForkServerProcess(context.ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
-        with children_by_themselves():
+        with without_main_script():
             return context.ForkServerProcess._Popen(process_obj)
 
 
@@ -62,7 +62,7 @@ class _SpawnProcess(context.SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's own name
-        with children_by_themselves():
+        with without_main_script():
             return context.SpawnProcess._Popen(process_obj)
 
 

@@ -14,7 +14,7 @@ from multiprocessing import forkserver, parent_process
 from pathlib import Path
 
 from fedcl.compute.device import choose_workers, keep_memory
-from fedcl.compute.worker_process import FORKS, children_by_themselves, worker_context
+from fedcl.compute.worker_process import FORKS, without_main_script, worker_context
 from fedcl.config.experiment import Compute
 
 _IMPORTED = ["fedcl.experiment.worker_imports"]
@@ -35,7 +35,7 @@ def prepare_workers(compute: Compute) -> None:
 def _begin_server() -> None:
     if FORKS:
         forkserver.set_forkserver_preload(_IMPORTED)
-        with _interrupts_ignored(), children_by_themselves():
+        with _interrupts_ignored(), without_main_script():
             forkserver.ensure_running()
 
 

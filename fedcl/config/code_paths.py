@@ -14,7 +14,7 @@ _BY_NAME = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYW
 
 
 @lru_cache
-def loaded(path: str) -> Any:
+def load_code(path: str) -> Any:
     """Return the function or class that lies at `path`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -30,11 +30,11 @@ def call(path: str, *arguments: Any, settings: Mapping[str, Any]) -> Any:
     """
     names = parameters(path)[len(arguments) :]
     chosen = {name: settings[name] for name in names if name in settings}
-    return loaded(path)(*arguments, **chosen)
+    return load_code(path)(*arguments, **chosen)
 
 
 @lru_cache
 def parameters(path: str) -> tuple[str, ...]:
     """Return the names of the parameters of what lies at `path`, in their order."""
-    signature = inspect.signature(loaded(path))
+    signature = inspect.signature(load_code(path))
     return tuple(p.name for p in signature.parameters.values() if p.kind in _BY_NAME)

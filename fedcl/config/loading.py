@@ -28,12 +28,12 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file, a key or a value is at fault; the message says what was expected and
             names the nearest known key.
     """
-    return validated(Config, read_tree(path, overrides), source=str(path))
+    return validate_tree(Config, read_tree(path, overrides), source=str(path))
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     """Return the experiment in the YAML `text`; messages call the text `source`."""
-    return validated(Config, _tree(text, source, overrides), source=source)
+    return validate_tree(Config, _tree(text, source, overrides), source=source)
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return _tree(text, str(path), overrides)
 
 
-def validated(section: type[Valid], tree: dict[str, Any], *, source: str) -> Valid:
+def validate_tree(section: type[Valid], tree: dict[str, Any], *, source: str) -> Valid:
     """Return a section made from its tree of values; messages call the tree `source`.
 
     Raises:
@@ -75,7 +75,7 @@ def _tree(text: str, source: str, overrides: Sequence[str]) -> dict[str, Any]:
     return tree
 
 
-def resolved(config: Config) -> str:
+def resolved_text(config: Config) -> str:
     """Return the complete configuration as YAML, the text that travels and is hashed."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
@@ -101,7 +101,7 @@ def absolute(config: Config) -> Config:
 
 def config_digest(config: Config) -> str:
     """Return the hash of the resolved configuration, 16 hexadecimal digits."""
-    return text_digest(resolved(config))
+    return text_digest(resolved_text(config))
 
 
 def text_digest(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcl.config.experiment import Config
-from fedcl.config.loading import nearest_key, read_tree, validated
+from fedcl.config.loading import nearest_key, read_tree, validate_tree
 from fedcl.errors import ConfigError
 
 Tree = dict[str, Any]
@@ -51,7 +51,7 @@ def load_config(
         )
     for key, value in (overrides or {}).items():
         _override(tree, key, value)
-    return validated(Config, tree, source=name)
+    return validate_tree(Config, tree, source=name)
 
 
 def _tree_of(source: str | Path | Mapping[str, Any] | Config) -> tuple[str, Tree]:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field
 
 from fedcl.config.data import NiftiData, OpenBHBData, TableData
-from fedcl.config.loading import validated
+from fedcl.config.loading import validate_tree
 from fedcl.config.section import Count, Positive, Section
 from fedcl.errors import ConfigError
 
@@ -105,6 +105,6 @@ def load_site(path: Path) -> SiteSettings:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as site, server, data; found none")
-    settings = validated(SiteSettings, tree, source=str(path))
+    settings = validate_tree(SiteSettings, tree, source=str(path))
     data = settings.data.model_copy(update={"path": path.absolute().parent / settings.data.path})
     return settings.model_copy(update={"data": data})

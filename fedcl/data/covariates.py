@@ -24,7 +24,7 @@ from fedcl.data.cohort import TRAIN, Cohort
 from fedcl.data.openbhb import read_rois
 from fedcl.data.participants import column, plain_id, read_table
 from fedcl.data.problems import Problems, listed
-from fedcl.data.scans import ENTITIES, described, matching
+from fedcl.data.scans import ENTITIES, describe_scans, matching
 from fedcl.errors import DataError
 
 DESIKAN = "desikan_roi"
@@ -108,7 +108,7 @@ def _table(
     columns = getattr(data, "columns", Columns())
     ids = column(raw, columns.participant, path).map(plain_id)
     # A table without sessions and runs has one row per participant, which serves all their scans.
-    names, present = matching(cohort.table, described(ids, raw, columns))
+    names, present = matching(cohort.table, describe_scans(ids, raw, columns))
     if present.duplicated().any():
         repeated = list(present[present.duplicated()])
         raise DataError(f"{path}: more than one row for {listed(repeated)}")

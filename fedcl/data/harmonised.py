@@ -64,7 +64,7 @@ class _Fit:
         return np.concatenate([*self.training.values(), *self.own.values()])
 
 
-def harmonised(
+def harmonise_cohort(
     cohort: Cohort,
     settings: CombatSettings,
     *,

@@ -13,7 +13,7 @@ from fedcl.config.experiment import Config, Output
 from fedcl.config.harmonise import require_whole_cohort
 from fedcl.data.cohort import Cohort, held_in_memory
 from fedcl.data.covariates import with_known
-from fedcl.data.harmonised import harmonised
+from fedcl.data.harmonised import harmonise_cohort
 from fedcl.data.nifti import read_nifti_cohort
 from fedcl.data.openbhb import openbhb_cohort
 from fedcl.data.phantom.cohort import settings_of, write_phantom
@@ -118,7 +118,7 @@ def open_experiment(
             one_site=own_site is not None,
         )
     if config.harmonise is not None:
-        cohort = harmonised(
+        cohort = harmonise_cohort(
             cohort,
             config.harmonise,
             min_participants=config.local.min_participants,

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from fedcl.config.data import ROI_MODALITIES, VOLUME_MODALITIES, Columns, OpenBHBData
-from fedcl.config.loading import validated
+from fedcl.config.loading import validate_tree
 from fedcl.data.cache import VolumeCache
 from fedcl.data.cohort import TRAIN, Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import plain_id, read_table, tidy
 from fedcl.data.problems import Problems, listed
-from fedcl.data.scans import described, matching
+from fedcl.data.scans import describe_scans, matching
 from fedcl.data.volumes import check_finite, read_npy, scale, to_grid
 from fedcl.errors import ConfigError, DataError
 
@@ -98,7 +98,7 @@ def read_openbhb(
         "intensity": intensity if is_table else intensity or "vbm",
     }
     problems = Problems()
-    data = validated(OpenBHBData, tree, source="read_openbhb")
+    data = validate_tree(OpenBHBData, tree, source="read_openbhb")
     cohort = openbhb_cohort(data, cache=Path(cache), problems=problems)
     problems.stop_if_any()
     return cohort
@@ -311,4 +311,4 @@ def _roi_table(path: Path, size: int) -> tuple[pd.DataFrame, np.ndarray]:
     if values.shape[1] != size:
         raise DataError(f"{path}: {values.shape[1]} measures, expected {size}")
     array = values.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
-    return described(raw["participant_id"].map(plain_id), raw, OPENBHB_COLUMNS), array
+    return describe_scans(raw["participant_id"].map(plain_id), raw, OPENBHB_COLUMNS), array

@@ -13,7 +13,7 @@ import pandas as pd
 from fedcl.config.data import Columns
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, TRAIN
 from fedcl.data.problems import Problems
-from fedcl.data.scans import described, scan_names
+from fedcl.data.scans import describe_scans, scan_names
 from fedcl.errors import DataError
 from fedcl.site_labels import site_order
 
@@ -111,7 +111,7 @@ def tidy(
         _not_elsewhere(column(table, columns.participant, path), own, path, problems)
         table, labels = table[own], labels[own]
     ids = column(table, columns.participant, path).map(plain_id)
-    tidied = described(ids, table, columns)
+    tidied = describe_scans(ids, table, columns)
     tidied["scan"] = scan_names(tidied)
     again = tidied["scan"].duplicated()
     problems.who["twice"] = tuple(ids[again].unique())

@@ -16,7 +16,7 @@ ENTITIES = {"session": "ses", "run": "run"}
 _ABSENT = {"", "n/a", "na", "nan", "none", "null"}
 
 
-def described(ids: pd.Series, table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+def describe_scans(ids: pd.Series, table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Return a table of participant_id, and of session and run where `table` has these columns."""
     named = pd.DataFrame({"participant_id": ids})
     for entity, word in ENTITIES.items():

@@ -12,7 +12,7 @@ from fedcl.config.data import TableData
 from fedcl.data.cohort import Cohort, in_site_order, manifest_digest
 from fedcl.data.participants import column, plain_id, read_table, tidy
 from fedcl.data.problems import Problems
-from fedcl.data.scans import described, matching
+from fedcl.data.scans import describe_scans, matching
 from fedcl.data.splits import draw_splits
 from fedcl.errors import DataError
 
@@ -51,7 +51,7 @@ def read_table_cohort(
         own = ids.isin(set(table["participant_id"]))
         raw, ids = raw[own].reset_index(drop=True), ids[own].reset_index(drop=True)
         measures = measures[own].reset_index(drop=True)
-    wanted, present = matching(table, described(ids, raw, data.columns))
+    wanted, present = matching(table, describe_scans(ids, raw, data.columns))
     told_apart = "tell scans apart in the columns that the participants table has for it"
     repeated = list(present[present.duplicated()].unique())
     problems.add_each(
@@ -77,7 +77,7 @@ def read_table_cohort(
     if data.splits is not None:
         table["split"] = draw_splits(table, data.splits, seed=seed, one_site=own_site is not None)
     table = in_site_order(table)
-    wanted, present = matching(table, described(ids, raw, data.columns))
+    wanted, present = matching(table, describe_scans(ids, raw, data.columns))
     place = pd.Series(range(len(present)), index=present)
     place = place[~place.index.duplicated()]
     features = measures.to_numpy(dtype=np.float32)[place[wanted].to_numpy()]

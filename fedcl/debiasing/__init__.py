@@ -8,7 +8,7 @@ each stands in `fedcl.config.debiasing`.
 
 from typing import TYPE_CHECKING, Any
 
-from fedcl.config.code_paths import loaded
+from fedcl.config.code_paths import load_code
 from fedcl.config.debiasing import DEBIASING
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ __all__ = sorted(_PATHS)
 def __getattr__(name: str) -> Any:
     if name not in _PATHS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return loaded(_PATHS[name])  # torch is imported when a term is first used
+    return load_code(_PATHS[name])  # torch is imported when a term is first used
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.config.experiment import Config
 from fedcl.config.federation import Federation
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.deployment.bundle import stage
 from fedcl.deployment.flower import environment, flower
 from fedcl.deployment.serve import FLOWER_CONNECTION
@@ -91,7 +91,7 @@ class FederationServer:
         # Quoted as JSON, which TOML reads too: the text may hold any character.
         write_text(
             settings,
-            f"config = {json.dumps(resolved(config))}\nresume = true\n"
+            f"config = {json.dumps(resolved_text(config))}\nresume = true\n"
             f"folder = {json.dumps(str(base))}\n",
         )
         try:

@@ -173,7 +173,7 @@ def _releasable(labels: np.ndarray, min_cell: int) -> list[str]:
     return sorted(value for _, value in groups)
 
 
-def recognised(correct: np.ndarray, *, min_cell: int) -> RecognisedCount | None:
+def count_recognised(correct: np.ndarray, *, min_cell: int) -> RecognisedCount | None:
     """Return how many of a site's participants were recognised; None for fewer than `min_cell`.
 
     Args:

@@ -21,8 +21,8 @@ from fedcl.evaluation.error_sums import (
     ErrorSums,
     ParticipantGroup,
     RecognisedCount,
+    count_recognised,
     error_cells,
-    recognised,
     summed_balanced_accuracy,
 )
 from fedcl.evaluation.lda_sums import SiteProbe, class_sums, fit_lda
@@ -175,7 +175,7 @@ def errors_of_site(
     count = None
     if INTERNAL in tests:
         correct = probes.site.predict(tests[INTERNAL].features) == site
-        count = recognised(correct, min_cell=min_cell)
+        count = count_recognised(correct, min_cell=min_cell)
     return SiteErrors(cells, count)
 
 

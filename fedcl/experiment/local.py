@@ -8,7 +8,7 @@ from fedcl.compute.device import choose_workers
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import worker_pool
 from fedcl.config.experiment import Config
-from fedcl.config.loading import parse, resolved
+from fedcl.config.loading import parse, resolved_text
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
 from fedcl.experiment.pooled import train_rounds
@@ -33,7 +33,7 @@ def train_alone(
         sites: Labels of the training sites.
         progress: Told how many sites are done.
     """
-    text = resolved(config)
+    text = resolved_text(config)
     workers = choose_workers(config.compute)
     if workers == 1:
         for done, site in enumerate(sites, start=1):

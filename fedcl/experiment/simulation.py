@@ -9,7 +9,7 @@ from fedcl.compute.device import choose_workers, keep_memory, use_threads
 from fedcl.compute.shared_files import fresh_folder
 from fedcl.compute.workers import worker_pool
 from fedcl.config.experiment import Config
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.experiment.client_call import RUN, SERVER_NODE
 from fedcl.experiment.in_process_grid import InProcessGrid
 from fedcl.experiment.worker_crew import Crew
@@ -37,7 +37,7 @@ def simulate_federation(
     """
     if resume:
         put_aside_damaged(RunFolder(config.output.path).sites)
-    settings = {"config": resolved(config), "resume": resume}
+    settings = {"config": resolved_text(config), "resume": resume}
     context = Context(RUN, SERVER_NODE, {}, RecordDict(), settings)
     use_threads(config.compute)
     keep_memory()

@@ -4,8 +4,8 @@
 objects (`fedcl.compute.fast_imports`), which is meant for a process of fedcl's own.
 """
 
-from fedcl.compute.fast_imports import uncollected
+from fedcl.compute.fast_imports import without_garbage_collection
 
-with uncollected():
+with without_garbage_collection():
     import fedcl.experiment.local
     import fedcl.experiment.simulation  # noqa: F401

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedcl.harmonisation.empirical_bayes import shrunken
+from fedcl.harmonisation.empirical_bayes import shrink_effects
 from fedcl.harmonisation.shared_estimates import RESOLUTION, SharedEstimates
 from fedcl.harmonisation.sums import SiteResiduals
 
@@ -73,7 +73,7 @@ def site_effect(residuals: SiteResiduals, shared: SharedEstimates) -> SiteEffect
     sd = np.sqrt(shared.variance[changing])
     n = residuals.participants
     own = residuals.squares[changing] / (n - 1) / shared.variance[changing]
-    gamma, delta = shrunken(difference[changing] / sd, own, participants=n)
+    gamma, delta = shrink_effects(difference[changing] / sd, own, participants=n)
     shift[changing], scale[changing] = sd * gamma, np.sqrt(delta)
     return SiteEffect(shift, scale)
 

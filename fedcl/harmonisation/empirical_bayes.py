@@ -12,7 +12,7 @@ _LONGEST = 10_000
 """Largest number of iterations; about five are usual."""
 
 
-def shrunken(
+def shrink_effects(
     shift: np.ndarray, variance: np.ndarray, *, participants: float, tolerance: float = 1e-12
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the posterior shifts and variances, both in units of the pooled residuals.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from fedcl.config.loading import validated
+from fedcl.config.loading import validate_tree
 from fedcl.config.section import Section
 from fedcl.errors import ConfigError
 
@@ -84,7 +84,7 @@ def read_document(path: Path, section: type[S], *, kind: str) -> S:
     if actual != _KINDS[kind]:
         hint = "" if actual is None else f"; this is {actual}"
         raise ConfigError(f"{path}: expected {_KINDS[kind]}{hint}")
-    return validated(section, tree, source=str(path))
+    return validate_tree(section, tree, source=str(path))
 
 
 def read_text(path: Path, *, what: str) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated
 import yaml
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from fedcl.config.loading import validated
+from fedcl.config.loading import validate_tree
 from fedcl.config.section import Section
 from fedcl.errors import ConfigError
 from fedcl.kit.document import document_kind, read_text
@@ -149,4 +149,4 @@ def load_federation(path: Path) -> FederationSettings:
         raise ConfigError(f"{path}: expected a federation's settings; this is {kind}")
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as name, host, sites; found none")
-    return validated(FederationSettings, tree, source=str(path))
+    return validate_tree(FederationSettings, tree, source=str(path))

@@ -8,7 +8,7 @@ functions of `fedcl.losses.pairs.Pairs`; what the configuration knows of each st
 
 from typing import TYPE_CHECKING, Any
 
-from fedcl.config.code_paths import loaded
+from fedcl.config.code_paths import load_code
 from fedcl.config.loss_records import LOSSES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = sorted(_PATHS)
 def __getattr__(name: str) -> Any:
     if name not in _PATHS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return loaded(_PATHS[name])  # torch is imported when a loss is first used
+    return load_code(_PATHS[name])  # torch is imported when a loss is first used
 
 
 def __dir__() -> list[str]:

@@ -39,7 +39,7 @@ def site_moments(
     sums = NodeSums.zeros(node_count(settings), config.projector.dim)
     embeddings = []
     done = 0
-    for embedding in embedded(network, cohort, rows, config.compute):
+    for embedding in embed_rows(network, cohort, rows, config.compute):
         sums = sums + sums_of(embedding, shares[done : done + len(embedding)].to(embedding.device))
         embeddings.append(embedding.cpu().numpy())
         done += len(embedding)
@@ -47,7 +47,9 @@ def site_moments(
 
 
 @torch.no_grad()
-def embedded(network: Network, cohort: Cohort, rows: Rows, compute: Compute) -> Iterator[Embedding]:
+def embed_rows(
+    network: Network, cohort: Cohort, rows: Rows, compute: Compute
+) -> Iterator[Embedding]:
     """Yield the embeddings of `rows`, one batch at a time, float32.
 
     The network is left in evaluation mode.

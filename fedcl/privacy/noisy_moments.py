@@ -7,7 +7,7 @@ from fedcl.moments.private import SENSITIVITY, PrivateSums
 from fedcl.privacy.entropy import Entropy
 
 
-def noised(
+def add_noise(
     sums: PrivateSums,
     settings: PrivateMoments,
     entropy: Entropy,

@@ -10,7 +10,7 @@ from fedcl.errors import RunError
 from fedcl.files.atomic import write_text
 from fedcl.report import figures
 from fedcl.report.number_text import count, number, percent
-from fedcl.report.template import rendered
+from fedcl.report.template import render_page
 from fedcl.run_folder.evaluation_file import RoundEvaluation, read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results, read_results
@@ -31,7 +31,7 @@ def write_report(folder: RunFolder) -> Path:
         RunError: a file of the run's evaluation is missing or damaged.
     """
     results = read_results(folder.results)
-    text = rendered(
+    text = render_page(
         "run.html",
         results=results,
         verdict=run_verdict(results),

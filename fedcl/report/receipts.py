@@ -13,7 +13,7 @@ from fedcl.receipts.line import Receipt
 from fedcl.receipts.log import ReceiptLog
 from fedcl.report import receipt_figures
 from fedcl.report.receipt_rows import epsilon_words, experiment_of, rows_of
-from fedcl.report.template import rendered
+from fedcl.report.template import render_page
 
 
 def write_page(log: ReceiptLog) -> Path:
@@ -26,7 +26,7 @@ def write_page(log: ReceiptLog) -> Path:
     kinds = dict.fromkeys(one.kind for one in log.receipts)
     spent = [one.epsilon for one in log.receipts if one.epsilon is not None]
     path = log.path.with_suffix(".html")
-    text = rendered(
+    text = render_page(
         "receipts.html",
         log=log,
         site=_site(log.receipts),

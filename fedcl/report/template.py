@@ -8,7 +8,7 @@ from fedcl.report.number_text import NOTHING, byte_size, count, duration, moment
 from fedcl.report.svg import COLOURS
 
 
-def rendered(name: str, *, room: str = "report", **values: Any) -> str:
+def render_page(name: str, *, room: str = "report", **values: Any) -> str:
     """Return a template filled with values; their text is escaped, unless it is Markup.
 
     Args:

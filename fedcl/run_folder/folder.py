@@ -21,7 +21,7 @@ from urllib.parse import quote
 import yaml
 
 from fedcl.config.experiment import Config
-from fedcl.config.loading import parse, resolved
+from fedcl.config.loading import parse, resolved_text
 from fedcl.errors import FedclError, RunError
 from fedcl.files.atomic import write_folder, write_text
 from fedcl.run_folder.checkpoint import Checkpoint, fill_checkpoint, read_checkpoint
@@ -79,7 +79,7 @@ class RunFolder:
             RunError: the folder already holds one.
         """
         self.require_new()
-        write_text(self.path / "config.yaml", resolved(config))
+        write_text(self.path / "config.yaml", resolved_text(config))
 
     def resume(self, config: Config) -> None:
         """Check that the run in this folder is the experiment `config`; start it if there is none.
@@ -99,7 +99,7 @@ class RunFolder:
                     f"{self.path}: cannot resume: {'.'.join(key)} was {old!r} and is now {new!r}; "
                     "use the run's own configuration, or another output.path"
                 )
-        write_text(file, resolved(config))
+        write_text(file, resolved_text(config))
 
     def write_stopped(self, error: FedclError) -> None:
         """Write why the run ended, for another process to read."""

@@ -22,7 +22,7 @@ class SiteAnswer(Protocol):
 AnyAnswer = TypeVar("AnyAnswer", bound=SiteAnswer)
 
 
-def admitted(
+def admit_answers(
     plan: SumPlan, answers: Iterable[AnyAnswer], allowed: Collection[str]
 ) -> Iterator[AnyAnswer]:
     """Yield the answers one by one after checking each.
@@ -62,6 +62,6 @@ def by_site(
         SecureSumError: an answer belongs to another round, comes from a site that was not asked, or
             is the second of its site; or fewer sites answered than the threshold.
     """
-    checked = {answer.site: answer for answer in admitted(plan, answers, allowed)}
+    checked = {answer.site: answer for answer in admit_answers(plan, answers, allowed)}
     plan.require_threshold(len(checked), step)
     return {site: checked[site] for site in plan.in_order(checked)}

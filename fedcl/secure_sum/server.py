@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedcl.errors import SecureSumError
-from fedcl.secure_sum.answers import admitted, by_site
+from fedcl.secure_sum.answers import admit_answers, by_site
 from fedcl.secure_sum.fixed_point import Words
 from fedcl.secure_sum.keys import commitment, public_of
 from fedcl.secure_sum.masks import add_pair_mask, add_self_mask
@@ -97,7 +97,7 @@ def add_masked(plan: SumPlan, relayed: Collection[str], masked: Iterable[MaskedI
         SecureSumError: an answer or its vector does not fit the plan, or there are too few.
     """
     words, survivors = np.zeros(plan.length, plan.encoding.dtype), set()
-    for message in admitted(plan, masked, relayed):
+    for message in admit_answers(plan, masked, relayed):
         plan.require_words(f"site {message.site}", message.words)
         words += message.words
         survivors.add(message.site)

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
 from fedcl.config.federation import Cyclic, Federation, site_weight
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.privacy import CentralPrivacy, Privacy
 from fedcl.errors import FedclError
@@ -52,7 +52,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
     Raises:
         RoundError: too few sites, or too few valid updates in a round.
     """
-    text = resolved(config)
+    text = resolved_text(config)
     roster, now = Roster(), ProgressFile(folder.now, config.federation.rounds)
     now.write()
     try:

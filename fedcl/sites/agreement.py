@@ -27,7 +27,7 @@ _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
 
 
-def agreed(config_text: str, home: SiteHome) -> Config:
+def agreed_config(config_text: str, home: SiteHome) -> Config:
     """Return the experiment as this site runs it.
 
     Raises:
@@ -38,7 +38,7 @@ def agreed(config_text: str, home: SiteHome) -> Config:
     Approvals(home.files.approved).require_experiment(config_text)
     config = parse(config_text, source="the experiment from the server")
     require_within(config, home.settings.limits)
-    return settled(config, home, fingerprint(config_text))
+    return with_site_settings(config, home, fingerprint(config_text))
 
 
 def require_open(home: SiteHome) -> None:
@@ -51,7 +51,7 @@ def require_open(home: SiteHome) -> None:
         raise LimitError(f"{home.stop_file}: the site has stopped; delete this file to go on")
 
 
-def settled(config: Config, home: SiteHome, name: str) -> Config:
+def with_site_settings(config: Config, home: SiteHome, name: str) -> Config:
     """Return an experiment with this site's own data, folders and device."""
     settings = home.settings
     _require_same_arrays(config.data, settings)

@@ -28,7 +28,7 @@ from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.private_moments import share_private_moments
-from fedcl.sites.secure_sum import answer, require_own_identity, summed
+from fedcl.sites.secure_sum import answer, in_secure_sum, require_own_identity
 from fedcl.sites.site import Site, introduce
 from fedcl.sites.training import share_moments, train
 from fedcl.wire.orders import (
@@ -61,19 +61,19 @@ def on_introduce(message: Message, context: Context) -> Message:
 @app.query(MOMENTS.split(".")[1])
 def on_moments(message: Message, context: Context) -> Message:
     """Answer with the moments under the encoder of the round that begins."""
-    return _answer(message, context, decode_instruction, summed(_share))
+    return _answer(message, context, decode_instruction, in_secure_sum(_share))
 
 
 @app.train(GRADIENT.split(".")[1])
 def on_gradient(message: Message, context: Context) -> Message:
     """Answer with the gradients of a step that all sites take together."""
-    return _answer(message, context, decode_instruction, summed(share_gradient))
+    return _answer(message, context, decode_instruction, in_secure_sum(share_gradient))
 
 
 @app.train(*TRAIN.split(".")[1:])
 def on_train(message: Message, context: Context) -> Message:
     """Train one local round."""
-    return _answer(message, context, decode_instruction, summed(train))
+    return _answer(message, context, decode_instruction, in_secure_sum(train))
 
 
 @app.query(EVALUATION_SUMS.split(".")[1])

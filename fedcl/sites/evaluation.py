@@ -20,7 +20,7 @@ from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.models.network import Network
-from fedcl.sites.held_weights import held, weights_received
+from fedcl.sites.held_weights import held_weights, weights_received
 from fedcl.sites.site import Site, network_of, received_network, staying_names
 
 FEATURE_KINDS = ("representation", "embedding")
@@ -36,7 +36,7 @@ def say_sums(site: Site, order: Instruction) -> EvaluationSums:
         FedclError: no evaluation is due, or the weights do not fit the encoder.
     """
     started, settings = time.perf_counter(), _settings(site, order)
-    held(site.config.output).put(order.held, order.weights)
+    held_weights(site.config.output).put(order.held, order.weights)
     sums = {}
     if site.participants >= settings.min_cell:
         network = _network(site, order)

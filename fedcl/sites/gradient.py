@@ -7,7 +7,7 @@ from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare
 from fedcl.privacy.central_step import gradient_share
 from fedcl.sites.charges import pay_step
-from fedcl.sites.private_moments import frozen
+from fedcl.sites.private_moments import moments_for_round
 from fedcl.sites.site import Site, received_network
 
 
@@ -29,7 +29,7 @@ def share_gradient(site: Site, order: Instruction) -> GradientShare:
         entropy,
         round_number=order.round,
         step=order.stretch,
-        frozen=frozen(site, order),
+        frozen=moments_for_round(site, order),
     )
     seconds = time.perf_counter() - started
     return GradientShare(site.label, order.round, order.stretch, site.participants, share, seconds)

@@ -57,7 +57,7 @@ def _read(path: Path) -> State:
     return read_tensors(path)
 
 
-def held(output: Output) -> HeldWeights:
+def held_weights(output: Output) -> HeldWeights:
     """Return the store of weights in the run's folder, in the encoding in which they travelled."""
     return HeldWeights(output.path / "held")
 
@@ -69,7 +69,7 @@ def weights_received(site: Site, order: Instruction) -> State:
         RunError: the instruction refers to weights that are not stored here.
         CodecError: the weights are not the encoded tensors of this network.
     """
-    weights = order.weights or held(site.config.output).take(order.held)
+    weights = order.weights or held_weights(site.config.output).take(order.held)
     if order.codec == "none":
         return weights
     network, _ = network_of(site.config, site.cohort.shape)

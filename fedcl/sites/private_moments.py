@@ -11,9 +11,9 @@ from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import PrivateMomentShare
 from fedcl.moments.frozen import FrozenMoments, frozen_moments
 from fedcl.moments.grid import node_count, node_shares
-from fedcl.moments.of_a_site import embedded
+from fedcl.moments.of_a_site import embed_rows
 from fedcl.moments.private import private_sums
-from fedcl.privacy.noisy_moments import noised
+from fedcl.privacy.noisy_moments import add_noise
 from fedcl.privacy.plan import share_of_noise
 from fedcl.sites.charges import pay_release
 from fedcl.sites.held_weights import weights_received
@@ -36,7 +36,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
     assert isinstance(privacy, ParticipantPrivacy | CentralPrivacy)
     entropy = pay_release(site, privacy, order.round)
     network = received_network(site, weights_received(site, order), order.round)
-    batches = [batch.cpu() for batch in embedded(network, site.cohort, site.rows, config.compute)]
+    batches = [batch.cpu() for batch in embed_rows(network, site.cohort, site.rows, config.compute)]
     names = [axis.covariate for axis in settings.grid]
     known = site.cohort.known_of(site.rows, names)
     shares = node_shares({name: torch.as_tensor(v) for name, v in known.items()}, settings)
@@ -61,7 +61,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
         slots=len(order.slots),
     )
     central = isinstance(privacy, CentralPrivacy)
-    noisy = noised(
+    noisy = add_noise(
         sums,
         settings,
         entropy,
@@ -72,7 +72,7 @@ def share_private_moments(site: Site, order: Instruction) -> PrivateMomentShare:
     return PrivateMomentShare(site.label, order.round, site.participants, noisy, seconds)
 
 
-def frozen(site: Site, order: Instruction) -> FrozenMoments | None:
+def moments_for_round(site: Site, order: Instruction) -> FrozenMoments | None:
     """Return the released moments as the site's losses use them, or None without any.
 
     Raises:

@@ -24,7 +24,7 @@ from fedcl.sites.sum_memory import EnteredSum
 Work = Callable[[Site, Instruction], Summed]
 
 
-def summed(work: Work) -> Callable[[Site, Instruction], Release]:
+def in_secure_sum(work: Work) -> Callable[[Site, Instruction], Release]:
     """Return the work as it is, or with its release put into the experiment's secure sum."""
 
     def work_and_offer(site: Site, order: Instruction) -> Release:

@@ -26,7 +26,7 @@ from fedcl.models.travelling import (
     write_state,
 )
 from fedcl.run_folder.folder import RunFolder
-from fedcl.sites.agreement import agreed, require_enough
+from fedcl.sites.agreement import agreed_config, require_enough
 from fedcl.sites.memory import SiteMemory
 
 
@@ -75,7 +75,7 @@ def open_home(config_text: str, home: SiteHome) -> Site:
         FedclError: the experiment is not approved or exceeds the limits, or the data cannot be
             used.
     """
-    config = agreed(config_text, home)
+    config = agreed_config(config_text, home)
     label = home.settings.site
     cohort = open_experiment(config, own_site=label)
     if label not in cohort.sites:

@@ -20,9 +20,9 @@ from fedcl.models.travelling import read_state, travelling, travelling_names, wr
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.privacy.private_round import private_round
 from fedcl.sites.charges import pay
-from fedcl.sites.held_weights import held, weights_received
+from fedcl.sites.held_weights import held_weights, weights_received
 from fedcl.sites.moments import remembered_moments, snapshot
-from fedcl.sites.private_moments import frozen
+from fedcl.sites.private_moments import moments_for_round
 from fedcl.sites.site import Site, received_network, staying_names
 
 _TERM = "term/"
@@ -57,7 +57,7 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
     """
     started = time.perf_counter()
     if order.stretch == 0:
-        held(site.config.output).put(order.held, order.weights)
+        held_weights(site.config.output).put(order.held, order.weights)
         network = received_network(site, weights_received(site, order), order.round)
     else:
         work, done = _train_stretch(site, order)
@@ -132,7 +132,7 @@ def _train_stretch(site: Site, order: Instruction) -> tuple[_InTraining, Trainin
             entropy,
             round_number=order.round,
             proximal=proximal,
-            frozen=frozen(site, order),
+            frozen=moments_for_round(site, order),
         )
         return work, trained
     epochs = range(config.local.epochs)

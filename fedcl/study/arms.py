@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fedcl.config.experiment import Config, RunKind
-from fedcl.config.loading import key_and_value, read_tree, validated
+from fedcl.config.loading import key_and_value, read_tree, validate_tree
 from fedcl.config.study import Arm, Changes, Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
@@ -50,9 +50,9 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
         before = tree.get("last") or {}
         if isinstance(before, dict):  # else it is refused below
             tree["last"] = then(before, dict(last))
-    study = validated(Study, tree, source=str(path))
+    study = validate_tree(Study, tree, source=str(path))
     study = study.model_copy(update={"base": path.parent / study.base})
-    names = [arm.name for arm in spelled(study)]
+    names = [arm.name for arm in concrete_arms(study)]
     if len(set(names)) < len(names):
         raise ConfigError(f"{path}: arms: two rows are called {_repeated(names)!r}; rename one")
     if study.compare_to is not None and study.compare_to not in names:
@@ -61,7 +61,7 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
     return study
 
 
-def spelled(study: Study) -> list[ConcreteArm]:
+def concrete_arms(study: Study) -> list[ConcreteArm]:
     """Return the arms in order, one for every combination of levels."""
     return [
         concrete for name, arm in study.arms.items() for concrete in _combinations(study, name, arm)
@@ -77,7 +77,7 @@ def experiment(study: Study, arm: ConcreteArm, *, seed: int, more: Changes) -> C
     tree = read_tree(study.base)
     for key, value in then(arm.changes, more, {"seed": seed}).items():
         set_key(tree, key, value, where=f"arms.{arm.name}")
-    return validated(Config, tree, source=f"arm {arm.name!r}")
+    return validate_tree(Config, tree, source=f"arm {arm.name!r}")
 
 
 def then(*changes: Changes) -> Changes:

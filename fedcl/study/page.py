@@ -15,7 +15,7 @@ from fedcl.config.study import Study
 from fedcl.files.atomic import write_file, write_text
 from fedcl.report import figures
 from fedcl.report.svg import Draw, pdf, svg
-from fedcl.report.template import rendered
+from fedcl.report.template import render_page
 from fedcl.study import page_figures as study_figures
 from fedcl.study.metrics import METRICS
 from fedcl.study.page_methods import methods
@@ -29,7 +29,7 @@ from fedcl.study.page_rows import (
     study_verdict,
     sums_rows,
 )
-from fedcl.study.page_table import head, study_markdown
+from fedcl.study.page_table import metric_heading, study_markdown
 from fedcl.study.results import MeasuredTrials, StudyResults, results_of, write_tables
 from fedcl.study.store import StoredRun
 
@@ -67,13 +67,13 @@ def _page(
     first = results.features
     other: Features = "embedding" if first == "representation" else "representation"
     columns = [METRICS[name] for name in results.metrics]
-    return rendered(
+    return render_page(
         "page.html",
         room="study",
         results=results,
         verdict=study_verdict(results),
         methods=methods(results),
-        heads=[(head(metric), metric.says) for metric in columns],
+        heads=[(metric_heading(metric), metric.says) for metric in columns],
         main=[(kind, main_rows(results, kind)) for kind in (first, other)],
         figures=[
             (title, Markup(svg(name, size, draw, says=says)))

@@ -9,7 +9,7 @@ import numpy as np
 from fedcl.config.evaluation import Features
 from fedcl.report.svg import COLOURS, GRID, MUTED, SURFACE, Draw
 from fedcl.study.metrics import METRICS
-from fedcl.study.page_table import head, told
+from fedcl.study.page_table import estimate_text, metric_heading
 from fedcl.study.results import ArmResult, StudyResults
 
 Size = tuple[float, float]
@@ -49,7 +49,7 @@ def arms_by(results: StudyResults, name: str, kind: Features) -> tuple[Size, Dra
             )
         axes.set_yticks(range(len(shown)), [_short(arm.name, 34) for arm in reversed(shown)])
         axes.set_ylim(-0.7, len(shown) - 0.3)
-        axes.set_xlabel(head(metric))
+        axes.set_xlabel(metric_heading(metric))
         axes.grid(visible=True, axis="x")
         _legend_of_who(figure, shown)
 
@@ -94,7 +94,7 @@ def site_against_age(results: StudyResults, kind: Features) -> tuple[Size, Draw]
         known = [value for value in chance if value is not None]
         if known:
             axes.axvline(100 * known[0], color=MUTED, linewidth=1, dashes=(4, 3))
-        axes.set(xlabel=f"{head(x)} (dashed: chance)", ylabel=head(y))
+        axes.set(xlabel=f"{metric_heading(x)} (dashed: chance)", ylabel=metric_heading(y))
         axes.grid(visible=True)
         for number, arm in enumerate(shown, start=1):
             label = f"{number}  {_short(arm.name, 30)}"
@@ -155,7 +155,7 @@ def along(
             )
         if not numeric:
             axes.set_xticks(range(len(levels)), levels)
-        axes.set(xlabel=axis_name(axis), ylabel=head(metric))
+        axes.set(xlabel=axis_name(axis), ylabel=metric_heading(metric))
         axes.grid(visible=True, axis="y")
         if len(stems) > 1:
             figure.legend(lines, stems, loc="outside upper left", ncols=2)
@@ -179,7 +179,7 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
             estimate = arm.on[kind].estimates.get(name)
             if estimate is not None:
                 values[place] = metric.shown(estimate.mean)
-                texts[place] = told(metric, estimate).replace(" ± ", "\n± ")
+                texts[place] = estimate_text(metric, estimate).replace(" ± ", "\n± ")
         shades = mpl.colormaps["Blues"].with_extremes(bad=(0, 0, 0, 0))
         low, high = np.nanmin(values), np.nanmax(values)
         drawn = axes.pcolormesh(values, cmap=shades, vmin=low - 0.1 * (high - low), vmax=high)
@@ -200,7 +200,7 @@ def grid_of(arms: Sequence[ArmResult], name: str, kind: Features) -> tuple[Size,
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlabel=axis_name(across), ylabel=axis_name(down))
-        axes.set_title(head(metric))
+        axes.set_title(metric_heading(metric))
 
     return (4.9, 1.2 + 0.5 * len(rows)), draw
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fedcl.config.evaluation import Features
 from fedcl.report.number_text import NOTHING, number, percent
 from fedcl.study.metrics import METRICS, Metric
-from fedcl.study.page_table import told
+from fedcl.study.page_table import estimate_text
 from fedcl.study.results import ArmMeasures, ArmResult, CellMean, StudyResults
 from fedcl.study.statistics import Estimate
 
@@ -61,7 +61,8 @@ def study_verdict(results: StudyResults) -> str:
         return f"{text}."
     apart = less.low is not None and less.high is not None and (less.low > 0 or less.high < 0)
     clear = "" if apart else ", which the seeds do not tell from none"
-    return f"{text}; that is {told(metric, less, signed=True)} from {results.compare_to}{clear}."
+    difference = estimate_text(metric, less, signed=True)
+    return f"{text}; that is {difference} from {results.compare_to}{clear}."
 
 
 def main_rows(results: StudyResults, kind: Features) -> list[ArmRow]:
@@ -178,11 +179,11 @@ def _cell(on: ArmMeasures, name: str, *, best: bool = False) -> TableCell:
 
 
 def _short(metric: Metric, estimate: Estimate, *, signed: bool = False) -> str:
-    return told(metric, estimate, signed=signed).replace("-", "−")
+    return estimate_text(metric, estimate, signed=signed).replace("-", "−")
 
 
 def _with_unit(metric: Metric, arm: ArmResult, kind: Features, name: str) -> str:
-    text = told(metric, arm.on[kind].estimates[name])
+    text = estimate_text(metric, arm.on[kind].estimates[name])
     return f"{text} {metric.unit}".strip()
 
 

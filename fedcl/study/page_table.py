@@ -36,15 +36,15 @@ def study_markdown(results: StudyResults) -> str:
 
 def _rows(results: StudyResults, kind: Features) -> tuple[list[str], list[list[str]]]:
     main = results.metrics[-1]
-    heads = ["arm", *(head(METRICS[name]) for name in results.metrics)]
+    heads = ["arm", *(metric_heading(METRICS[name]) for name in results.metrics)]
     if results.compare_to is not None:
         heads.append(f"{METRICS[main].label} less {results.compare_to}")
     rows = []
     for arm in results.arms:
         on = arm.on[kind]
-        row = [told(METRICS[name], on.estimates.get(name)) for name in results.metrics]
+        row = [estimate_text(METRICS[name], on.estimates.get(name)) for name in results.metrics]
         if results.compare_to is not None:
-            row.append(told(METRICS[main], on.differences.get(main), signed=True))
+            row.append(estimate_text(METRICS[main], on.differences.get(main), signed=True))
         some = "" if arm.done == arm.asked else f" ({arm.done}/{arm.asked} runs)"
         rows.append([arm.name + some, *row])
     return heads, rows
@@ -54,12 +54,12 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def head(metric: Metric) -> str:
+def metric_heading(metric: Metric) -> str:
     """Return the heading of a column or an axis, with the unit."""
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
-def told(metric: Metric, estimate: Estimate | None, *, signed: bool = False) -> str:
+def estimate_text(metric: Metric, estimate: Estimate | None, *, signed: bool = False) -> str:
     """Return an estimate as mean ± half width in the metric's unit, or a dash without one."""
     if estimate is None:
         return "–"

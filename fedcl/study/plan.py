@@ -15,7 +15,7 @@ from fedcl.data.open import open_cohort
 from fedcl.errors import ConfigError
 from fedcl.seeds import derive
 from fedcl.site_labels import site_order
-from fedcl.study.arms import ConcreteArm, experiment, spelled
+from fedcl.study.arms import ConcreteArm, concrete_arms, experiment
 from fedcl.study.measured_file import MeasureRequest
 from fedcl.study.store import StoredRun, key_of
 
@@ -55,7 +55,7 @@ def trials(study: Study, progress: Progress = SILENT) -> list[Trial]:
     Raises:
         FedclError: an arm is not valid, or its data cannot be used.
     """
-    store, arms = study.store.absolute(), spelled(study)
+    store, arms = study.store.absolute(), concrete_arms(study)
     opened: dict[str, Cohort] = {}
     runs: list[Trial] = []
     total = len(arms) * len(study.seeds)

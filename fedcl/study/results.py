@@ -11,11 +11,11 @@ import yaml
 
 import fedcl
 from fedcl.config.evaluation import Features
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.config.section import Section
 from fedcl.config.study import Study
 from fedcl.files.atomic import write_text
-from fedcl.study.arms import spelled
+from fedcl.study.arms import concrete_arms
 from fedcl.study.code import measuring_code, training_code
 from fedcl.study.measured_file import CellRow, FeatureMeasures, MeasuredRun
 from fedcl.study.metrics import METRICS
@@ -131,7 +131,9 @@ def results_of(study: Study, text: str, found: MeasuredTrials) -> StudyResults:
         text: The settings as YAML text.
         found: Each trial of the study with the measures of its run; None if the run does not exist.
     """
-    of_arm: dict[str, list[tuple[Trial, MeasuredRun | None]]] = {a.name: [] for a in spelled(study)}
+    of_arm: dict[str, list[tuple[Trial, MeasuredRun | None]]] = {
+        a.name: [] for a in concrete_arms(study)
+    }
     for pair in found:
         of_arm[pair[0].arm.name].append(pair)
     values = {
@@ -191,7 +193,7 @@ def _arm(
         name=name,
         train=first.arm.train,
         levels=first.arm.levels,
-        config=resolved(first.config),
+        config=resolved_text(first.config),
         runs=tuple(trial.entry.key for trial, _ in pairs),
         done=len(measured),
         asked=len(pairs),

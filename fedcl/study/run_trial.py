@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threadpoolctl import threadpool_limits
 
 from fedcl.config.experiment import Config, RunKind
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.errors import FedclError
 from fedcl.experiment.run import run_experiment
 from fedcl.files.atomic import write_json, write_text
@@ -58,7 +58,7 @@ def _run(kind: RunKind, config: Config, entry: StoredRun, asked: MeasureRequest)
     if before is None or before.code != measuring_code():
         text = entry.folder.path / "config.yaml"
         if text.exists():  # the same data may lie in another folder by now
-            write_text(text, resolved(config))
+            write_text(text, resolved_text(config))
         run_experiment(
             kind,
             config,

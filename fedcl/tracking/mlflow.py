@@ -126,7 +126,9 @@ class MlflowRun:
         ).info.run_id
         from mlflow.entities import Param
 
-        params = [Param(key, value) for key, value in flattened(config.model_dump(mode="json"))]
+        params = [
+            Param(key, value) for key, value in flatten_settings(config.model_dump(mode="json"))
+        ]
         for first in range(0, len(params), _BATCH):
             self._client.log_batch(run, params=params[first : first + _BATCH])
         # Last: a run that was cut short before is not gone on with, so that its parameters are all.
@@ -151,7 +153,7 @@ class MlflowRun:
             ) from None
 
 
-def flattened(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def flatten_settings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """Yield a configuration's leaves: ("objective.kernel.bandwidths.0", "5")."""
     parts: Iterator[tuple[str, Any]] | None = None
     if isinstance(value, dict) and value:
@@ -162,7 +164,7 @@ def flattened(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, value if isinstance(value, str) else json.dumps(value)
         return
     for name, part in parts:
-        yield from flattened(part, f"{key}.{name}" if key else name)
+        yield from flatten_settings(part, f"{key}.{name}" if key else name)
 
 
 def _settle(uri: str) -> None:

@@ -43,7 +43,7 @@ def record_of(packet: Packet) -> RecordDict:
     """Return a packet as a record."""
     record = RecordDict({HEADER: ConfigRecord(packet.header)})
     for name, arrays in packet.groups.items():
-        record[name] = encoded(arrays)
+        record[name] = encode_arrays(arrays)
     return record
 
 
@@ -61,7 +61,7 @@ def packet_in(record: RecordDict) -> Packet:
     return Packet(dict(header), groups)
 
 
-def encoded(arrays: State) -> ArrayRecord:
+def encode_arrays(arrays: State) -> ArrayRecord:
     """Return arrays as they travel."""
     record = ArrayRecord()
     for name, array in arrays.items():  # one by one: of a whole dictionary Flower makes copies
@@ -72,7 +72,7 @@ def encoded(arrays: State) -> ArrayRecord:
 
 
 def as_sent(arrays: State) -> State:
-    """Return the arrays over byte strings, which `encoded` then takes without another copy."""
+    """Return the arrays over byte strings, which `encode_arrays` takes without a copy."""
     return {
         name: np.frombuffer(_bytes_of(array), array.dtype).reshape(array.shape)
         for name, array in arrays.items()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from flwr.app import Context, RecordDict
 
-from fedcl.config.loading import parse, resolved
+from fedcl.config.loading import parse, resolved_text
 from fedcl.deployment.approval import Approvals
 from fedcl.errors import RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
@@ -48,7 +48,7 @@ SITES = sorted(SIZES)
 
 def hospitals(folder: Path, tree: dict, **limits) -> tuple[Path, ...]:
     """Make each site's folder, with its own rows only; return the SITE.yamls."""
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     return tuple(_hospital(folder, site, tree, text, limits) for site in SITES)
 
 
@@ -116,7 +116,7 @@ def test_sites_that_see_their_own_rows_alone_train_what_the_simulation_trains(tm
     config = parse(yaml.safe_dump(tree), source="test")
     simulate_federation(config, sites=4, resume=False)
     deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
-    text = resolved(parse(yaml.safe_dump(deployed), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(deployed), source="test"))
     found = federate(text, hospitals(tmp_path, deployed)).load()
     expected = RunFolder(config.output.path).load()
     assert found.round == expected.round == 2
@@ -134,7 +134,7 @@ def test_sites_at_home_give_the_evaluation_of_the_simulation(tmp_path):
     config = parse(yaml.safe_dump(tree), source="test")
     simulate_federation(config, sites=4, resume=False)
     deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
-    text = resolved(parse(yaml.safe_dump(deployed), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(deployed), source="test"))
     settings = hospitals(tmp_path, deployed, min_participants=2)
     (found,) = read_evaluation(federate(text, settings).evaluation).rounds
     (expected,) = read_evaluation(RunFolder(config.output.path).evaluation).rounds
@@ -161,7 +161,7 @@ def test_sites_at_home_give_the_evaluation_of_the_simulation(tmp_path):
 
 def test_a_sites_own_least_number_counts_where_it_is_more(tmp_path):
     tree = evaluated(tmp_path)
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     federate(text, hospitals(tmp_path, tree, min_participants=3))
     (found,) = read_evaluation(RunFolder(Path(tree["output"]["path"])).evaluation).rounds
     assert found.measures["embedding"].participants == {"train": 43, "internal": 0, "external": 0}
@@ -169,7 +169,7 @@ def test_a_sites_own_least_number_counts_where_it_is_more(tmp_path):
 
 def test_a_site_that_lets_out_no_evaluation_takes_no_part(tmp_path):
     tree = evaluated(tmp_path)
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     allowed = [kind for kind in RELEASES if kind != "evaluation"]
     with pytest.raises(Exception, match="the site's own limits do not allow it"):
         federate(text, hospitals(tmp_path, tree, releases=allowed))
@@ -177,7 +177,7 @@ def test_a_site_that_lets_out_no_evaluation_takes_no_part(tmp_path):
 
 def test_a_site_evaluates_no_more_often_than_it_trains(tmp_path):
     tree = evaluated(tmp_path)
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     settings = hospitals(tmp_path, tree, max_rounds=2)
     folder = federate(text, settings)
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_a_site_evaluates_no_more_often_than_it_trains(tmp_path):
 def test_the_ledger_and_the_receipts_of_a_site_are_in_its_own_folder(tmp_path):
     write_table(tmp_path / "data")
     tree = with_values(private_tree(tmp_path), federation__min_sites=3)
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     settings = hospitals(tmp_path, tree)
     federate(text, settings)
     assert not Path(tree["privacy"]["ledger"]).exists()
@@ -207,7 +207,7 @@ def test_the_ledger_and_the_receipts_of_a_site_are_in_its_own_folder(tmp_path):
 def test_a_server_cannot_lower_a_sites_privacy_and_says_who_refuses(tmp_path):
     write_table(tmp_path / "data")
     tree = with_values(table_tree(tmp_path), federation__min_sites=3)
-    text = resolved(parse(yaml.safe_dump(tree), source="test"))
+    text = resolved_text(parse(yaml.safe_dump(tree), source="test"))
     floor = {"modes": ["participant"], "epsilon": 8.0, "delta": 1e-5}
     settings = hospitals(tmp_path, tree, privacy=floor)
     with pytest.raises(Exception, match="the site's own limits do not allow it"):

@@ -9,7 +9,7 @@ import yaml
 from flwr.supercore.fab import Fab
 from flwr.supernode.start_client_internal import _verify_fab
 
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.config.site import Limits, PrivacyFloor
 from fedcl.deployment.approval import Approvals
 from fedcl.deployment.limits import releases_of, require_within
@@ -17,12 +17,12 @@ from fedcl.errors import ConfigError, LimitError
 from fedcl.messages.releases import Introduction, Refusal, Update
 from fedcl.secure_sum.protocol import MaskedInput
 from fedcl.sites.agreement import (
-    agreed,
+    agreed_config,
     begin_round,
     require_enough,
     require_open,
     require_releasable,
-    settled,
+    with_site_settings,
 )
 from fedcl.sites.site import open_home
 from tests.builders import (
@@ -165,7 +165,7 @@ def home(tmp_path):
 
 @pytest.fixture
 def text(tmp_path):
-    return resolved(config_of(table_tree(tmp_path)))
+    return resolved_text(config_of(table_tree(tmp_path)))
 
 
 def test_an_experiment_opens_at_a_site_once_it_is_approved(home, text):
@@ -180,7 +180,7 @@ def test_an_approved_experiment_is_held_to_limits_that_came_later(tmp_path, text
     home = home_at(tmp_path, limits__max_rounds=1)
     Approvals(home.files.approved).approve_experiment(text)
     with pytest.raises(LimitError, match="max_rounds"):
-        agreed(text, home)
+        agreed_config(text, home)
 
 
 def test_few_participants_open_nothing(tmp_path, text):
@@ -194,31 +194,31 @@ def test_few_participants_open_nothing(tmp_path, text):
 def test_a_stop_file_stops_everything_until_it_is_gone(home, text):
     Approvals(home.files.approved).approve_experiment(text)
     home.stop_file.touch()
-    for blocked in (lambda: require_open(home), lambda: agreed(text, home)):
+    for blocked in (lambda: require_open(home), lambda: agreed_config(text, home)):
         with pytest.raises(LimitError, match="STOP: the site has stopped; delete this file"):
             blocked()
     home.stop_file.unlink()
-    agreed(text, home)
+    agreed_config(text, home)
 
 
 def test_rounds_are_counted_on_the_disk_whatever_the_server_counts(home, text):
     Approvals(home.files.approved).approve_experiment(text)
-    config = agreed(text, home)
+    config = agreed_config(text, home)
     begin_round(config, home)
-    begin_round(agreed(text, home), home)
+    begin_round(agreed_config(text, home), home)
     with pytest.raises(LimitError, match="has begun 2 rounds of tiny and answers 2"):
         begin_round(config, home)
 
 
 def test_the_servers_paths_and_device_are_replaced_by_the_sites_own(home, tmp_path):
     tree = with_values(private_tree(tmp_path), output__path="/etc", compute__device="cuda")
-    config = settled(config_of(tree), home, "f" * 64)
+    config = with_site_settings(config_of(tree), home, "f" * 64)
     own = home.files.path
     assert config.output.path == own / "memory" / "runs" / "tiny-ffffffffffff"
     assert config.data.path == own / "data"
     assert config.privacy.ledger == own / "memory" / "ledger"
     assert config.compute.device == "cpu"
-    secure = settled(config_of(secure_tree(tmp_path)), home, "f" * 64).secure_sum
+    secure = with_site_settings(config_of(secure_tree(tmp_path)), home, "f" * 64).secure_sum
     assert (secure.identities, secure.keys) == (own / "identities.yaml", own / "identity")
 
 

@@ -12,9 +12,9 @@ from fedcl.evaluation.error_sums import (
     ErrorSums,
     ParticipantGroup,
     RecognisedCount,
+    count_recognised,
     decade,
     error_cells,
-    recognised,
     summed_balanced_accuracy,
 )
 
@@ -59,8 +59,8 @@ def test_of_few_participants_a_site_says_nothing():
         ALL,
         ParticipantGroup("internal", "age", "20-29"),
     ]
-    assert recognised(np.ones(9, bool), min_cell=10) is None
-    assert recognised(np.array([1, 0, 1], bool), min_cell=3) == RecognisedCount(3, 2)
+    assert count_recognised(np.ones(9, bool), min_cell=10) is None
+    assert count_recognised(np.array([1, 0, 1], bool), min_cell=3) == RecognisedCount(3, 2)
 
 
 def test_a_small_group_takes_another_with_it_that_it_would_follow_from():

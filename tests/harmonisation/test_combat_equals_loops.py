@@ -8,7 +8,7 @@ import pytest
 
 from fedcl.errors import DataError
 from fedcl.harmonisation.design import covariate_columns, covariate_names, natural_spline
-from fedcl.harmonisation.empirical_bayes import shrunken
+from fedcl.harmonisation.empirical_bayes import shrink_effects
 from tests.harmonisation.scanned import SIZES, Scanned, combat_by_loops, fitted, scanned
 
 
@@ -118,16 +118,16 @@ def test_at_the_site_mean_an_average_participant_is_treated_as_published(rng):
 
 def test_features_of_one_variance_have_a_prior_without_spread(rng):
     shift = rng.normal(size=6)
-    _, variance = shrunken(shift, np.full(6, 1.7), participants=9)
+    _, variance = shrink_effects(shift, np.full(6, 1.7), participants=9)
     np.testing.assert_allclose(variance, 1.7)
-    shift, variance = shrunken(np.full(6, 0.3), rng.uniform(1, 2, 6), participants=9)
+    shift, variance = shrink_effects(np.full(6, 0.3), rng.uniform(1, 2, 6), participants=9)
     np.testing.assert_allclose(shift, 0.3)
 
 
 def test_one_feature_has_nothing_to_be_drawn_towards(rng):
-    shift, variance = shrunken(np.array([0.4]), np.array([2.5]), participants=4)
+    shift, variance = shrink_effects(np.array([0.4]), np.array([2.5]), participants=4)
     assert (shift[0], variance[0]) == (0.4, 2.5)
-    _, variance = shrunken(rng.normal(size=5), np.zeros(5), participants=2)
+    _, variance = shrink_effects(rng.normal(size=5), np.zeros(5), participants=2)
     np.testing.assert_array_equal(variance, 1)
 
 
@@ -135,14 +135,14 @@ def test_more_participants_are_drawn_less_towards_the_prior(rng):
     shift, variance = rng.normal(size=8), rng.uniform(0.5, 3, 8)
     away = [
         max(np.abs(a - b).max() for a, b in zip(result, (shift, variance), strict=True))
-        for result in (shrunken(shift, variance, participants=n) for n in (3, 30, 30_000))
+        for result in (shrink_effects(shift, variance, participants=n) for n in (3, 30, 30_000))
     ]
     assert away[0] > 3 * away[1] > 300 * away[2]
 
 
 def test_a_huge_shift_is_settled_too(rng):
     shift = 1e9 * rng.normal(size=5)
-    found, _ = shrunken(shift, rng.uniform(0.5, 3, 5), participants=5)
+    found, _ = shrink_effects(shift, rng.uniform(0.5, 3, 5), participants=5)
     np.testing.assert_allclose(found, shift, rtol=1e-6)
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fedcl.config.harmonise import CombatSettings as Settings
 from fedcl.data.cohort import TRAIN, Cohort
-from fedcl.data.harmonised import harmonised
+from fedcl.data.harmonised import harmonise_cohort
 from fedcl.errors import DataError
 from fedcl.harmonisation import Combat, covariate_columns
 from tests.harmonisation.test_harmonised_cohort import made, of
@@ -107,7 +107,7 @@ def scanned_twice(rng: np.random.Generator) -> Cohort:
 )
 def test_it_does_what_a_harmonised_cohort_does(tmp_path, rng, adjust, unseen):
     cohort = scanned_twice(rng)
-    theirs = harmonised(
+    theirs = harmonise_cohort(
         cohort, settings(adjust, unseen), min_participants=3, cache=tmp_path, origin="made"
     ).load(range(len(cohort)))
     X, sites, x, who = arrays_of(cohort, cohort.rows(split=TRAIN))

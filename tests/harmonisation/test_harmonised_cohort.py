@@ -14,9 +14,9 @@ from sklearn.linear_model import RidgeCV
 from fedcl.cli.deploy import approve
 from fedcl.cli.run import run_between_institutions
 from fedcl.config.harmonise import CombatSettings
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.data.cohort import TRAIN, Cohort
-from fedcl.data.harmonised import harmonised
+from fedcl.data.harmonised import harmonise_cohort
 from fedcl.data.open import open_experiment
 from fedcl.deployment.approval import Approvals
 from fedcl.errors import ConfigError, DataError
@@ -68,7 +68,7 @@ def everything(
     cohort: Cohort, tmp_path: Path, settings: CombatSettings = AT_MEAN, **also
 ) -> np.ndarray:
     also = {"min_participants": 3, "cache": tmp_path / "cache", "origin": "made", **also}
-    return harmonised(cohort, settings, **also).load(range(len(cohort)))
+    return harmonise_cohort(cohort, settings, **also).load(range(len(cohort)))
 
 
 def as_scanned(cohort: Cohort, rows: np.ndarray) -> Scanned:
@@ -252,7 +252,7 @@ def test_the_digest_tells_a_harmonised_cohort_from_another(tmp_path, rng):
     cohort = made(rng)
     digests = {cohort.digest}
     for settings, least in ((AT_MEAN, 3), (AS_PUBLISHED, 3), (AT_MEAN, 4)):
-        one = harmonised(cohort, settings, min_participants=least, cache=tmp_path, origin="")
+        one = harmonise_cohort(cohort, settings, min_participants=least, cache=tmp_path, origin="")
         digests.add(one.digest)
     assert len(digests) == 4
 
@@ -367,7 +367,7 @@ def test_a_site_of_one_sex_only_does_not_stop_the_fit(tmp_path, rng):
 def test_a_federation_between_institutions_is_refused_before_anybody_is_asked(tmp_path):
     home = home_at(tmp_path)
     text = tmp_path / "harmonised.yaml"
-    text.write_text(resolved(experiment(tmp_path)))
+    text.write_text(resolved_text(experiment(tmp_path)))
     with pytest.raises(ConfigError, match="a site between institutions sees itself"):
         approve(home.files.path / "site.yaml", text, Console(), overrides=[], sure=True)
     assert Approvals(home.files.approved).experiments() == ()

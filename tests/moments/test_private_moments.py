@@ -19,7 +19,7 @@ from fedcl.moments.private import (
     private_sums,
 )
 from fedcl.privacy.entropy import Entropy
-from fedcl.privacy.noisy_moments import noised
+from fedcl.privacy.noisy_moments import add_noise
 from tests.builders import PRIVATE_MOMENTS
 from tests.privacy.made import objective_of
 
@@ -138,7 +138,7 @@ def test_the_noise_is_as_large_as_the_ledger_says(generator):
     nobody = sums_of(torch.zeros(0, DIM), torch.zeros(0), means_of(generator), slots=2)
     entropy = Entropy.not_private(7)
     found = [
-        as_released(noised(nobody, settings, entropy, share=0.5, slots=(0, 1, 2)))
+        as_released(add_noise(nobody, settings, entropy, share=0.5, slots=(0, 1, 2)))
         for _ in range(3000)
     ]
     values = torch.stack(found)
@@ -149,7 +149,7 @@ def test_the_noise_is_as_large_as_the_ledger_says(generator):
 
 def test_a_site_with_its_own_release_leaves_the_slots_of_others_empty(generator):
     nobody = sums_of(torch.zeros(0, DIM), torch.zeros(0), means_of(generator), slots=2)
-    found = noised(nobody, settings_of(), Entropy.not_private(7), share=1.0, slots=(2,))
+    found = add_noise(nobody, settings_of(), Entropy.not_private(7), share=1.0, slots=(2,))
     assert not found.residuals[:2].any()
     assert found.residuals[2].all()
 
@@ -205,7 +205,7 @@ def test_a_site_without_a_slot_has_nothing_to_compare(generator):
 def test_whatever_the_noise_did_a_mean_is_no_longer_than_one_and_a_variance_not_negative(generator):
     released, _, _ = world(generator)
     for _ in range(20):
-        sums = noised(
+        sums = add_noise(
             released.sums,
             settings_of(noise_multiplier=50.0),
             Entropy.from_system(),

@@ -12,7 +12,7 @@ from fedcl.cli.run import run_between_institutions as run_between_institutions
 from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.run import evaluate_again, run_experiment
 from fedcl.run_folder.folder import RunFolder
-from fedcl.tracking.mlflow import MlflowRun, flattened
+from fedcl.tracking.mlflow import MlflowRun, flatten_settings
 from tests.builders import config_of, table_tree, with_values, write_table
 
 INSTALLED = importlib.util.find_spec("mlflow") is not None
@@ -154,7 +154,7 @@ def test_a_missing_package_is_a_message_before_a_run_is_discarded(tree, monkeypa
 
 def test_every_leaf_of_a_configuration_is_a_parameter(tree):
     values = config_of(tree).model_dump(mode="json")
-    found = dict(flattened(values))
+    found = dict(flatten_settings(values))
     for name, text in found.items():
         node = values
         for part in name.split("."):

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from fedcl.config.study import Study
-from fedcl.study.arms import ConcreteArm, load_study, spelled
+from fedcl.study.arms import ConcreteArm, concrete_arms, load_study
 from fedcl.study.measured_file import (
     AttackResults,
     Bias,
@@ -146,7 +146,7 @@ def found_of(study: Study, folder: Path, values: dict[tuple[str, int], float | N
     """A study's runs with the value that each found; None and absent: it is not there."""
     pairs = []
     for seed in study.seeds:
-        for arm in spelled(study):
+        for arm in concrete_arms(study):
             value = values.get((arm.name, seed))
             run = None if value is None else measured(value, arm.train)
             pairs.append((trial(folder, arm, seed), run))

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from fedcl.config.data import Sample
-from fedcl.config.loading import resolved
+from fedcl.config.loading import resolved_text
 from fedcl.errors import ConfigError
-from fedcl.study.arms import ConcreteArm, experiment, load_study, set_key, spelled, then
+from fedcl.study.arms import ConcreteArm, concrete_arms, experiment, load_study, set_key, then
 from fedcl.study.metrics import METRICS
 from tests.builders import FAIRKL, table_tree
 from tests.study.small import small_study, study_file, study_tree
@@ -18,7 +18,7 @@ SHIPPED = sorted(Path(__file__).parents[2].glob("configs/studies/*.yaml"))
 
 
 def configs(study, seed=4):
-    return {arm.name: experiment(study, arm, seed=seed, more={}) for arm in spelled(study)}
+    return {arm.name: experiment(study, arm, seed=seed, more={}) for arm in concrete_arms(study)}
 
 
 def test_over_makes_every_combination_in_the_order_of_nested_loops(tmp_path):
@@ -42,11 +42,11 @@ def test_over_makes_every_combination_in_the_order_of_nested_loops(tmp_path):
     ]
     assert found == loops
     levels = {"local.batch_size": "8", "noise": "none", "objective.temperature": "0.1"}
-    assert spelled(study)[9].levels == levels
+    assert concrete_arms(study)[9].levels == levels
 
 
 def test_an_arm_without_over_keeps_its_name_and_has_no_levels(tmp_path):
-    first, second = spelled(small_study(tmp_path))
+    first, second = concrete_arms(small_study(tmp_path))
     assert (first.name, first.train, first.levels) == ("together", "pooled", {})
     assert (second.name, second.train, second.levels) == ("federation", "simulate", {})
 
@@ -56,7 +56,7 @@ def test_levels_are_called_what_they_are():
     arms = {"a": {"train": "pooled", "over": {"x.y": values}}}
     study = load_tree(study_tree(Path("/nowhere"), compare_to=None, arms=arms))
     told = ["null", "true", "3", "0.5", "1e-05", "adam", "[1, 2]", "[1, 3]"]
-    assert [arm.name for arm in spelled(study)] == [f"a, y {one}" for one in told]
+    assert [arm.name for arm in concrete_arms(study)] == [f"a, y {one}" for one in told]
 
 
 def load_tree(tree):
@@ -284,14 +284,14 @@ def test_every_shipped_study_spells_experiments_that_can_be(file):
     study = load_study(file)
     assert set(study.metrics) <= set(METRICS)
     told = {}
-    for arm in spelled(study):
+    for arm in concrete_arms(study):
         assert isinstance(arm, ConcreteArm)
         config = experiment(study, arm, seed=study.seeds[0], more={})
-        text = resolved(config) + arm.train
+        text = resolved_text(config) + arm.train
         # A curve may pass through an arm that has a row of its own.
         assert text not in told or arm.levels, f"{arm.name} is {told[text]} again"
         told[text] = arm.name
-        assert yaml.safe_load(resolved(config))["seed"] == study.seeds[0]
+        assert yaml.safe_load(resolved_text(config))["seed"] == study.seeds[0]
 
 
 def test_there_are_studies_to_check():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from fedcl.study import runner as crew
-from fedcl.study.arms import spelled
+from fedcl.study.arms import concrete_arms
 from fedcl.study.runner import choose_jobs, run_all
 from tests.study.small import small_study, trial
 
@@ -54,7 +54,7 @@ def pool_of(world):
 def waiting(tmp_path):
     arms = {f"arm{number}": {"train": "pooled"} for number in range(5)}
     study = small_study(tmp_path, arms=arms, compare_to=None)
-    return [trial(tmp_path, arm, 4) for arm in spelled(study)]
+    return [trial(tmp_path, arm, 4) for arm in concrete_arms(study)]
 
 
 def run(monkeypatch, waiting, world, jobs=1):

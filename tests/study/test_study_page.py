@@ -10,7 +10,7 @@ import pytest
 
 from fedcl.files.atomic import write_json
 from fedcl.report.svg import svg
-from fedcl.study.arms import spelled
+from fedcl.study.arms import concrete_arms
 from fedcl.study.measured_file import CellRow, MeasureRequest
 from fedcl.study.page import write_study
 from fedcl.study.run_trial import TrialFailure, keep_failure
@@ -110,7 +110,7 @@ def written(folder, study, *, map_sites=("far", "near"), missing=(), labels=("fa
 
 
 def everything(study):
-    return {(arm.name, seed): 3.0 for arm in spelled(study) for seed in study.seeds}
+    return {(arm.name, seed): 3.0 for arm in concrete_arms(study) for seed in study.seeds}
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_every_figure_of_the_page_lies_beside_it_as_a_pdf_of_the_same_bytes(whol
         "cells-field",
     }
     assert {f"{name}.pdf" for name in names} <= set(drawn)
-    maps = sum(arm.train != "local" for arm in spelled(study))
+    maps = sum(arm.train != "local" for arm in concrete_arms(study))
     assert text.count("<figure>") == len(drawn) + maps
     again = study.model_copy(update={"output": tmp_path / "again"})
     _, page = written(folder, again)
@@ -342,7 +342,7 @@ def test_cells_of_the_internal_test_alone_draw_no_figure_of_unseen_sites(tmp_pat
         cell.model_copy(update={"participants": None, "mae": None, "mean_error": None})
         for cell in cells(2.0)
     )
-    (arm,) = spelled(study)
+    (arm,) = concrete_arms(study)
     write_study(study, [(trial(tmp_path, arm, 4), measured(2.0, "pooled", cells=seen + few))])
     assert not list((study.output / "figures").glob("cells-*"))
     told = Read((study.output / "study.html").read_text()).text

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from fedcl.study.arms import spelled
+from fedcl.study.arms import concrete_arms
 from fedcl.study.measured_file import CellRow
 from fedcl.study.metrics import METRICS
 from fedcl.study.page_rows import main_rows, study_verdict
@@ -127,7 +127,7 @@ def folded(tmp_path, values, **changes):
         cross_validation={"folds": 3, "internal_fraction": 0.2},
         **changes,
     )
-    (arm,) = spelled(study)
+    (arm,) = concrete_arms(study)
     pairs = []
     for (seed, fold), value in values.items():
         run = value if value is None or not isinstance(value, float) else measured(value, "pooled")
@@ -153,7 +153,7 @@ def test_a_metric_that_one_fold_cannot_tell_is_not_the_mean_of_the_others(tmp_pa
 
 def test_cells_are_averaged_over_the_runs_that_tell_them(tmp_path):
     study = small_study(tmp_path, compare_to=None, arms={"a": {"train": "pooled"}})
-    (arm,) = spelled(study)
+    (arm,) = concrete_arms(study)
     runs = [
         measured(1.0, cells=(cell("far", 2.0), cell("few", None), cell("once", 5.0))),
         measured(1.0, cells=(cell("far", 4.0), cell("few", None), cell("once", None))),
@@ -166,7 +166,7 @@ def test_cells_are_averaged_over_the_runs_that_tell_them(tmp_path):
 
 def test_one_label_of_two_kinds_and_splits_is_two_cells(tmp_path):
     study = small_study(tmp_path, seeds=[4], compare_to=None, arms={"a": {"train": "pooled"}})
-    (arm,) = spelled(study)
+    (arm,) = concrete_arms(study)
     both = (cell("3", 2.0), cell("3", 4.0, kind="field"), cell("3", 8.0, split="internal"))
     pairs = [(trial(tmp_path, arm, 4), measured(1.0, cells=both))]
     cells = results_of(study, "text", pairs).arms[0].on["embedding"].cells
@@ -251,7 +251,7 @@ def test_arm_names_with_commas_and_quotes_stay_one_field(tmp_path):
 
 def test_means_over_runs_skip_what_is_not_known(tmp_path):
     study = small_study(tmp_path, compare_to=None, arms={"a": {"train": "pooled"}})
-    (arm,) = spelled(study)
+    (arm,) = concrete_arms(study)
     runs = [measured(1.0, site_chance=None, site_from_age=0.5), measured(1.0, site_chance=0.2)]
     pairs = [(trial(tmp_path, arm, seed), run) for seed, run in zip((4, 9), runs, strict=True)]
     guessing = results_of(study, "text", pairs).arms[0].on["embedding"].guessing
