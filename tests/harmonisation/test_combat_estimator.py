@@ -180,7 +180,8 @@ def test_a_cross_validated_pipeline_equals_its_steps_by_hand(rng):
     for train, test in folds.split(X):
         combat, ridge = Combat(), Ridge()
         seen = {name: np.asarray(column)[train] for name, column in columns.items()}
-        ridge.fit(combat.fit_transform(X[train], **seen), ages[train])
+        adjusted = combat.fit(X[train], **seen).transform(X[train], sites=seen["sites"])
+        ridge.fit(adjusted, ages[train])
         adjusted = combat.transform(X[test], sites=sites.to_numpy()[test])
         expected.append(ridge.score(adjusted, ages[test]))
     np.testing.assert_array_equal(scores, expected)
