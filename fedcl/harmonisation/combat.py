@@ -32,6 +32,14 @@ FEWEST_PARTICIPANTS = 2
 Adjust = Literal["site_mean", "location", "participant"]
 Unseen = Literal["unchanged", "own"]
 
+_SITES_MISSING = (
+    "sites: ComBat needs the label of each scan's site, and none are given; pass them by name, "
+    "fit(X, sites=sites) and transform(X, sites=sites). In a scikit-learn Pipeline: "
+    "sklearn.set_config(enable_metadata_routing=True), then "
+    "Combat().set_fit_request(sites=True).set_transform_request(sites=True) as the step, then "
+    "pipeline.fit(X, y, sites=sites) and pipeline.predict(X, sites=sites)"
+)
+
 
 class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Take each site's own shift and scale of every feature out of its scans.
@@ -61,13 +69,28 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         >>> sites = np.repeat(["north", "south"], 50)
         >>> ages = rng.uniform(20, 80, 100)  # years
         >>> X = 0.1 * ages[:, None] + rng.normal(size=(100, 3)) + 5 * (sites == "south")[:, None]
-        >>> combat = Combat().fit(X, sites, covariates=ages)
-        >>> adjusted = combat.transform(X, sites, covariates=ages)
+        >>> combat = Combat().fit(X, sites=sites, covariates=ages)
+        >>> adjusted = combat.transform(X, sites=sites, covariates=ages)
         >>> def difference(Y):
         ...     residual = Y - 0.1 * ages[:, None]
         ...     return abs(residual[:50].mean() - residual[50:].mean())
         >>> bool(difference(X) > 4.8), bool(difference(adjusted) < 0.1)
         (True, True)
+
+        In a scikit-learn Pipeline, metadata routing brings the sites to the step. Fit and transform
+        must request the same columns:
+
+        >>> import sklearn
+        >>> from sklearn.linear_model import Ridge
+        >>> from sklearn.model_selection import cross_val_score
+        >>> from sklearn.pipeline import make_pipeline
+        >>> with sklearn.config_context(enable_metadata_routing=True):
+        ...     combat = Combat().set_fit_request(sites=True).set_transform_request(sites=True)
+        ...     pipeline = make_pipeline(combat, Ridge()).fit(X, ages, sites=sites)
+        ...     predicted = pipeline.predict(X, sites=sites)
+        ...     scores = cross_val_score(pipeline, X, ages, params={"sites": sites})
+        >>> predicted.shape, scores.shape
+        ((100,), (5,))
     """
 
     def __init__(
@@ -84,16 +107,18 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(
         self,
         X: Any,
-        sites: Any,
-        covariates: Any = None,
+        y: Any = None,
         *,
+        sites: Any = None,
+        covariates: Any = None,
         participants: Any = None,
     ) -> "Combat":
         """Estimate the sites' shifts and scales, and what all sites have in common.
 
         Args:
             X: Features of each scan, shape (scan, feature).
-            sites: Label of each scan's site.
+            y: A target, which is ignored; scikit-learn's pipelines pass one.
+            sites: Label of each scan's site; it is always needed.
             covariates: Numbers that features may differ by and keep, shape (scan, covariate) or
                 (scan,); `fedcl.harmonisation.covariate_columns` makes them of age and sex. None:
                 there are none.
@@ -104,8 +129,8 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             The estimator itself.
 
         Raises:
-            DataError: Fewer than two sites have enough participants, or the covariates' effects
-                cannot be told from the sites' or from each other's.
+            DataError: Sites are missing, fewer than two have enough participants, or the
+                covariates' effects cannot be told from the sites' or from each other's.
             ValueError: X is no matrix of finite numbers.
         """
         self._require_settings()
@@ -142,16 +167,16 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def transform(
         self,
         X: Any,
-        sites: Any,
-        covariates: Any = None,
         *,
+        sites: Any = None,
+        covariates: Any = None,
         participants: Any = None,
     ) -> np.ndarray:
         """Return the scans, adjusted for their sites, in the precision of X.
 
         Args:
             X: Features of each scan, shape (scan, feature).
-            sites: Label of each scan's site.
+            sites: Label of each scan's site; it is always needed.
             covariates: The same columns as in `fit`; they are needed where adjust is "participant"
                 and are not looked at otherwise.
             participants: Label of each scan's participant; it matters only where unseen is "own".
@@ -160,7 +185,7 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Adjusted features, shape (scan, feature).
 
         Raises:
-            DataError: Labels or covariates do not fit X, or covariates are missing.
+            DataError: Labels or covariates do not fit X, or sites or covariates are missing.
             NotFittedError: `fit` was not called.
             ValueError: X is no matrix of finite numbers, or has other features than in `fit`.
         """
@@ -182,14 +207,15 @@ class Combat(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit_transform(
         self,
         X: Any,
-        sites: Any,
-        covariates: Any = None,
+        y: Any = None,
         *,
+        sites: Any = None,
+        covariates: Any = None,
         participants: Any = None,
     ) -> np.ndarray:
         """Fit on scans and return the same scans adjusted; see `fit` and `transform`."""
-        self.fit(X, sites, covariates, participants=participants)
-        return self.transform(X, sites, covariates, participants=participants)
+        self.fit(X, sites=sites, covariates=covariates, participants=participants)
+        return self.transform(X, sites=sites, covariates=covariates, participants=participants)
 
     def _unseen(
         self, X: np.ndarray, labels: np.ndarray, x: np.ndarray, owners: np.ndarray
@@ -230,6 +256,8 @@ def _columns(
     scans: int, sites: Any, covariates: Any, participants: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return labels, covariates (scan, covariate) and numbers of participants, checked."""
+    if sites is None:
+        raise DataError(_SITES_MISSING)
     labels = _labels("sites", sites, scans)
     who = np.arange(scans) if participants is None else _labels("participants", participants, scans)
     if covariates is None:
