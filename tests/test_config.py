@@ -74,7 +74,10 @@ PRIVATE = (
         ("objective.debias=[{name: fairkl}]", "objective.debias.0.weight: missing"),
         (f"objective.debias=[{FAIRKL}]", "fairkl needs classes"),
         (f"objective.debias=[{RELEASED_ONE_SIDE}]", "released form is defined on both sides"),
-        (f"objective.debias=[{FAIRKL[:-1]}, wieght: 3}}]", "objective.debias.0.wieght: unknown key; did you"),
+        (
+            f"objective.debias=[{FAIRKL[:-1]}, wieght: 3}}]",
+            "objective.debias.0.wieght: unknown key; did you",
+        ),
         ("objective.also=[{loss: l1}]", "objective.also.0.weight: missing"),
         ("seed={", "the value is not YAML"),
     ],

@@ -8,7 +8,7 @@ import difflib
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -96,15 +96,11 @@ def _place(
 def _choices(annotation: Any) -> tuple[list[Any], str | None]:
     """Return what may stand at a place besides null, and the key that says which of it does."""
     discriminator = None
-    while get_origin(annotation) is Annotated or isinstance(annotation, FieldInfo):
-        if isinstance(annotation, FieldInfo):
-            inner, facts = annotation.annotation, [annotation]
-        else:
-            inner, *facts = get_args(annotation)
+    while get_origin(annotation) is Annotated:
+        annotation, *facts = get_args(annotation)
         for fact in facts:
             if isinstance(fact, FieldInfo) and isinstance(fact.discriminator, str):
                 discriminator = fact.discriminator
-        annotation = inner
     if get_origin(annotation) not in (Union, types.UnionType):
         return [annotation], discriminator
     some = [choice for choice in get_args(annotation) if choice is not types.NoneType]
@@ -128,7 +124,9 @@ def _chosen(choices: Sequence[Any], discriminator: str | None, label: str) -> An
 def _step(here: Any, part: str | int) -> tuple[tuple[str, ...], Any]:
     """Return the keys known at a place, and what stands under one of them."""
     if isinstance(here, type) and issubclass(here, BaseModel):
-        return tuple(here.model_fields), here.model_fields.get(str(part))
+        hints = get_type_hints(here, include_extras=True)  # a kernel names kernels by a string
+        known = tuple(here.model_fields)
+        return known, hints[str(part)] if part in known else None
     arguments = get_args(here)
     if get_origin(here) is dict:
         return (), arguments[1]
