@@ -3,6 +3,7 @@
 import pytest
 
 from fedcl.config.loss_records import LOSSES
+from tests import test_objective
 from tests.losses import test_losses_equal_loops as loops
 from tests.losses.per_anchor import PER_ANCHOR
 from tests.losses.test_loss_modules import MODULES
@@ -46,6 +47,10 @@ def test_a_loss_of_anchors_is_tried_at_extreme_values(name):
 @pytest.mark.parametrize("name", OURS)
 def test_a_loss_is_compared_with_its_term_of_a_configuration(name):
     assert name in MODULES, "a line in tests/losses/test_loss_modules.py is missing"
+
+
+def test_every_loss_is_tried_as_an_objective():
+    assert set(test_objective.LOSSES) == set(LOSSES), "see LOSSES in tests/test_objective.py"
 
 
 def test_the_exceptions_are_losses():
