@@ -21,8 +21,8 @@ class Fault:
     Attributes:
         key: The key with its sections and dots; empty where the whole section is at fault.
         type: Pydantic's name for the kind of error.
-        message: What was expected.
-        value: What was found.
+        message: What was expected at this key.
+        value: The value that was found instead.
         known: The keys that the section of the key has.
     """
 
