@@ -95,10 +95,23 @@ def lazy_names(
             return import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    def names() -> list[str]:
-        return sorted({*homes, *packages, *vars(import_module(package))})
+    return get, public_names(package, packages)
 
-    return get, names
+
+def public_names(package: str, packages: tuple[str, ...] = ()) -> Callable[[], list[str]]:
+    """Return `__dir__` of a package, which lists its public names and not what it imports.
+
+    Args:
+        package: The package's full name.
+        packages: Sub-packages that are listed too.
+    """
+
+    def names() -> list[str]:
+        module = import_module(package)
+        special = (name for name in vars(module) if name[:2] == name[-2:] == "__")
+        return sorted({*module.__all__, *packages, *special})
+
+    return names
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES, _PACKAGES)

@@ -135,6 +135,15 @@ def test_a_public_package_says_what_it_is_for_and_lists_its_names(package):
         assert getattr(module, name) is not None
 
 
+@pytest.mark.parametrize("package", PUBLIC)
+def test_completion_says_the_public_names_of_a_package_and_no_other(package):
+    module = __import__(package, fromlist=["__all__"])
+    special = {name for name in dir(module) if name.startswith("__") and name.endswith("__")}
+    packages = fedcl._PACKAGES if package == "fedcl" else ()
+    assert set(dir(module)) - special == {*module.__all__, *packages} - special
+    assert {"__all__", "__doc__", "__name__"} <= special
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error_that_names_it():
     with pytest.raises(AttributeError, match="module 'fedcl' has no attribute 'simulat'"):
         fedcl.simulat  # noqa: B018

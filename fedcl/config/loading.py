@@ -4,9 +4,9 @@
 travels to the sites and stands in the run folder; `digest(config)` is its hash.
 """
 
-import difflib
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +14,47 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fedcl.config.experiment import Config
+from fedcl.config.faults import faults_of, nearest_key
 from fedcl.config.network import MLPEncoder
 from fedcl.config.privacy import NoPrivacy
 from fedcl.errors import ConfigError
 
 Valid = TypeVar("Valid", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The keys of a file that were given another value.
+
+    Attributes:
+        option: Where the values were given, as a message names it.
+        keys: The changed keys, with their sections and dots.
+    """
+
+    option: str
+    keys: tuple[str, ...]
+
+    def blamed(self, key: str, source: str) -> str:
+        """Return what a message about a key blames: the file, the changes, or both."""
+        if any(_within(key, changed) for changed in self.keys):
+            return self.option
+        sections = (changed.rpartition(".")[0] for changed in self.keys)
+        beside = any(section and _within(key, section) for section in sections)
+        if beside or any(not key or _within(changed, key) for changed in self.keys):
+            return f"{source} with {self.option}"
+        return source
+
+
+NO_CHANGES = Changes("", ())
+
+
+def changed_by(overrides: Sequence[str]) -> Changes:
+    """Return the keys that `a.b=value` overrides of a command change."""
+    return Changes("--set", tuple(key_and_value(override)[0] for override in overrides))
+
+
+def _within(key: str, section: str) -> bool:
+    return f"{key}.".startswith(f"{section}.")
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -28,12 +64,14 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file, a key or a value is at fault; the message says what was expected and
             names the nearest known key.
     """
-    return validate_tree(Config, read_tree(path, overrides), source=str(path))
+    tree, changes = read_tree(path, overrides), changed_by(overrides)
+    return validate_tree(Config, tree, source=str(path), changes=changes)
 
 
 def parse(text: str, *, source: str, overrides: Sequence[str] = ()) -> Config:
     """Return the experiment in the YAML `text`; messages call the text `source`."""
-    return validate_tree(Config, _tree(text, source, overrides), source=source)
+    tree, changes = _tree(text, source, overrides), changed_by(overrides)
+    return validate_tree(Config, tree, source=source, changes=changes)
 
 
 def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -50,8 +88,16 @@ def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return _tree(text, str(path), overrides)
 
 
-def validate_tree(section: type[Valid], tree: dict[str, Any], *, source: str) -> Valid:
+def validate_tree(
+    section: type[Valid], tree: dict[str, Any], *, source: str, changes: Changes = NO_CHANGES
+) -> Valid:
     """Return a section made from its tree of values; messages call the tree `source`.
+
+    Args:
+        section: Class of the section.
+        tree: Its values by their keys.
+        source: The tree's name in messages, such as the path of its file.
+        changes: Keys of the tree that were changed since it was read, which messages blame.
 
     Raises:
         ConfigError: keys or values are at fault; the message says what was expected and names the
@@ -60,7 +106,7 @@ def validate_tree(section: type[Valid], tree: dict[str, Any], *, source: str) ->
     try:
         return section.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(explain(error, source, section)) from None
+        raise ConfigError(explain(error, source, section, changes)) from None
 
 
 def _tree(text: str, source: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -145,54 +191,19 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def explain(error: ValidationError, source: str, root: type[BaseModel]) -> str:
+def explain(
+    error: ValidationError, source: str, root: type[BaseModel], changes: Changes = NO_CHANGES
+) -> str:
     """Return the faults of a file in words, one line per key; `root` is the section it holds."""
     lines = []
-    for detail in error.errors():
-        location = [str(part) for part in detail["loc"]]
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            message = f"unknown key{nearest_key(location[-1], _siblings(root, location[:-1]))}"
-        elif detail["type"] == "missing":
+    for fault in faults_of(error, root):
+        message = fault.message
+        if fault.type == "extra_forbidden":
+            message = f"unknown key{nearest_key(fault.key.rpartition('.')[2], fault.known)}"
+        elif fault.type == "missing":
             message = "missing; every key is written down"
-        elif detail["type"] not in ("value_error", "model_type"):
-            message = f"{message}; found {detail['input']!r}"
-        lines.append(": ".join(part for part in (source, ".".join(location), message) if part))
+        elif fault.type not in ("value_error", "model_type"):
+            message = f"{message}; found {fault.value!r}"
+        blamed = changes.blamed(fault.key, source)
+        lines.append(": ".join(part for part in (blamed, fault.key, message) if part))
     return "\n".join(lines)
-
-
-def _siblings(root: type[BaseModel], location: Sequence[str]) -> Sequence[str]:
-    """Return the keys known at a location, to which a discriminated union adds its tag."""
-    reached: list[Any] = [root]
-    for part in location:
-        sections = [s for s in _sections(reached) if part in s.model_fields]
-        tagged = [s for s in _sections(reached) if _has_tag(s, part)]
-        if sections:
-            reached = [s.model_fields[part].annotation for s in sections]
-        elif tagged:
-            reached = tagged
-    return list(dict.fromkeys(key for s in _sections(reached) for key in s.model_fields))
-
-
-def _sections(annotations: Sequence[Any]) -> list[type[BaseModel]]:
-    """Return the sections in annotations, also inside unions, tuples and Annotated."""
-    sections: list[type[BaseModel]] = []
-    for annotation in annotations:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            sections.append(annotation)
-        else:
-            sections += _sections(getattr(annotation, "__args__", ()))
-    return sections
-
-
-def _has_tag(section: type[BaseModel], tag: str) -> bool:
-    fields = (section.model_fields.get(key) for key in ("kind", "name"))
-    return any(f is not None and tag in getattr(f.annotation, "__args__", ()) for f in fields)
-
-
-def nearest_key(key: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """Return the end of a message about an unknown key: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.4)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(known)}" if known else ""

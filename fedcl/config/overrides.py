@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fedcl.config.experiment import Config
-from fedcl.config.loading import nearest_key, read_tree, validate_tree
+from fedcl.config.faults import nearest_key
+from fedcl.config.loading import Changes, read_tree, validate_tree
 from fedcl.errors import ConfigError
 
 Tree = dict[str, Any]
@@ -41,7 +42,7 @@ def load_config(
         5
         >>> fedcl.load_config(config, {"federation.round": 5})
         Traceback (most recent call last):
-        fedcl.errors.ConfigError: configuration: federation.round: unknown key; ...
+        fedcl.errors.ConfigError: overrides: federation.round: unknown key; ...
     """
     name, tree = _tree_of(source)
     if not isinstance(overrides or {}, Mapping):
@@ -49,9 +50,11 @@ def load_config(
             "overrides: expected a dict of keys and values, such as "
             f'{{"federation.rounds": 3}}; found {type(overrides).__name__}'
         )
+    changed: list[str] = []
     for key, value in (overrides or {}).items():
         _override(tree, key, value)
-    return validate_tree(Config, tree, source=name)
+        changed += _changed(key, value)
+    return validate_tree(Config, tree, source=name, changes=Changes("overrides", tuple(changed)))
 
 
 def _tree_of(source: str | Path | Mapping[str, Any] | Config) -> tuple[str, Tree]:
@@ -85,6 +88,13 @@ def _override(tree: Tree, key: str, value: Any) -> None:
         _merge(node, last, value)
     else:
         node[last] = deepcopy(value)
+
+
+def _changed(key: str, value: Any) -> list[str]:
+    """Return the keys that an override gives a value, with their sections and dots."""
+    if "." in key or not isinstance(value, Mapping) or "kind" in value:
+        return [key]
+    return [f"{key}.{inner}" for name in value for inner in _changed(str(name), value[name])]
 
 
 def _merge(node: Tree, key: str, value: Mapping[str, Any]) -> None:

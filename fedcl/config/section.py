@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -22,15 +22,3 @@ def one_of(names: Iterable[str]) -> str:
     """Return names as a message lists choices: a, b or c."""
     *some, last = names
     return f"{', '.join(some)} or {last}" if some else last
-
-
-def problems_of(error: ValidationError) -> str:
-    """Return what is wrong with a section as one line: each key, and what was expected of it."""
-    lines = []
-    for detail in error.errors():
-        place = ".".join(str(part) for part in detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] != "value_error":
-            message = f"{message}; got {detail['input']!r}"
-        lines.append(f"{place}: {message}" if place else message)
-    return "; ".join(lines)

@@ -8,6 +8,7 @@ each stands in `fedcl.config.debiasing`.
 
 from typing import TYPE_CHECKING, Any
 
+from fedcl import public_names
 from fedcl.config.code_paths import load_code
 from fedcl.config.debiasing import DEBIASING
 
@@ -30,5 +31,4 @@ def __getattr__(name: str) -> Any:
     return load_code(_PATHS[name])  # torch is imported when a term is first used
 
 
-def __dir__() -> list[str]:
-    return list(__all__)
+__dir__ = public_names(__name__)

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fedcl.config.debiasing import DEBIASING
+from fedcl.config.faults import problems_of
 from fedcl.config.kernels import is_binary
-from fedcl.config.section import problems_of
 from fedcl.debiasing.dispatch import debias_of_views, own_settings
 from fedcl.kernels.label_kernels import LabelKernel
 from fedcl.kernels.labels import Labels, named_labels
@@ -46,7 +46,7 @@ class DebiasingTerm(nn.Module):
         try:
             self._settings = section.model_validate({**shared, **parameters})
         except ValidationError as error:
-            raise ValueError(problems_of(error)) from None
+            raise ValueError(problems_of(error, section)) from None
 
     def forward(self, vectors: Tensor, labels: Labels | None, bias: Tensor) -> Tensor:
         """Return the term of a batch; its parts, such as both sides of FairKL, are added.

@@ -5,6 +5,8 @@ A contrastive loss takes a kernel and calls it on the labels of a batch: `LExp(G
 
 from typing import TYPE_CHECKING, Any
 
+from fedcl import public_names
+
 if TYPE_CHECKING:
     from fedcl.kernels.label_kernels import (
         Anatomical,
@@ -39,5 +41,4 @@ def __getattr__(name: str) -> Any:
     return getattr(label_kernels, name)
 
 
-def __dir__() -> list[str]:
-    return list(__all__)
+__dir__ = public_names(__name__)

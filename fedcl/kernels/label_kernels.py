@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from fedcl.config import kernels as settings
-from fedcl.config.section import Section, problems_of
+from fedcl.config.faults import problems_of
+from fedcl.config.section import Section
 from fedcl.kernels.labels import Labels, NamedLabels, named_labels
 from fedcl.kernels.positiveness import positiveness, within_batch
 
@@ -339,4 +340,4 @@ def _checked(section: type[_Section], **values: object) -> _Section:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ValueError(problems_of(error)) from None
+        raise ValueError(problems_of(error, section)) from None

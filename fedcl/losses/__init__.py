@@ -8,6 +8,7 @@ functions of `fedcl.losses.pairs.Pairs`; what the configuration knows of each st
 
 from typing import TYPE_CHECKING, Any
 
+from fedcl import public_names
 from fedcl.config.code_paths import load_code
 from fedcl.config.loss_records import LOSSES
 
@@ -41,5 +42,4 @@ def __getattr__(name: str) -> Any:
     return load_code(_PATHS[name])  # torch is imported when a loss is first used
 
 
-def __dir__() -> list[str]:
-    return list(__all__)
+__dir__ = public_names(__name__)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from fedcl.config.faults import problems_of
 from fedcl.config.loss_records import LOSSES
 from fedcl.config.objective import Term
-from fedcl.config.section import problems_of
 from fedcl.kernels.label_kernels import Discrete, LabelKernel
 from fedcl.kernels.labels import Labels, named_labels
 from fedcl.kernels.positiveness import within_batch
@@ -66,7 +66,7 @@ class TwoViewLoss(nn.Module):
         try:
             self._term = Term.model_validate(values)
         except ValidationError as error:
-            raise ValueError(problems_of(error)) from None
+            raise ValueError(problems_of(error, Term)) from None
 
     def forward(self, first: Tensor, second: Tensor, labels: Labels | None = None) -> Tensor:
         """Return the loss of a batch.

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from fedcl.config.experiment import Config, RunKind
-from fedcl.config.loading import key_and_value, read_tree, validate_tree
+from fedcl.config.loading import changed_by, key_and_value, read_tree, validate_tree
 from fedcl.config.study import Arm, Changes, Study
 from fedcl.errors import ConfigError
 from fedcl.site_labels import nearest_label
@@ -50,7 +50,7 @@ def load_study(path: Path, overrides: Sequence[str] = (), each: Sequence[str] = 
         before = tree.get("last") or {}
         if isinstance(before, dict):  # else it is refused below
             tree["last"] = then(before, dict(last))
-    study = validate_tree(Study, tree, source=str(path))
+    study = validate_tree(Study, tree, source=str(path), changes=changed_by(overrides))
     study = study.model_copy(update={"base": path.parent / study.base})
     names = [arm.name for arm in concrete_arms(study)]
     if len(set(names)) < len(names):
