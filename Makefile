@@ -21,7 +21,7 @@ test: $(VENV)/installed-dev format lint contracts   ## Set up and pass every che
 	$(PYTEST); tests=$$?; \
 	wait $$types; types=$$?; cat $(VENV)/types.log; test $$tests -eq 0 -a $$types -eq 0
 
-quick: $(VENV)/installed-dev format lint contracts  ## All but the slow tests, within 90 seconds
+quick: $(VENV)/installed-dev format lint contracts  ## All but federations and slow tests, a minute or two
 	$(PYTEST) -m 'not process and not slow' --hypothesis-profile quick
 
 format: $(VENV)/installed-dev

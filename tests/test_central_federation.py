@@ -36,6 +36,8 @@ from tests.builders import central_private_tree, config_of, with_values, write_t
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 from tests.test_private_federation import TRAINING, evaluated, ledger_of
 
+pytestmark = pytest.mark.slow
+
 STEPS = 2 * 5  # two epochs of 20 / 4 steps
 
 

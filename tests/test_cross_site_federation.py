@@ -25,6 +25,8 @@ from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import FAIRKL, MOMENTS, config_of, table_tree, with_values, write_table
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 
+pytestmark = pytest.mark.slow
+
 STALE = {**MOMENTS, "fresh": False}
 REFRESHED = {**MOMENTS, "refresh_epochs": 2}
 MOMENTUM = {**MOMENTS, "momentum": 0.75}

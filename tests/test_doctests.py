@@ -12,6 +12,8 @@ import pytest
 import fedcl
 from fedcl.errors import FedclError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -41,6 +41,8 @@ from tests.builders import (
     write_table,
 )
 
+pytestmark = pytest.mark.slow
+
 SITES = 4
 SIZES = {"north": 23, "south": 29, "12": 37}
 FLOAT32 = 1e-5

@@ -31,6 +31,8 @@ from fedcl.sites.memory import SiteMemory
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import config_of, table_tree, volume_tree, with_values, write_table
 
+pytestmark = pytest.mark.slow
+
 SITES = 4  # north, south, 12 and far, which has external test participants only
 
 RULES = [

@@ -11,6 +11,8 @@ import pytest
 
 import fedcl
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["fedcl", *(f"fedcl.{name}" for name in fedcl._PACKAGES)]
 PUBLIC = [name for name in PACKAGES if find_spec(name)]

@@ -29,6 +29,8 @@ from tests.builders import (
 )
 from tests.test_federation import SITES, Forgetful, another_folder, nan, spoiling
 
+pytestmark = pytest.mark.slow
+
 TRAINING = ("12", "north", "south")
 
 

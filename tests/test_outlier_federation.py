@@ -31,6 +31,8 @@ from tests.test_federation import (
     spoiling,
 )
 
+pytestmark = pytest.mark.slow
+
 FACTOR = 10
 KINDS = {
     "fedavg": {},

@@ -20,6 +20,8 @@ from fedcl.sites.memory import SiteMemory
 from tests.builders import config_of, private_tree, site_private_tree, with_values, write_table
 from tests.test_federation import RULES, SITES, another_folder, assert_identical, final_weights
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {"north": 3, "south": 6, "12": 11}
 
 

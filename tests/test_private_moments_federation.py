@@ -36,6 +36,8 @@ from tests.progress import Told
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 from tests.test_private_federation import TRAINING, ledger_of
 
+pytestmark = pytest.mark.slow
+
 CONDITIONAL_MEANS = {
     "name": "conditional_means",
     "weight": 1.0,

@@ -36,6 +36,8 @@ from tests.builders import (
 from tests.command import fedcl
 from tests.deployment.homes import home_at
 
+pytestmark = pytest.mark.slow
+
 SITES = 3  # north, south, and far, which has external test participants only
 
 

@@ -50,6 +50,8 @@ from tests.builders import (
 from tests.secure_sum.game import altered
 from tests.test_federation import SITES, another_folder, assert_identical, final_weights
 
+pytestmark = pytest.mark.slow
+
 FEDADAM = {"kind": "fedadam", "learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "tau": 0.001}
 EXCHANGES = [SumOffer, SealedShares, MaskedInput, SurvivorSignature, RevealedShares]
 STALE = {**MOMENTS, "fresh": False}

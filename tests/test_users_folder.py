@@ -9,6 +9,8 @@ import pytest
 
 import fedcl
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "configs" / "tiny.yaml"
 AROUND = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -15,6 +15,8 @@ from fedcl.run_folder.folder import RunFolder
 from tests.builders import write_table
 from tests.command import fedcl
 
+pytestmark = pytest.mark.slow
+
 OLD = Path(__file__).parent / "version_0_1" / "run"
 SITES = ("12", "far", "north", "south")
 

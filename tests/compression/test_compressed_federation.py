@@ -60,6 +60,8 @@ from tests.test_federation import (
     spoiling,
 )
 
+pytestmark = pytest.mark.slow
+
 BOTH = {codec: {"weights": codec, "updates": codec} for codec in ("bfloat16", "int8")}
 MIXED = {
     "int8 down": {"weights": "int8", "updates": "none"},

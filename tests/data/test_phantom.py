@@ -31,6 +31,8 @@ from fedcl.data.phantom.cohort import draw_participants, site_facts, write_phant
 from fedcl.errors import DataError
 from tests.progress import Told
 
+pytestmark = pytest.mark.slow
+
 GRID = (12, 14, 13)
 VOXEL_ML = 181.5 * 217.5 * 181.5 / np.prod(GRID) / 1000
 SETTINGS = {

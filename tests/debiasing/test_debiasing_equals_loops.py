@@ -14,6 +14,8 @@ from fedcl.kernels.positiveness import within_batch
 from tests import reference
 from tests.losses.made import CLASSES, ages, assert_equal, embeddings, gaussian
 
+pytestmark = pytest.mark.slow
+
 # Two sites and two classes, each combination present, so that every group has pairs.
 SITES = [0, 1, 0, 1, 0, 1, 1]
 LABELS = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0], dtype=torch.float64)

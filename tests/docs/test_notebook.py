@@ -4,6 +4,9 @@ from pathlib import Path
 
 import nbclient
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.process
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorials" / "l_exp_in_your_loop.ipynb"
 

@@ -12,6 +12,8 @@ from fedcl.errors import DataError
 from fedcl.evaluation.openbhb_challenge import Split, age_errors, challenge
 from fedcl.evaluation.own_site import SiteFeatures, own_site
 
+pytestmark = pytest.mark.slow
+
 SITES = ("a", "b", "c")
 
 

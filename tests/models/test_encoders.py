@@ -13,6 +13,8 @@ from fedcl.models.densenet import densenet121, tiny_densenet
 from fedcl.models.mlp import MLP
 from fedcl.models.resnet import ResNet18
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 4
 GRID = (7, 8, 9)
 

@@ -15,6 +15,8 @@ from fedcl.models.network import build_network
 from fedcl.models.recompute import in_micro_batches, recompute
 from fedcl.models.resnet import ResNet18
 
+pytestmark = pytest.mark.slow
+
 BUILD = {"resnet18": ResNet18, "tiny_densenet": tiny_densenet, "alexnet": AlexNet}
 MOST = {"resnet18": 0.5, "tiny_densenet": 0.6, "alexnet": 0.8}
 """Of what is kept otherwise; an AlexNet has few layers to a part."""

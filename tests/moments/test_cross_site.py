@@ -22,6 +22,8 @@ from tests import reference
 from tests.losses.made import assert_equal, gaussian
 from tests.moments.world import batch_of, beside, interpolated, settings, spaced, world
 
+pytestmark = pytest.mark.slow
+
 SITE = 1
 ROWS = [2, 0, 5, 11, 7]
 DISTANCES = {"kl": reference.kl, "squared": reference.squared_gap}

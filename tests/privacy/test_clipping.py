@@ -14,6 +14,8 @@ from fedcl.objective import objective, participant_losses
 from fedcl.privacy.clipping import clipped_sums, trainable
 from tests.privacy.made import Batch, objective_of, small_network
 
+pytestmark = pytest.mark.slow
+
 LOSSES = ["l_exp", "l_thr", "y_aware", "info_nce", "l1", "l2"]
 WAYS = ["hooks", "loop"]
 

@@ -18,6 +18,8 @@ from fedcl.run_folder.results_file import EvaluationResults, Measures, Results, 
 from tests.reading import Page
 from tests.report.made import measured, results
 
+pytestmark = pytest.mark.slow
+
 NASTY = "<script>alert('$1')</script> & \"Müller\" 東京"
 
 

@@ -11,6 +11,8 @@ from fedcl.study.plan import _folds, trials
 from tests.builders import add_scans, write_table
 from tests.study.small import small_study
 
+pytestmark = pytest.mark.slow
+
 SITES = {"a": 5, "b": 6, "c": 7, "d": 9, "e": 10, "12": 13}
 
 
