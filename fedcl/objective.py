@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fedcl.config.objective import Objective
 from fedcl.kernels.positiveness import Known
+from fedcl.losses.spread import spread
 from fedcl.losses.terms import AnchorLoss, BatchTerm, mean_over_counted
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
@@ -21,9 +22,9 @@ class Loss:
 
     Attributes:
         value: Weighted sum of the terms' means; a scalar with a gradient.
-        terms: For each term (and "loss", the value, once per participant) the sum, how many
-            anchors (or batches, for a statistic of the batch) it holds, and how many it skipped;
-            shape (3,), float64, without a gradient.
+        terms: For each term (and "loss", the value, and "spread", how far embeddings lie apart,
+            both once per participant) the sum, how many anchors (or batches, for a statistic of
+            the batch) it holds, and how many it skipped; shape (3,), float64, without a gradient.
     """
 
     value: Tensor
@@ -69,8 +70,12 @@ def objective(
             held = torch.stack([value.detach() * counted, counted, skipped]).double()
             sums[_unused(name, sums)] = held
     size = torch.tensor(float(participants), dtype=torch.float64, device=total.device)
-    everybody = torch.stack([total.detach().double() * size, size, torch.zeros_like(size)])
-    return Loss(total, {"loss": everybody, **sums})
+    nobody = torch.zeros_like(size)
+    told = {"loss": torch.stack([total.detach().double() * size, size, nobody])}
+    if encoded.embedding is not None:
+        apart = spread(encoded.embedding)
+        told["spread"] = torch.stack([apart.value * size, apart.counted * size, nobody])
+    return Loss(total, {**told, **sums})
 
 
 def participant_losses(

@@ -19,7 +19,7 @@ from fedcl.losses.dispatch import (
     loss_of_pairs,
     loss_of_views,
 )
-from fedcl.losses.prototypes import pairs_with_prototypes
+from fedcl.losses.prototypes import beside_prototypes, pairs_with_prototypes
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite, bias_groups, own_before, remote_of, with_others
 from fedcl.moments.frozen import FrozenMoments, frozen_groups, pairs_with_moments
@@ -66,8 +66,8 @@ def term_values(
         known: Covariates of its participants, by name; age in years.
         term: Which loss, with which parameters.
         cross_site: What the batch sees of other sites; None: nothing.
-        prototypes: Fixed points to compare participants with instead of each other; None: each
-            other.
+        prototypes: Fixed points to compare participants with, instead of each other or beside
+            each other; None: each other alone.
         frozen: Noisy moments to compare participants with instead of each other.
     """
     record = term.record
@@ -78,31 +78,32 @@ def term_values(
         return loss_of_ages(predicted, ages, term)
     assert encoded.embedding is not None
     embedding = encoded.embedding
-    if prototypes is not None:
+    temperature = term.temperature
+    if prototypes is not None and not prototypes.own_pairs:
         pairs = pairs_with_prototypes(
-            embedding, known, prototypes, term.kernel, temperature=term.temperature
+            embedding, known, prototypes, term.kernel, temperature=temperature
         )
         return loss_of_pairs(pairs, term)
     if frozen is not None:
-        pairs = pairs_with_moments(
-            embedding, known, frozen, term.kernel, temperature=term.temperature
-        )
+        pairs = pairs_with_moments(embedding, known, frozen, term.kernel, temperature=temperature)
         return loss_of_pairs(pairs, term)
-    if cross_site is None or term.authors_variant or not record.other_sites:
-        return loss_of_views(embedding, within_batch(known, term.kernel), term)
+    within = within_batch(known, term.kernel)
+    if term.authors_variant or not record.other_sites:
+        return loss_of_views(embedding, within, term)
     if record.sees == "views":
-        if not cross_site.contrasts:
-            return loss_of_views(embedding, within_batch(known, term.kernel), term)
+        if cross_site is None or not cross_site.contrasts:
+            return loss_of_views(embedding, within, term)
         remote = remote_of(known, cross_site, None if term.ridge is None else term.kernel)
         return loss_across_sites(embedding, remote, term)
-    pairs = with_others(
-        batch_pairs(embedding, within_batch(known, term.kernel), term),
-        embedding,
-        known,
-        cross_site,
-        term.kernel,
-        temperature=term.temperature,
-    )
+    pairs = batch_pairs(embedding, within, term)
+    if prototypes is not None:
+        pairs = beside_prototypes(
+            pairs, embedding, known, prototypes, term.kernel, temperature=temperature
+        )
+    if cross_site is not None:
+        pairs = with_others(
+            pairs, embedding, known, cross_site, term.kernel, temperature=temperature
+        )
     return loss_of_pairs(pairs, term)
 
 

@@ -135,7 +135,8 @@ def test_a_pooled_run_debiases_and_adds_terms_from_the_command_line(experiment, 
     assert done.returncode == 0, done.stderr
     log = (tmp_path / "runs" / "tiny-pooled" / "rounds.jsonl").read_text().splitlines()
     terms = json.loads(log[-1])["sites"]["pooled"]["terms"]
-    expected = {"loss", "l_thr", "l1", "fairkl_regression.positive", "fairkl_regression.negative"}
+    debiased = {"fairkl_regression.positive", "fairkl_regression.negative"}
+    expected = {"loss", "spread", "l_thr", "l1", *debiased}
     assert set(terms) == expected
 
 

@@ -167,6 +167,7 @@ def test_terms_add_up_by_weight_and_are_logged_by_name(tmp_path, batch):
     torch.testing.assert_close(found.value, expected)
     assert list(found.terms) == [
         "loss",
+        "spread",
         "l_exp",
         "y_aware",
         "y_aware#2",
@@ -175,7 +176,7 @@ def test_terms_add_up_by_weight_and_are_logged_by_name(tmp_path, batch):
         "fairkl_regression.negative",
     ]
     for name, (_, counted, skipped) in found.terms.items():
-        assert counted + skipped == (6 if name == "loss" else 12), name
+        assert counted + skipped == (6 if name in ("loss", "spread") else 12), name
 
 
 def test_a_batch_of_one_site_counts_what_fairkl_skips(tmp_path, batch):

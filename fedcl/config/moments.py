@@ -103,13 +103,20 @@ class Moments(Section):
 
 
 class Prototypes(Spaced):
-    """Unit vectors on a smooth curve at ages in years, which are constructed without any data."""
+    """Unit vectors on a smooth curve at ages in years, which are constructed without any data.
+
+    They carry age from the first step, so an encoder whose candidates are theirs does not collapse.
+    """
 
     bandwidth: Positive
     """Bandwidth of the curve in years, greater than 0: prototypes a years apart have similarity
     exp(-a^2 / (2 bandwidth^2)), as closely as the dimension allows."""
     multiplicity: Positive
     """Number of participants that each prototype represents in a denominator, greater than 0."""
+    own_pairs: bool = False
+    """Whether the participants of a batch, and of other sites where there are moments, are compared
+    with each other beside the prototypes; false compares with the prototypes alone, as
+    participant-level privacy needs."""
 
 
 class PrivateMoments(Section):

@@ -98,17 +98,23 @@ class Objective(Term):
     pooled sites hold everybody, a site alone has nobody to exchange them with."""
 
     prototypes: Prototypes | None = None
-    """Fixed points along age to compare participants with, instead of each other; null: each
-    other. A loss against prototypes is what participant-level privacy needs."""
+    """Fixed points along age to compare participants with, instead of each other or (own_pairs)
+    beside each other; null: each other alone. A loss against prototypes alone is what
+    participant-level privacy needs."""
 
     private_moments: PrivateMoments | None = None
     """Noisy moments to compare participants with: with everybody's where there are no
     prototypes, with those of other sites in fairkl_regression. For participant-level privacy."""
 
     @property
+    def against_prototypes_alone(self) -> bool:
+        """Whether participants are compared with prototypes and not with each other."""
+        return self.prototypes is not None and not self.prototypes.own_pairs
+
+    @property
     def decomposes(self) -> bool:
         """Whether each participant's loss is a function of that participant alone."""
-        fixed = self.prototypes is not None or self.private_moments is not None
+        fixed = self.against_prototypes_alone or self.private_moments is not None
         alone = all(term.is_regression or fixed for _, term in self.terms)
         return alone and self.moments is None and all(map(self._debiases_alone, self.debias))
 
@@ -153,10 +159,17 @@ class Objective(Term):
     @model_validator(mode="after")
     def _against_fixed_points(self) -> "Objective":
         fixed = [key for key in ("prototypes", "private_moments") if getattr(self, key) is not None]
-        if fixed and self.moments is not None:
+        beside = self.prototypes is not None and self.prototypes.own_pairs
+        if beside and self.private_moments is not None:
+            raise ValueError(
+                "prototypes.own_pairs: with private_moments no participant is compared with "
+                "another; write own_pairs: false"
+            )
+        if fixed and not beside and self.moments is not None:
             raise ValueError(
                 f"{fixed[0]}: participants are compared with fixed points or with each other; set "
                 f"moments or {fixed[0]} to null"
+                + (", or prototypes.own_pairs to true" if self.prototypes is not None else "")
             )
         for _, term in self.terms if fixed else ():
             if term.is_regression:

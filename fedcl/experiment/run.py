@@ -16,6 +16,7 @@ from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort, training_rows
 from fedcl.errors import ConfigError, RunError
+from fedcl.experiment.collapse_watch import CollapseWatch
 from fedcl.experiment.evaluate import evaluate_run
 from fedcl.experiment.local import train_alone
 from fedcl.experiment.pooled import train_rounds
@@ -72,8 +73,15 @@ def run_experiment(
         _require_federation(config, sites)
     folder.resume(config)
     _tell_cautions(config, cohort, sites, progress)
+    watch = CollapseWatch(folder, progress)
     with tracking(kind, config, folder, progress) as following:
-        _train(kind, config, cohort, sites, folder, progress, following.update)
+
+        def follow() -> None:
+            following.update()
+            watch.update()
+
+        _train(kind, config, cohort, sites, folder, progress, follow)
+        watch.update()
         results = evaluate_run(
             kind, config, cohort, folder, started, progress=progress, page=page, jobs=jobs
         )

@@ -11,8 +11,10 @@ from fedcl.config.federation import Local
 from fedcl.data.cohort import SPLITS, Cohort
 from fedcl.experiment.training_sites import skipped_sites
 from fedcl.models.network import Network
+from fedcl.run_folder.collapse import collapsed_rounds
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import CohortInfo, TrainingInfo
+from fedcl.tracking.scalars import read_lines
 
 
 def cohort_info(cohort: Cohort, local: Local) -> CohortInfo:
@@ -30,6 +32,7 @@ def training_info(
     kind: RunKind, config: Config, network: Network, folder: RunFolder
 ) -> TrainingInfo:
     """Return what a run trained, and its time, traffic and memory."""
+    together, _ = read_lines(folder, alone=kind == "local")
     log = folder.read_log()
     if kind == "local":
         for path in sorted(folder.sites.glob("site-*")):
@@ -49,6 +52,8 @@ def training_info(
         seconds_per_round=round(seconds / max(len(log), 1), 3),
         bytes_per_round=int(np.mean([line.bytes for line in log] or [0])),
         peak_memory_mb=round(_peak_memory_mb(workers), 0),
+        spread=together[-1].spread if together else None,
+        collapsed_rounds=collapsed_rounds(together),
     )
 
 

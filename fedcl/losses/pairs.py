@@ -170,9 +170,11 @@ def beside_nodes(
     rows = embeddings.reshape(participants * views, dim)
     rows = rows.to(pairs.similarity.dtype)
     anchors, candidates = pairs.participants
-    own_number = len(rows) + torch.arange(len(nodes), device=rows.device)
+    own_number = pairs.similarity.shape[1] + torch.arange(len(nodes), device=rows.device)
     log_count = (views * nodes.count.to(rows.dtype)).log()
-    of_one = torch.zeros(pairs.similarity.shape[1], dtype=rows.dtype, device=rows.device)
+    so_far = pairs.log_multiplicity
+    if so_far is None:
+        so_far = torch.zeros(pairs.similarity.shape[1], dtype=rows.dtype, device=rows.device)
     weights = positiveness.to(rows.dtype).repeat_interleave(views, dim=0)
     return replace(
         pairs,
@@ -180,7 +182,7 @@ def beside_nodes(
         positiveness=torch.cat([pairs.positiveness, weights], dim=1),
         allowed=torch.cat([pairs.allowed, torch.ones_like(weights, dtype=torch.bool)], dim=1),
         participants=(anchors, torch.cat([candidates, own_number])),
-        log_multiplicity=torch.cat([of_one, log_count]),
+        log_multiplicity=torch.cat([so_far, log_count]),
         spread=nodes.spread(rows) / temperature**2 if order == 2 else None,
     )
 

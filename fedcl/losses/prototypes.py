@@ -1,7 +1,9 @@
 """Participants against fixed points along age: a contrast that knows of nobody else.
 
 What a participant adds to such a loss depends on that participant alone, which is what differential
-privacy by clipping needs; a contrast within a batch moves with everybody in it. The curve of points
+privacy by clipping needs; a contrast within a batch moves with everybody in it. Beside the pairs of
+a batch the points keep the encoder of a federation from collapsing: they give sites whose ages are
+narrow something to repel, at places that carry age from the first step. The curve of points
 is that of random Fourier features (Rahimi and Recht, "Random features for large-scale kernel
 machines", NeurIPS 2007, https://papers.nips.cc/paper/3182). Unlike the paper its frequencies are
 quantiles of the normal distribution, so that nothing is drawn.
@@ -64,6 +66,29 @@ def pairs_with_prototypes(
         temperature: Divides the cosine similarity, > 0.
     """
     pairs = own_views(embeddings, temperature=temperature)
+    return beside_prototypes(pairs, embeddings, known, settings, kernel, temperature=temperature)
+
+
+def beside_prototypes(
+    pairs: Pairs,
+    embeddings: ViewEmbeddings,
+    known: Known,
+    settings: Prototypes,
+    kernel: Kernel,
+    *,
+    temperature: float,
+) -> Pairs:
+    """Return the pairs with every prototype as a further candidate of every anchor.
+
+    Args:
+        pairs: Pairs of the views in `embeddings`, of which no candidate is a node.
+        embeddings: Unit vectors, one row for each view of each participant.
+        known: Covariates of the participants; age in years.
+        settings: Ages of the prototypes, and how many participants each stands for.
+        kernel: Kernel that compares participants by age alone.
+        temperature: Divides the cosine similarity, > 0; the one that the pairs were built with.
+    """
+    assert pairs.log_multiplicity is None
     views, dim, device = embeddings.shape[1], embeddings.shape[2], embeddings.device
     rows = embeddings.flatten(0, 1).to(pairs.similarity.dtype)
     ages = prototype_ages(settings).to(device)
@@ -73,14 +98,15 @@ def pairs_with_prototypes(
     known_age = {"age": known["age"].to(rows.dtype)}
     weights = positiveness(known_age, {"age": ages.to(rows.dtype)}, kernel)
     weights = weights.repeat_interleave(views, dim=0)
-    anchors, own = pairs.participants
+    anchors, others = pairs.participants
+    one_each = torch.zeros(len(others), dtype=rows.dtype, device=device)
     stands_for = torch.full((len(ages),), settings.multiplicity, dtype=rows.dtype, device=device)
-    numbers = torch.arange(1, len(ages) + 1, device=device)
+    numbers = len(rows) + torch.arange(len(ages), device=device)
     return replace(
         pairs,
         similarity=torch.cat([pairs.similarity, to_points], dim=1),
         positiveness=torch.cat([pairs.positiveness, weights], dim=1),
         allowed=torch.cat([pairs.allowed, torch.ones_like(weights, dtype=torch.bool)], dim=1),
-        participants=(anchors, torch.cat([own, numbers])),
-        log_multiplicity=torch.cat([torch.zeros_like(rows[0, :1]).expand(views), stands_for.log()]),
+        participants=(anchors, torch.cat([others, numbers])),
+        log_multiplicity=torch.cat([one_each, stands_for.log()]),
     )

@@ -11,6 +11,7 @@ from fedcl.files.atomic import write_text
 from fedcl.report import figures
 from fedcl.report.number_text import count, number, percent
 from fedcl.report.template import render_page
+from fedcl.run_folder.collapse import collapse_note
 from fedcl.run_folder.evaluation_file import RoundEvaluation, read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results, read_results
@@ -35,6 +36,7 @@ def write_report(folder: RunFolder) -> Path:
         "run.html",
         results=results,
         verdict=run_verdict(results),
+        collapse=collapse_note(results.training.collapsed_rounds, results.training.spread),
         kind=RUN_KINDS[results.run.kind],
         cards=_cards(results.evaluation.representation),
         figures=_draw(results, _read_figures(folder)),
@@ -233,6 +235,7 @@ def _round_row(line: RoundLine) -> dict[str, Any]:
         "round": line.round,
         "seconds": line.seconds,
         "loss": line.loss,
+        "spread": line.spread,
         "bytes": line.bytes,
         "asked": len(line.sites),
         "valid": len(line.valid),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from fedcl.run_folder.collapse import collapse_note
 from fedcl.run_folder.evaluation_file import RoundEvaluation
 from fedcl.run_folder.results_file import MeasuredValue, Measures, Results
 
@@ -38,7 +39,8 @@ def result_table(results: Results) -> Table:
     )
     if evaluation.representation.site_from_age is not None:
         caption += f" (known age alone: {evaluation.representation.site_from_age:.1%})"
-    table.caption = caption + "."
+    note = collapse_note(results.training.collapsed_rounds, results.training.spread)
+    table.caption = caption + "." + (f"\n{note}" if note else "")
     table.caption_justify = "left"
     return table
 
@@ -75,6 +77,9 @@ def comparison_table(runs: Sequence[Results]) -> Table:
             _number(guess.site_chance, "{:.1%}"),
             _number(guess.guessed_score, "{:.2f}"),
         )
+    collapsed = [run.run.name for run in runs if run.training.collapsed_rounds]
+    if collapsed:
+        table.caption = f"{table.caption} Collapsed at its end: {', '.join(collapsed)}."
     if len({run.run.data_digest for run in runs}) > 1:
         table.caption = f"{table.caption} Not all runs saw the same data: compare with care."
     return table

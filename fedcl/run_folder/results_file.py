@@ -117,6 +117,12 @@ class TrainingInfo(Section):
     """Received by the server, all sites."""
     peak_memory_mb: float
     """The peak of this process, plus that of the largest worker times the number of workers."""
+    spread: float | None = None
+    """How far apart the embeddings of a batch lay in the last round: 1 minus the mean cosine of
+    different participants, in [0, 2]; null where it is private or there are none."""
+    collapsed_rounds: int = 0
+    """Number of rounds at the end of the run in which the encoder was collapsed: their spread was
+    below 0.01."""
 
 
 class EvaluationResults(Section):

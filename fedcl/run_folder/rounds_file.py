@@ -26,9 +26,11 @@ class SiteLine:
     bytes: int = 0
     """Received from this site, as it travelled."""
     terms: dict[str, float] = field(default_factory=dict)
-    """Mean of the objective ("loss") and of each of its terms; empty where they are private."""
+    """Mean of the objective ("loss"), of each of its terms and of how far apart embeddings lie
+    ("spread"); empty where they are private."""
     counts: dict[str, int] = field(default_factory=dict)
-    """How many each mean holds: participants for "loss", anchors or batches for a term."""
+    """How many each mean holds: participants for "loss" and "spread", anchors or batches for a
+    term."""
     skipped: dict[str, int] = field(default_factory=dict)
     """How many a term said nothing about, for the terms that skipped any."""
     steps: IfKnown[int] = None
@@ -71,6 +73,16 @@ class RoundLine:
     def valid(self) -> dict[str, SiteLine]:
         """The sites whose updates were used."""
         return {label: site for label, site in self.sites.items() if site.rejected is None}
+
+    @property
+    def spread(self) -> float | None:
+        """How far apart embeddings of a batch lay, mean over participants; None: not told."""
+        if self.terms is not None:
+            return self.terms.get("spread")
+        told = [site for site in self.valid.values() if site.counts.get("spread")]
+        everybody = sum(site.counts["spread"] for site in told)
+        total = sum(site.counts["spread"] * site.terms["spread"] for site in told)
+        return total / everybody if everybody else None
 
 
 _LINE = JsonRecord(RoundLine)

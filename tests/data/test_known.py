@@ -165,7 +165,7 @@ def test_a_pooled_run_trains_with_it_and_logs_every_term(tmp_path, folder, objec
     run.start(config)
     train_rounds(config, cohort, training_rows(cohort, config.local), run, name="pooled")
     line = run.load().record.sites["pooled"]
-    expected = {"loss", objective.get("loss", "l_exp")}
+    expected = {"loss", "spread", objective.get("loss", "l_exp")}
     expected |= {
         f"fairkl_regression.{s}" for s in ("positive", "negative") if "debias" in objective
     }

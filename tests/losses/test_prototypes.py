@@ -7,9 +7,16 @@ from hypothesis import strategies as st
 
 from fedcl.config.moments import Prototypes
 from fedcl.losses.l_exp import l_exp
-from fedcl.losses.prototypes import pairs_with_prototypes, prototype_ages, prototype_curve
+from fedcl.losses.nodes import Nodes
+from fedcl.losses.pairs import beside_nodes
+from fedcl.losses.prototypes import (
+    beside_prototypes,
+    pairs_with_prototypes,
+    prototype_ages,
+    prototype_curve,
+)
 from fedcl.losses.yaware import y_aware
-from tests.losses.made import gaussian
+from tests.losses.made import build, gaussian
 
 SETTINGS = Prototypes(first=20, last=80, spacing=10, bandwidth=15, multiplicity=3)
 KERNEL = gaussian(8)
@@ -70,6 +77,47 @@ def test_the_losses_against_prototypes_are_their_formulas_written_out(generator,
     found = (l_exp if damped else y_aware)(pairs)
     assert found.counted.all()
     torch.testing.assert_close(found.value, torch.stack(expected), rtol=1e-6, atol=1e-8)
+
+
+def test_beside_own_pairs_prototypes_and_nodes_are_candidates_like_any_other(generator):
+    """y-aware over the batch, three of each prototype and two of each node, with loops."""
+    ages, temperature = torch.tensor([23.0, 51.0, 76.0]).double(), 0.2
+    z, _ = some_pairs(generator, ages.tolist(), temperature)
+    known, points = {"age": ages}, prototype_ages(SETTINGS).double()
+    curve = prototype_curve(points, 6, bandwidth_years=15.0)
+    means = torch.nn.functional.normalize(curve[:2] + 0.1, dim=1)
+    nodes = Nodes(torch.tensor([2.0, 2.0]), means, torch.zeros(2, 6, 6))
+    node_ages = torch.tensor([30.0, 70.0]).double()
+
+    def w(a, b):
+        return torch.exp(-(((a - b) / 8) ** 2) / 2)
+
+    expected = []
+    for i, age in enumerate(ages):
+        for view in range(2):
+            seen = [
+                (z[i, view] @ z[j, other] / temperature, w(age, ages[j]), 1)
+                for j in range(3)
+                for other in range(2)
+                if (i, view) != (j, other)
+            ]
+            seen += [
+                (z[i, view] @ p / temperature, w(age, a), 3)
+                for a, p in zip(points, curve, strict=True)
+            ]
+            # A node's participants have two views each.
+            seen += [
+                (z[i, view] @ m / temperature, w(age, a), 4)
+                for a, m in zip(node_ages, means, strict=True)
+            ]
+            denominator = sum(count * torch.exp(s) for s, _, count in seen)
+            weighed = sum(w * count * (s - denominator.log()) for s, w, count in seen)
+            expected.append(-weighed / sum(w * count for _, w, count in seen))
+    pairs = build(z, ages, temperature, KERNEL)
+    pairs = beside_prototypes(pairs, z, known, SETTINGS, KERNEL, temperature=temperature)
+    to_nodes = torch.stack([w(age, node_ages) for age in ages])
+    pairs = beside_nodes(pairs, z, nodes, to_nodes, temperature=temperature, order=1)
+    torch.testing.assert_close(y_aware(pairs).value, torch.stack(expected), rtol=1e-6, atol=1e-8)
 
 
 def test_nobody_else_is_in_a_participants_row(generator):

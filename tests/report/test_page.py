@@ -149,6 +149,15 @@ def test_what_is_undefined_is_a_dash(tmp_path, found):
     assert ("share no space" in shown) == (found.run.kind == "local")
 
 
+def test_a_collapsed_run_says_so_at_the_top(tmp_path):
+    found = results()
+    worst = {"spread": 0.0004, "collapsed_rounds": 1}
+    found = found.model_copy(update={"training": found.training.model_copy(update=worst)})
+    shown = page_of(tmp_path, found).shown
+    assert "The encoder has collapsed: in the last round" in shown
+    assert shown.index("has collapsed") < shown.index("Age error, unseen sites")
+
+
 def test_a_run_without_any_test_participant_is_still_reported(tmp_path):
     found = results()
     nothing = {name: None for name in Measures.model_fields if name not in ("dim", "per_site")}

@@ -31,6 +31,20 @@ def test_what_is_undefined_is_a_dash():
     assert [cell.strip() for cell in row.split("│")[2:-1]] == ["-", "-", "-"]
 
 
+def collapsed(run):
+    worst = {"spread": 0.0004, "collapsed_rounds": 3}
+    return run.model_copy(update={"training": run.training.model_copy(update=worst)})
+
+
+def test_a_collapsed_run_is_told_under_its_numbers():
+    text = " ".join(printed(result_table(collapsed(results())), width=400).split())
+    assert "has collapsed: during the last 3 rounds" in text
+    assert "0.0004" in text
+    assert "collapsed" not in printed(result_table(results()))
+    together = [results(), collapsed(results(name="flat"))]
+    assert "Collapsed at its end: flat" in printed(comparison_table(together), width=200)
+
+
 def test_runs_stand_side_by_side_above_what_guessing_gives():
     text = printed(comparison_table([results("local"), results("simulate"), results("pooled")]))
     kinds = [text.index(f"({kind})") for kind in ("local", "simulate", "pooled")]
