@@ -74,10 +74,12 @@ class Moments(Section):
     moments, which is more exact and reveals more."""
     min_count: Annotated[float, Field(ge=1)]
     """Fewest participants of other sites at a node, at least 1, for the node to be used."""
-    participants: Annotated[int, Field(ge=0)] | None
-    """Number of participants that all nodes together represent in a batch's contrast, at least 0;
-    null takes the true number. 0 contrasts with no other site and uses moments for debiasing
-    only."""
+    participants: Annotated[int, Field(ge=0)] | Literal["auto"] | None
+    """Number of participants that all nodes together represent in a batch's contrast, at least 0.
+    auto takes the true number times the variance between the nodes' means, in [0, 1], so that
+    moments count for little until they carry age: all of them from the start would pull the
+    embeddings of a new volume encoder to one point. null takes the true number; 0 contrasts with
+    no other site and uses moments for debiasing only."""
     momentum: Annotated[float, Field(ge=0, lt=1)]
     """Weight of moments from earlier rounds in a contrast, in [0, 1), as an exponential mean over
     the rounds in which the site took part; 0 uses this round's only. Debiasing compares moments of

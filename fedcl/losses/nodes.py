@@ -36,6 +36,16 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.count)
 
+    def variance_between(self) -> float:
+        """Return the variance of the nodes' means about their common mean, in [0, 1].
+
+        It is that part of the spread of the unit embeddings that the nodes' covariates account for:
+        0 where all nodes lie together.
+        """
+        share = self.count / self.count.sum()
+        common = share @ self.mean
+        return float(share @ (self.mean - common).square().sum(dim=1))
+
     def similarity(self, vectors: AnchorRows) -> ToNodes:
         """Return the mean over a node's participants k of <vector, z_k>; exact."""
         with torch.autocast(vectors.device.type, enabled=False):

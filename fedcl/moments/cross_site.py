@@ -18,6 +18,10 @@ from fedcl.losses.pairs import Pairs, beside_nodes
 from fedcl.moments.snapshot import OwnParticipants, Snapshot
 from fedcl.shapes import AnchorRows, Embedding, Numbers, OfAnchors, ToNodes, ViewEmbeddings
 
+_SMALLEST_SHARE = 1e-6
+"""Nodes that all lie together stand for so small a share of their participants: its logarithm is
+finite."""
+
 
 @dataclass(frozen=True)
 class CrossSite:
@@ -115,12 +119,17 @@ def _group_of_others(rows: AnchorRows, weights: ToNodes, nodes: Nodes) -> Group:
 
 
 def _scaled(snapshot: Snapshot) -> Nodes:
-    """Return the candidates' nodes with counts that sum to `moments.participants`, if it is set."""
+    """Return the candidates' nodes with the counts that `moments.participants` asks for."""
     candidates, wanted = snapshot.candidates, snapshot.settings.participants
     nodes = candidates.nodes
-    if wanted is None:
-        return nodes
-    return replace(nodes, count=nodes.count * (wanted / candidates.participants))
+    match wanted:
+        case None:
+            share = 1.0
+        case "auto":
+            share = max(nodes.variance_between(), _SMALLEST_SHARE)
+        case _:
+            share = wanted / candidates.participants
+    return replace(nodes, count=nodes.count * share)
 
 
 def _own_group(

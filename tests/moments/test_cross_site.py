@@ -279,6 +279,27 @@ def test_others_can_stand_for_fewer_than_they_are(generator):
     assert abs(groups.conflicting.multiplicity[0].sum().item() - 12) < 1e-6
 
 
+def test_moments_count_for_as_much_as_their_nodes_differ(generator):
+    """auto: the true number times the variance between the nodes' means, as loops."""
+    some, z = world(generator), anchors(generator)
+    known, kernel = batch_of(some, SITE, ROWS), gaussian(5.0)
+    pairs = pairs_of_views(z, within_batch(known, kernel), temperature=0.1)
+    at = beside(some.seen_from(SITE, settings(participants="auto")), ROWS)
+    nodes = at.snapshot.candidates.nodes
+    everybody = float(nodes.count.sum())
+    common = sum(n * m for n, m in zip(nodes.count, nodes.mean, strict=True)) / everybody
+    apart = zip(nodes.count, nodes.mean, strict=True)
+    variance = sum(float(n * (m - common).square().sum()) for n, m in apart) / everybody
+    seen = with_others(pairs, z, known, at, kernel, temperature=0.1)
+    found = seen.log_multiplicity.exp()[10:].sum().item()
+    assert found == pytest.approx(2 * everybody * variance, rel=1e-9)
+    together = replace(nodes, mean=nodes.mean[:1].expand_as(nodes.mean))
+    candidates = replace(at.snapshot.candidates, nodes=together)
+    at = replace(at, snapshot=replace(at.snapshot, candidates=candidates))
+    seen = with_others(pairs, z, known, at, kernel, temperature=0.1)
+    assert 0 < seen.log_multiplicity.exp()[10:].sum().item() < 1e-4
+
+
 def test_feature_moments_of_others_are_those_of_a_batch_that_holds_them(generator):
     some, moments = world(generator, sizes=(30, 12, 25)), settings()
     others, _ = some.everybody_but(SITE)
