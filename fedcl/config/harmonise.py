@@ -87,21 +87,3 @@ def require_whole_cohort(settings: CombatSettings | None) -> None:
             "only; no message of a federation carries its sums. Write harmonise: null, or run "
             "fedcl simulate or fedcl pooled where the whole cohort lies"
         )
-
-
-def cautions(settings: CombatSettings | None) -> tuple[str, ...]:
-    """Return warnings for readers of the results, if the harmonisation needs any."""
-    if settings is None:
-        return ()
-    warnings = []
-    if not settings.withholds_age:
-        warnings.append(
-            "harmonise.adjust: participant lets the age that is to be predicted enter the test "
-            "participants' arrays; errors of age are too small."
-        )
-    if settings.unseen == "own":
-        warnings.append(
-            "harmonise.unseen: own has looked at all scans of the sites it was not fitted on, the "
-            "test participants' included."
-        )
-    return tuple(warnings)

@@ -11,8 +11,8 @@ from pathlib import Path
 from fedcl.compute.device import choose_device
 from fedcl.compute.progress import SILENT, Progress
 from fedcl.compute.workers import prepare_workers
+from fedcl.config.cautions import cautions
 from fedcl.config.experiment import Config, RunKind
-from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort, training_rows
 from fedcl.errors import ConfigError, RunError
@@ -72,7 +72,7 @@ def run_experiment(
     if kind == "simulate":
         _require_federation(config, sites)
     folder.resume(config)
-    _tell_cautions(config, cohort, sites, progress)
+    _tell_cautions(kind, config, cohort, sites, progress)
     watch = CollapseWatch(folder, progress)
     with tracking(kind, config, folder, progress) as following:
 
@@ -126,10 +126,10 @@ def _require_federation(config: Config, sites: tuple[str, ...]) -> None:
 
 
 def _tell_cautions(
-    config: Config, cohort: Cohort, sites: tuple[str, ...], progress: Progress
+    kind: RunKind, config: Config, cohort: Cohort, sites: tuple[str, ...], progress: Progress
 ) -> None:
     """Tell what the user should know before the training."""
-    for caution in cautions(config.harmonise):
+    for caution in cautions(config, federated=kind == "simulate"):
         progress.say(caution)
     skipped = skipped_sites(cohort, config.local)
     if skipped:

@@ -1,0 +1,42 @@
+"""Settings that are allowed, and of which whoever reads the results should know."""
+
+from fedcl.config.experiment import Config
+from fedcl.config.harmonise import CombatSettings
+
+
+def cautions(config: Config, *, federated: bool) -> tuple[str, ...]:
+    """Return warnings, one line each, for what will be trained and evaluated.
+
+    Args:
+        config: Configuration of the experiment.
+        federated: Whether every batch comes from one site and sites exchange moments.
+    """
+    collapse = _of_collapse(config) if federated else ()
+    return (*_of_harmonisation(config.harmonise), *collapse)
+
+
+def _of_harmonisation(settings: CombatSettings | None) -> tuple[str, ...]:
+    if settings is None:
+        return ()
+    warnings = []
+    if not settings.withholds_age:
+        warnings.append(
+            "harmonise.adjust: participant lets the age that is to be predicted enter the test "
+            "participants' arrays; errors of age are too small."
+        )
+    if settings.unseen == "own":
+        warnings.append(
+            "harmonise.unseen: own has looked at all scans of the sites it was not fitted on, the "
+            "test participants' included."
+        )
+    return tuple(warnings)
+
+
+def _of_collapse(config: Config) -> tuple[str, ...]:
+    moments = config.objective.moments
+    if config.is_table or moments is None or moments.participants in (0, "auto"):
+        return ()
+    return (
+        "objective.moments.participants: moments of a volume encoder that is not trained yet pull "
+        "all embeddings to one point; auto lets them count as they come to carry age.",
+    )
