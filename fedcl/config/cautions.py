@@ -33,10 +33,20 @@ def _of_harmonisation(settings: CombatSettings | None) -> tuple[str, ...]:
 
 
 def _of_collapse(config: Config) -> tuple[str, ...]:
-    moments = config.objective.moments
-    if config.is_table or moments is None or moments.participants in (0, "auto"):
+    task, moments = config.objective, config.objective.moments
+    contrasts = any(not term.is_regression for _, term in task.terms)
+    if config.is_table or not contrasts or config.objective.private_moments is not None:
         return ()
-    return (
-        "objective.moments.participants: moments of a volume encoder that is not trained yet pull "
-        "all embeddings to one point; auto lets them count as they come to carry age.",
-    )
+    warnings = []
+    if task.prototypes is None:
+        warnings.append(
+            "objective.prototypes: null: where a site's ages are narrow, its own pairs hardly "
+            "repel, and a volume encoder may map everybody to one point; prototypes with "
+            "own_pairs: true keep it from that."
+        )
+    if moments is not None and moments.participants not in (0, "auto"):
+        warnings.append(
+            "objective.moments.participants: moments of a volume encoder that is not trained yet "
+            "pull all embeddings to one point; auto lets them count as they come to carry age."
+        )
+    return tuple(warnings)
