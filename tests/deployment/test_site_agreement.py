@@ -168,7 +168,7 @@ def test_gradients_of_fewer_participants_than_the_sites_least_are_refused(tmp_pa
     rule = {"kind": "common_steps", "least": 2}
     tree = with_values(table_tree(tmp_path), federation__rule=rule)
     allowed = limits(releases=(*ALL, "step_gradients"))
-    with pytest.raises(LimitError, match="nothing of fewer than 3 participants, .* of 2"):
+    with pytest.raises(LimitError, match=r"nothing of fewer than 3 participants, .* of 2"):
         require_within(config_of(tree), allowed)
     require_within(config_of(with_values(tree, federation__rule__least=3)), allowed)
 
