@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedcl.arrays.tensors import State
 from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
 from fedcl.config.federation import Codec, CommonSteps
 from fedcl.config.privacy import CentralPrivacy
-from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Arrays, CodecName, HeaderValue
+from fedcl.messages.fields import (
+    PARTICIPANTS,
+    ROUND,
+    SECONDS,
+    SITE,
+    Arrays,
+    CodecName,
+    HeaderValue,
+    OneArray,
+)
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit, in_the_clear
 from fedcl.messages.moment_fields import NodeSumArrays, PrivateSumArrays
 from fedcl.messages.term_sums import TermColumns, TermSum
@@ -113,7 +124,8 @@ class StepGradient:
         step: Number of the step in the round, from 1.
         participants: Number of training participants of the site, in the step or not.
         part: Number of the participants in the step.
-        gradients: Gradient of (mean loss times `part`), by parameter; float32.
+        gradient: Gradient of (mean loss times `part`): all parameters one after another, in the
+            order of their names; float32, shape (value,).
         terms: The loss and every term of the objective, over the participants in the step.
         seconds: Wall-clock time of the step.
     """
@@ -123,7 +135,7 @@ class StepGradient:
     step: int
     participants: Participants
     part: Participants
-    gradients: State
+    gradient: np.ndarray
     terms: dict[str, TermSum]
     seconds: float
 
@@ -201,7 +213,7 @@ STEP_GRADIENT = ReleaseKind(
         HeaderValue("step", int),
         PARTICIPANTS,
         HeaderValue("part", int),
-        Arrays("gradients"),
+        OneArray("gradient"),
         TermColumns("terms"),
         SECONDS,
     ),

@@ -25,7 +25,6 @@ from fedcl.run_folder.checkpoint import Checkpoint
 from fedcl.server.outliers import UsualChange, outlier_problem
 from fedcl.server.reply_checks import read_reply, step_problem
 from fedcl.server.round import Round
-from fedcl.server.rules import add_to
 from fedcl.wire.orders import GRADIENT
 
 _OPTIMIZER, _LENGTHS = "optimizer/", "lengths"
@@ -64,7 +63,7 @@ def common_steps(
                 steps=steps,
             )
             parts = {label: size for label, size in parts.items() if label in left}
-            total = model.zeros()
+            total = np.zeros(model.values)
             count, failed = _add_up(round_, question, parts, usual, total)
             if failed:
                 left = [label for label in left if label not in failed]
@@ -97,7 +96,7 @@ def _add_up(
     order: Instruction,
     parts: dict[str, int],
     usual: "_UsualGradient",
-    total: State,
+    total: np.ndarray,
 ) -> tuple[int, set[str]]:
     """Add a step's valid gradients to `total`, one in memory at a time.
 
@@ -109,7 +108,7 @@ def _add_up(
         answer = read_reply(reply)
         record.receive(label, answer.bytes)
         introduction = round_.introduction(label)
-        problem = step_problem(answer, introduction, order, total.keys(), part=parts[label])
+        problem = step_problem(answer, introduction, order, part=parts[label], values=len(total))
         share = answer.release
         if problem is None and isinstance(share, StepGradient):
             problem = usual.problem(share)
@@ -124,15 +123,14 @@ def _add_up(
                 seconds=share.seconds,
                 terms=share.terms,
             )
-            for name, array in total.items():
-                add_to(array, share.gradients[name])
+            np.add(total, share.gradient, out=total)
     for label in silent:
         record.leave_out(label)
     return count, parts.keys() - valid
 
 
 class _Model:
-    """The trainable tensors of the network, and the optimiser that steps on them."""
+    """All parameters one after another, in the order of their names, and their optimiser."""
 
     def __init__(
         self,
@@ -142,15 +140,16 @@ class _Model:
         *,
         round_number: int,
     ) -> None:
-        # A checkpoint that was read has them in another order, and the optimiser counts them.
+        self._weights = checkpoint.weights
         self._names = sorted(trainable & checkpoint.weights.keys())
-        self._other = checkpoint.weights
-        self._parameters = nn.ParameterList(
-            nn.Parameter(torch.tensor(checkpoint.weights[name])) for name in self._names
-        )
+        arrays = [checkpoint.weights[name].reshape(-1) for name in self._names]
+        self._vector = nn.Parameter(torch.from_numpy(np.concatenate(arrays)))
         optimizer = common_rule(config).optimizer or config.local.optimizer
         local = config.local.model_copy(update={"optimizer": optimizer})
-        self._optimizer = build_optimizer(self._parameters, local, round_number=round_number)
+        # An optimiser treats each value by itself, so that one long tensor takes the same steps.
+        self._optimizer = build_optimizer(
+            nn.ParameterList([self._vector]), local, round_number=round_number
+        )
         state = {
             name.removeprefix(_OPTIMIZER): array
             for name, array in checkpoint.server.items()
@@ -158,20 +157,23 @@ class _Model:
         }
         restore_optimizer(self._optimizer, state)
 
+    @property
+    def values(self) -> int:
+        """Number of values of all parameters together."""
+        return self._vector.numel()
+
     def weights(self) -> State:
         """Return all travelling tensors, over the model's own memory."""
-        trained = zip(self._names, self._parameters, strict=True)
-        return {**self._other, **{name: p.detach().numpy() for name, p in trained}}
+        vector, weights, end = self._vector.detach().numpy(), dict(self._weights), 0
+        for name in self._names:
+            array = weights[name]
+            begin, end = end, end + array.size
+            weights[name] = vector[begin:end].reshape(array.shape)
+        return weights
 
-    def zeros(self) -> State:
-        """Return a zero gradient by parameter, in float64."""
-        trained = zip(self._names, self._parameters, strict=True)
-        return {name: np.zeros(tuple(p.shape)) for name, p in trained}
-
-    def step(self, total: State, participants: int) -> None:
+    def step(self, total: np.ndarray, participants: int) -> None:
         """Step on the mean gradient over the participants of a step."""
-        for name, parameter in zip(self._names, self._parameters, strict=True):
-            parameter.grad = (as_tensor(total[name]) / participants).to(parameter)
+        self._vector.grad = (as_tensor(total) / participants).to(self._vector)
         self._optimizer.step()
 
     def memory(self) -> State:
@@ -195,7 +197,7 @@ class _UsualGradient:
         """Return why a gradient is too long to be used, or None; then its length is remembered."""
         if self._factor is None:
             return None
-        length = norm_of(share.gradients.values()) / share.part
+        length = norm_of([share.gradient]) / share.part
         problem = outlier_problem(length, self._usual(), self._factor, what="mean gradient")
         if problem is None:
             self._lengths.append(length)

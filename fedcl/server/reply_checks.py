@@ -1,7 +1,7 @@
 """Checks of the replies of sites; a reply that fails one costs its site the round only."""
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -265,21 +265,16 @@ def gradient_problem(
 
 
 def step_problem(
-    answer: DecodedReply,
-    introduction: Introduction,
-    order: Instruction,
-    trainable: Set[str],
-    *,
-    part: int,
+    answer: DecodedReply, introduction: Introduction, order: Instruction, *, part: int, values: int
 ) -> str | None:
     """Return why the gradient of a site's part of a step cannot be added, or None.
 
     Args:
         answer: What the site answered.
         introduction: What the site introduced itself as.
-        order: What was asked; its weights have the gradient's shapes.
-        trainable: Names of the parameters.
+        order: What the site was asked.
         part: Number of the site's participants in the step.
+        values: Number of values of all parameters together.
     """
     share = checked_release(answer, StepGradient, introduction, order)
     if isinstance(share, str):
@@ -288,8 +283,8 @@ def step_problem(
         return f"answers step {share.step}"
     if share.part != part:
         return f"its gradient is that of {share.part} participants, expected {part}"
-    wanted = {name: sent for name, sent in order.weights.items() if name in trainable}
-    return terms_problem(share.terms) or tensors_problem(share.gradients, wanted)
+    wanted = {"gradient": np.empty(values, np.float32)}
+    return terms_problem(share.terms) or tensors_problem({"gradient": share.gradient}, wanted)
 
 
 def terms_problem(terms: Mapping[str, TermSum]) -> str | None:

@@ -64,16 +64,14 @@ def weighted_mean(updates: Iterable[tuple[State, float]]) -> State:
         for name, array in state.items():
             if name not in sums:
                 sums[name] = np.zeros(array.shape)
-            add_to(sums[name], array, weight)
+            _add(sums[name].reshape(-1), array.reshape(-1), weight)
     for values in sums.values():
         values /= total
     return {name: sums.pop(name).astype(np.float32) for name in list(sums)}
 
 
-def add_to(total: np.ndarray, values: np.ndarray, weight: float = 1.0) -> None:
-    """Add weighted values to a float64 sum of the same shape, in place."""
-    flat = (as_tensor(array.reshape(-1)) for array in (total, values))
-    sums, pieces = (torch.split(array, _PIECE) for array in flat)
+def _add(total: np.ndarray, values: np.ndarray, weight: float) -> None:
+    sums, pieces = (torch.split(as_tensor(array), _PIECE) for array in (total, values))
     for some, piece in zip(sums, pieces, strict=True):
         some.add_(piece, alpha=weight)
 

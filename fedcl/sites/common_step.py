@@ -5,7 +5,6 @@ import time
 import numpy as np
 import torch
 
-from fedcl.arrays.tensors import State
 from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Rows
 from fedcl.errors import RunError
@@ -18,7 +17,7 @@ from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.snapshot import Snapshot
 from fedcl.objective import Loss
 from fedcl.seeds import derive
-from fedcl.sites.moments import snapshot
+from fedcl.sites.moments import snapshot_of_round
 from fedcl.sites.site import Site, received_network
 
 
@@ -32,14 +31,14 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
     part = _part(site, order)
     rows = _rows(site, order, part)
     network = received_network(site, order.weights, order.round)
-    gradients, terms = step_gradient(network, site, rows, order, snapshot(site, order))
+    gradient, terms = step_gradient(network, site, rows, order, snapshot_of_round(site, order))
     return StepGradient(
         site=site.label,
         round=order.round,
         step=order.stretch,
         participants=site.participants,
         part=part.participants,
-        gradients=gradients,
+        gradient=gradient,
         terms=terms,
         seconds=time.perf_counter() - started,
     )
@@ -47,8 +46,8 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
 
 def step_gradient(
     network: Network, site: Site, rows: Rows, order: Instruction, others: Snapshot | None
-) -> tuple[State, dict[str, TermSum]]:
-    """Return the gradient of (mean loss times participants) by parameter, and the terms' sums.
+) -> tuple[np.ndarray, dict[str, TermSum]]:
+    """Return the gradient of (mean loss times participants), as it leaves, and the terms' sums.
 
     Args:
         network: Network with the weights of the step, which are not changed.
@@ -78,16 +77,16 @@ def step_gradient(
             epoch=_epoch(order),
         )
         (loss.value * site.cohort.participants(rows)).backward()  # type: ignore[no-untyped-call]
-    return _gradients(network), _terms(loss)
+    return _gradient(network), _terms(loss)
 
 
-def _gradients(network: Network) -> State:
-    found = {}
-    for name, parameter in network.named_parameters():
-        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-        found[name] = gradient.float().cpu().contiguous().numpy()
+def _gradient(network: Network) -> np.ndarray:
+    """Return the gradients of all parameters, one after another in the order of their names."""
+    parameters = [parameter for _, parameter in sorted(network.named_parameters())]
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    gradient: np.ndarray = torch.cat([part.float().reshape(-1) for part in parts]).cpu().numpy()
     network.zero_grad(set_to_none=True)  # gradients take as much memory as the weights
-    return found
+    return gradient
 
 
 def _terms(loss: Loss) -> dict[str, TermSum]:
