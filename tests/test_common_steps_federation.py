@@ -206,8 +206,8 @@ def test_too_few_sites_end_the_round(tree):
     ("alter", "words"),
     [
         (lambda g: np.where(np.arange(len(g)) == 1, np.float32(np.nan), g), "not finite"),
-        (lambda g: g[1:], "gradient: shape"),
-        (lambda g: g[:, None], "gradient: shape"),
+        (lambda g: g[1:], "0: shape"),
+        (lambda g: g[:, None], "0: shape"),
         (lambda g: 10_000 * g, "mean gradient is .* the last gradients"),
     ],
 )
@@ -308,7 +308,8 @@ def _grid(config, *, silent=None, alter=None):
                     refusal = Refusal(said.site, "the training failed")
                     return Message(encode_release(refusal), reply_to=message)
                 if said.site in alter:
-                    said = replace(said, gradient=alter[said.site](said.gradient))
+                    altered = alter[said.site](said.gradients["0"])
+                    said = replace(said, gradients={"0": altered})
                     return Message(encode_release(said), reply_to=message)
             return reply
 

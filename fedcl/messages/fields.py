@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, get_args
 
-import numpy as np
-
 from fedcl.arrays.tensors import State
 from fedcl.config.federation import Codec
 from fedcl.config.loading import text_digest
@@ -182,19 +180,3 @@ class Arrays:
 
     def read(self, packet: Packet) -> State:
         return packet.arrays(ARRAYS)
-
-
-@dataclass(frozen=True)
-class OneArray:
-    """A single array, which fills the packet's main group under the attribute's name."""
-
-    name: str
-
-    def write(self, value: np.ndarray, packet: Packet) -> None:
-        packet.groups[ARRAYS] = {self.name: value}
-
-    def read(self, packet: Packet) -> np.ndarray:
-        arrays = packet.arrays(ARRAYS)
-        if arrays.keys() != {self.name}:
-            raise WireError(f"expected the array {self.name} alone, found {sorted(arrays)}")
-        return arrays[self.name]

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fedcl.arrays.tensors import State
 from fedcl.config.counts import Participants
 from fedcl.config.experiment import Config
@@ -17,7 +15,6 @@ from fedcl.messages.fields import (
     Arrays,
     CodecName,
     HeaderValue,
-    OneArray,
 )
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit, in_the_clear
 from fedcl.messages.moment_fields import NodeSumArrays, PrivateSumArrays
@@ -124,8 +121,8 @@ class StepGradient:
         step: Number of the step in the round, from 1.
         participants: Number of training participants of the site, in the step or not.
         part: Number of the participants in the step.
-        gradient: Gradient of (mean loss times `part`): all parameters one after another, in the
-            order of their names; float32, shape (value,).
+        gradients: Gradient of (mean loss times `part`): parameters one after another, in the arrays
+            that `fedcl.messages.gradient_pieces` names; float32.
         terms: The loss and every term of the objective, over the participants in the step.
         seconds: Wall-clock time of the step.
     """
@@ -135,7 +132,7 @@ class StepGradient:
     step: int
     participants: Participants
     part: Participants
-    gradient: np.ndarray
+    gradients: State
     terms: dict[str, TermSum]
     seconds: float
 
@@ -213,7 +210,7 @@ STEP_GRADIENT = ReleaseKind(
         HeaderValue("step", int),
         PARTICIPANTS,
         HeaderValue("part", int),
-        OneArray("gradient"),
+        Arrays("gradients"),
         TermColumns("terms"),
         SECONDS,
     ),

@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from fedcl.arrays.norms import norm_of
-from fedcl.arrays.tensors import State, as_tensor
+from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
+from fedcl.messages.gradient_pieces import pieces_of
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import StepGradient
 from fedcl.messages.step_schedule import common_rule, parts_of_site, steps_of_pass
@@ -51,7 +52,7 @@ def common_steps(
     steps = steps_of_pass(config, sum(round_.introduction(label).participants for label in asked))
     model = _Model(config, checkpoint, round_.trainable, round_number=order.round)
     usual = _UsualGradient(checkpoint, round_)
-    left = list(asked)
+    left, like = list(asked), model.gradient_like()
     round_.record.require_quorum(config.federation, left=left)
     for epoch in range(config.local.epochs):
         for step, parts in enumerate(_schedule(round_, asked, epoch, steps)):
@@ -63,13 +64,13 @@ def common_steps(
                 steps=steps,
             )
             parts = {label: size for label, size in parts.items() if label in left}
-            total = np.zeros(model.values)
-            count, failed = _add_up(round_, question, parts, usual, total)
+            total = model.no_gradient()
+            count, failed = _add_up(round_, question, parts, usual, total, like)
             if failed:
                 left = [label for label in left if label not in failed]
                 round_.record.require_quorum(config.federation, step=question.stretch, left=left)
             if count:
-                model.step(total, count)
+                model.step(count)
     return model.weights(), model.memory() | usual.memory()
 
 
@@ -96,7 +97,8 @@ def _add_up(
     order: Instruction,
     parts: dict[str, int],
     usual: "_UsualGradient",
-    total: np.ndarray,
+    total: State,
+    like: State,
 ) -> tuple[int, set[str]]:
     """Add a step's valid gradients to `total`, one in memory at a time.
 
@@ -108,7 +110,7 @@ def _add_up(
         answer = read_reply(reply)
         record.receive(label, answer.bytes)
         introduction = round_.introduction(label)
-        problem = step_problem(answer, introduction, order, part=parts[label], values=len(total))
+        problem = step_problem(answer, introduction, order, part=parts[label], like=like)
         share = answer.release
         if problem is None and isinstance(share, StepGradient):
             problem = usual.problem(share)
@@ -123,14 +125,18 @@ def _add_up(
                 seconds=share.seconds,
                 terms=share.terms,
             )
-            np.add(total, share.gradient, out=total)
+            for name, array in total.items():
+                np.add(array, share.gradients[name], out=array)
     for label in silent:
         record.leave_out(label)
     return count, parts.keys() - valid
 
 
 class _Model:
-    """All parameters one after another, in the order of their names, and their optimiser."""
+    """All parameters one after another, in the order of their names, and their optimiser.
+
+    An optimiser treats each value by itself, so that one long tensor takes the same steps.
+    """
 
     def __init__(
         self,
@@ -141,12 +147,14 @@ class _Model:
         round_number: int,
     ) -> None:
         self._weights = checkpoint.weights
+        # A checkpoint that was read has its tensors in another order.
         self._names = sorted(trainable & checkpoint.weights.keys())
         arrays = [checkpoint.weights[name].reshape(-1) for name in self._names]
         self._vector = nn.Parameter(torch.from_numpy(np.concatenate(arrays)))
+        self._vector.grad = torch.zeros_like(self._vector)
+        self._total = np.zeros(len(self._vector))
         optimizer = common_rule(config).optimizer or config.local.optimizer
         local = config.local.model_copy(update={"optimizer": optimizer})
-        # An optimiser treats each value by itself, so that one long tensor takes the same steps.
         self._optimizer = build_optimizer(
             nn.ParameterList([self._vector]), local, round_number=round_number
         )
@@ -157,29 +165,40 @@ class _Model:
         }
         restore_optimizer(self._optimizer, state)
 
-    @property
-    def values(self) -> int:
-        """Number of values of all parameters together."""
-        return self._vector.numel()
-
     def weights(self) -> State:
         """Return all travelling tensors, over the model's own memory."""
-        vector, weights, end = self._vector.detach().numpy(), dict(self._weights), 0
-        for name in self._names:
-            array = weights[name]
-            begin, end = end, end + array.size
-            weights[name] = vector[begin:end].reshape(array.shape)
-        return weights
+        shapes = {name: self._weights[name].shape for name in self._names}
+        ends = np.cumsum([self._weights[name].size for name in self._names])
+        parts = np.split(self._vector.detach().numpy(), ends[:-1])
+        trained = zip(shapes.items(), parts, strict=True)
+        return self._weights | {name: part.reshape(shape) for (name, shape), part in trained}
 
-    def step(self, total: np.ndarray, participants: int) -> None:
-        """Step on the mean gradient over the participants of a step."""
-        self._vector.grad = (as_tensor(total) / participants).to(self._vector)
+    def gradient_like(self) -> State:
+        """Return arrays like those of a site's gradient."""
+        return self._in_pieces(self._vector.detach().numpy())
+
+    def no_gradient(self) -> State:
+        """Return a sum of gradients that holds none yet, in float64, over memory that is reused."""
+        self._total.fill(0)
+        return self._in_pieces(self._total)
+
+    def step(self, participants: int) -> None:
+        """Step on the mean over the participants of a step, of the gradients added last."""
+        np.divide(self._total, participants, out=self._total)
+        assert self._vector.grad is not None
+        np.copyto(self._vector.grad.numpy(), self._total, casting="same_kind")
         self._optimizer.step()
 
     def memory(self) -> State:
         """Return the optimiser's state."""
         state = optimizer_state(self._optimizer)
         return {_OPTIMIZER + name: array for name, array in state.items()}
+
+    def _in_pieces(self, vector: np.ndarray) -> State:
+        sizes = {name: self._weights[name].size for name in self._names}
+        pieces = pieces_of({name: (size,) for name, size in sizes.items()})
+        ends = np.cumsum([sum(sizes[name] for name in piece) for piece in pieces.values()])
+        return dict(zip(pieces, np.split(vector, ends[:-1]), strict=True))
 
 
 class _UsualGradient:
@@ -197,7 +216,7 @@ class _UsualGradient:
         """Return why a gradient is too long to be used, or None; then its length is remembered."""
         if self._factor is None:
             return None
-        length = norm_of([share.gradient]) / share.part
+        length = norm_of(share.gradients.values()) / share.part
         problem = outlier_problem(length, self._usual(), self._factor, what="mean gradient")
         if problem is None:
             self._lengths.append(length)

@@ -265,7 +265,7 @@ def gradient_problem(
 
 
 def step_problem(
-    answer: DecodedReply, introduction: Introduction, order: Instruction, *, part: int, values: int
+    answer: DecodedReply, introduction: Introduction, order: Instruction, *, part: int, like: State
 ) -> str | None:
     """Return why the gradient of a site's part of a step cannot be added, or None.
 
@@ -274,7 +274,7 @@ def step_problem(
         introduction: What the site introduced itself as.
         order: What the site was asked.
         part: Number of the site's participants in the step.
-        values: Number of values of all parameters together.
+        like: Arrays of the names, shapes and type that the gradient must have.
     """
     share = checked_release(answer, StepGradient, introduction, order)
     if isinstance(share, str):
@@ -283,8 +283,7 @@ def step_problem(
         return f"answers step {share.step}"
     if share.part != part:
         return f"its gradient is that of {share.part} participants, expected {part}"
-    wanted = {"gradient": np.empty(values, np.float32)}
-    return terms_problem(share.terms) or tensors_problem({"gradient": share.gradient}, wanted)
+    return terms_problem(share.terms) or tensors_problem(share.gradients, like)
 
 
 def terms_problem(terms: Mapping[str, TermSum]) -> str | None:

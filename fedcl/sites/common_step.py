@@ -5,10 +5,12 @@ import time
 import numpy as np
 import torch
 
+from fedcl.arrays.tensors import State
 from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Rows
 from fedcl.errors import RunError
 from fedcl.local_round import loss_of_batch, seeded
+from fedcl.messages.gradient_pieces import pieces_of
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import StepGradient, TermSum
 from fedcl.messages.step_schedule import SitePart, common_rule, parts_of_site, shuffled_participants
@@ -31,14 +33,14 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
     part = _part(site, order)
     rows = _rows(site, order, part)
     network = received_network(site, order.weights, order.round)
-    gradient, terms = step_gradient(network, site, rows, order, snapshot_of_round(site, order))
+    gradients, terms = step_gradient(network, site, rows, order, snapshot_of_round(site, order))
     return StepGradient(
         site=site.label,
         round=order.round,
         step=order.stretch,
         participants=site.participants,
         part=part.participants,
-        gradient=gradient,
+        gradients=gradients,
         terms=terms,
         seconds=time.perf_counter() - started,
     )
@@ -46,7 +48,7 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
 
 def step_gradient(
     network: Network, site: Site, rows: Rows, order: Instruction, others: Snapshot | None
-) -> tuple[np.ndarray, dict[str, TermSum]]:
+) -> tuple[State, dict[str, TermSum]]:
     """Return the gradient of (mean loss times participants), as it leaves, and the terms' sums.
 
     Args:
@@ -77,16 +79,26 @@ def step_gradient(
             epoch=_epoch(order),
         )
         (loss.value * site.cohort.participants(rows)).backward()  # type: ignore[no-untyped-call]
-    return _gradient(network), _terms(loss)
+    return _gradients(network), _terms(loss)
 
 
-def _gradient(network: Network) -> np.ndarray:
-    """Return the gradients of all parameters, one after another in the order of their names."""
-    parameters = [parameter for _, parameter in sorted(network.named_parameters())]
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    gradient: np.ndarray = torch.cat([part.float().reshape(-1) for part in parts]).cpu().numpy()
+def _gradients(network: Network) -> State:
+    """Return the parameters' gradients as they travel, over byte strings that are sent as such."""
+    parameters = dict(network.named_parameters())
+    pieces = pieces_of({name: tuple(p.shape) for name, p in parameters.items()})
+    found = {
+        number: np.frombuffer(b"".join(_gradient(parameters[name]) for name in piece), np.float32)
+        for number, piece in pieces.items()
+    }
     network.zero_grad(set_to_none=True)  # gradients take as much memory as the weights
-    return gradient
+    return found
+
+
+def _gradient(parameter: torch.Tensor) -> np.ndarray:
+    """Return the gradient of a parameter, zero where the loss does not depend on it."""
+    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    array: np.ndarray = gradient.detach().float().cpu().contiguous().numpy()
+    return array
 
 
 def _terms(loss: Loss) -> dict[str, TermSum]:

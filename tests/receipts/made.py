@@ -75,8 +75,8 @@ def gradient(number=4):
 
 
 def step_gradient(number=4):
-    gradient, terms = np.full(4, 3.0, np.float32), {"loss": TermSum(2.5, 5, 0)}
-    return StepGradient("zürich/3", number, 2, 13, 5, gradient, terms, 0.1)
+    gradients, terms = {"0": np.full(4, 3.0, np.float32)}, {"loss": TermSum(2.5, 5, 0)}
+    return StepGradient("zürich/3", number, 2, 13, 5, gradients, terms, 0.1)
 
 
 def evaluation_sums(number=4):
