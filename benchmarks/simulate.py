@@ -1,10 +1,11 @@
 """Measures what `fedcl simulate` adds to a plain PyTorch loop over the same sites and batches.
 
-Three tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
-volumes), the same network really trained at five sites, and the demonstration's small network
-really trained at 64. Each variant runs in a fresh process and takes its rounds in turn with the
-plain loop's, so that a ratio is of neighbours in time; seconds and ratios are medians, and memory
-is the most that the process and its workers held at once.
+The tasks: the 33-million-parameter ResNet-18 with next to no training (one step on a few tiny
+volumes), the same network really trained at five sites, the demonstration's small network really
+trained at 64, and both networks with steps that all sites take together. Each variant runs in a
+fresh process and takes its rounds in turn with the plain loop's, so that a ratio is of neighbours
+in time; seconds and ratios are medians, and memory is the most that the process and its workers
+held at once.
 
     python benchmarks/simulate.py [--rounds 4] [--task NAME ...] [--before CHECKOUT]
 """
@@ -39,6 +40,8 @@ class Task:
         scale: Size of the cohort's sites as a share of OpenBHB's, in (0, 1].
         least: Fewest participants with which a site trains; a larger number leaves fewer sites.
         epochs: Number of passes over a site's data per round.
+        together: Number of participants in a step that all sites take together; None where each
+            site takes its own steps.
     """
 
     width: int
@@ -46,12 +49,15 @@ class Task:
     scale: float
     least: int
     epochs: int
+    together: int | None = None
 
 
 TASKS = {
     "33 M parameters, 58 sites, one step": Task(64, (8, 9, 8), 0.001, 2, 1),
     "33 M parameters, 5 sites, trained": Task(64, (24, 29, 24), 0.15, 16, 1),
     "demo, 58 sites, trained": Task(8, (24, 29, 24), 0.15, 3, 4),
+    "33 M parameters, 58 sites, common steps": Task(64, (8, 9, 8), 0.001, 2, 1, 58),
+    "demo, 58 sites, common steps": Task(8, (24, 29, 24), 0.15, 3, 1, 50),
 }
 LOOP = "plain loop"
 VARIANTS = {
@@ -72,7 +78,9 @@ def experiment(task: Task, folder: Path, rounds: int, workers: int, moments: str
         "scale": task.scale,
         "grid": list(task.grid),
     }
-    if task.epochs == 1:
+    if task.together is not None:
+        tree["federation"]["rule"] = {"kind": "common_steps", "batch_size": task.together}
+    if task.width == 64:
         tree["views"] = {"kind": "none"}
     tree["encoder"]["width"] = task.width
     tree["projector"]["dim"] = 128
@@ -145,6 +153,53 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     return seconds
 
 
+def common_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
+    """Run the common steps as a loop written by hand, and return the seconds of each round."""
+    import numpy as np
+    import torch
+
+    from fedcl.compute.device import use_threads
+    from fedcl.config.local_settings import LocalSettings
+    from fedcl.data.cohort import TRAIN
+    from fedcl.data.open import open_experiment
+    from fedcl.local_round import loss_of_batch
+    from fedcl.messages.step_schedule import parts_of_site, shuffled_participants, steps_of_pass
+    from fedcl.models.network import build_network
+    from fedcl.optimizer import build_optimizer
+
+    use_threads(config.compute)
+    cohort, settings = open_experiment(config), LocalSettings.of(config)
+    network = build_network(config, cohort.shape, seed=config.seed)
+    network.train()
+    least = config.local.min_participants
+    own = {
+        s: cohort.rows(split=TRAIN, site=s) for s in cohort.training_sites(min_participants=least)
+    }
+    steps = steps_of_pass(config, sum(map(len, own.values())))
+    seconds = []
+    for number in range(1, rounds + 1):
+        turns.take()
+        started = time.perf_counter()
+        optimizer = build_optimizer(network, config.local, round_number=number)
+        draws: dict[str, int] = {"round_number": number, "epoch": 0}
+        parts = [
+            (part.step, rows[np.sort(order[part.first : part.end])])
+            for site, rows in own.items()
+            for order in [shuffled_participants(config, site, len(rows), **draws)]
+            for part in parts_of_site(config, site, len(rows), **draws, steps=steps)
+        ]
+        for step in range(steps):
+            batches = [batch for at, batch in parts if at == step]
+            optimizer.zero_grad()
+            for batch in batches:
+                arrays = torch.from_numpy(cohort.load(batch))
+                loss = loss_of_batch(network, cohort, batch, arrays, settings, None, **draws)
+                (loss.value * len(batch) / sum(map(len, batches))).backward()
+            optimizer.step()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
 def federation(config: Any, turns: Turns) -> tuple[list[float], dict[str, Any]]:
     """Run the federation, each round in its turn; return their seconds and the log's last line."""
     from fedcl.experiment.simulation import simulate_federation
@@ -178,8 +233,14 @@ def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -
         seconds, last = federation(config, turns)
         # The first round of stale moments has none to send.
         traffic = {key: last[key] for key in ("bytes", "sent_bytes", "moments_bytes")}
+        if task.together is not None:
+            sites = last["sites"].values()
+            traffic["answers"] = sum(site["steps"] for site in sites)
+            everybody = sum(site["participants"] for site in sites)
+            traffic["steps"] = -(-everybody // task.together)
     else:
-        seconds = plain_loop(config, rounds, turns)
+        loop = plain_loop if task.together is None else common_loop
+        seconds = loop(config, rounds, turns)
     turns.leave()
     return {"seconds": seconds, "traffic": traffic}
 
@@ -203,11 +264,15 @@ def main() -> None:
     codes = {"": HERE} | ({", before": options.before.resolve()} if options.before else {})
     for task in options.task:
         print(f"\n**{task}**\n")
-        print("| variant | s/round | times the loop's | peak memory, GB | GB a round, both ways |")
-        print("|---|---|---|---|---|", flush=True)
+        head = "| variant | s/round | times the loop's | peak memory, GB | GB a round, both ways |"
+        if TASKS[task].together is not None:
+            head += " s a step | ms a site and step | MB a step, both ways |"
+        print(head)
+        print("|---" * (head.count("|") - 1) + "|", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             for variant, (workers, moments) in VARIANTS.items():
-                if moments is not None and TASKS[task].epochs > 1:
+                apart = TASKS[task].together is None
+                if moments is not None and (TASKS[task].epochs > 1 or not apart):
                     continue
                 rows = [(LOOP, "", HERE)] if workers else []
                 rows += [(variant, name, code) for name, code in codes.items()]
@@ -259,7 +324,12 @@ def row(name: str, found: dict[str, Any], loop: dict[str, Any]) -> str:
         if traffic["moments_bytes"]:
             moved += f", of them moments {100 * traffic['moments_bytes'] / total:.2f} %"
     told = f"| {name} | {median(found['seconds']):.2f} | {ratio:.2f}x "
-    return told + f"| {found['peak_gb']:.2f} | {moved} |"
+    told += f"| {found['peak_gb']:.2f} | {moved} |"
+    if traffic and "steps" in traffic:
+        spent, steps = median(found["seconds"]), traffic["steps"]
+        told += f" {spent / steps:.2f} | {1000 * spent / traffic['answers']:.1f} "
+        told += f"| {total / 1e6 / steps:.1f} |"
+    return told
 
 
 if __name__ == "__main__":

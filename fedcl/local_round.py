@@ -4,7 +4,8 @@ The same function trains at a site of the federation, on all sites pooled, and a
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from fedcl.messages.releases import TermSum
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.snapshot import Snapshot
-from fedcl.objective import objective
+from fedcl.objective import Loss, objective
 from fedcl.seeds import derive, numpy_generator
 
 
@@ -87,46 +88,32 @@ def local_round(
         received = [p.detach().clone() for p in network.parameters()] if proximal else []
     epochs = epochs or range(settings.local.epochs)
     seed = settings.seed
-    scans = cohort.table["scan"].to_numpy()
     steps = 0
     sums: dict[str, torch.Tensor] = {}
 
     network.train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        later = (epochs.start,) if epochs.start else ()
-        # On a CPU torch.manual_seed would also record the call stack for a GPU that may be used
-        # later, which takes a millisecond.
-        set_seed = (
-            torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
-        )
-        set_seed(derive(seed, "network", site, round_number, *later))
+    later = (epochs.start,) if epochs.start else ()
+    with seeded(device, derive(seed, "network", site, round_number, *later)):
         for epoch in epochs:
             shuffle = numpy_generator(seed, "order", site, round_number, epoch)
             batches = shuffled_batches(
                 rows, batch_size=settings.local.batch_size, generator=shuffle
             )
             for batch, arrays in read_ahead(cohort, batches, device=device):
-                draws = [derive(seed, "view", scans[i], round_number, epoch) for i in batch]
-                views = two_views(
-                    arrays, settings.views, seeds=draws, scale=network.feature_scale()
-                )
-                known = {
-                    name: torch.as_tensor(values, device=device)
-                    for name, values in cohort.known_of(batch, settings.objective.names).items()
-                }
                 cross_site = None
                 if snapshot is not None:
                     positions = torch.as_tensor(np.searchsorted(rows, batch), device=device)
                     cross_site = CrossSite(snapshot, positions)
-                with autocast(settings.compute, device):
-                    loss = objective(
-                        network,
-                        views,
-                        known,
-                        settings.objective,
-                        cross_site,
-                        round_number=round_number,
-                    )
+                loss = loss_of_batch(
+                    network,
+                    cohort,
+                    batch,
+                    arrays,
+                    settings,
+                    cross_site,
+                    round_number=round_number,
+                    epoch=epoch,
+                )
                 value = loss.value
                 if proximal:
                     value = value + proximal / 2 * _squared_distance(network, received)
@@ -144,6 +131,56 @@ def local_round(
         terms={name: TermSum.of(*term.tolist()) for name, term in sums.items()},
         seconds=time.perf_counter() - started,
     )
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's draws on a device, and restore its random state at the end."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            torch.manual_seed(seed)
+        else:
+            # torch.manual_seed would also record the call stack for a GPU that may be used later,
+            # which takes a millisecond.
+            torch.default_generator.manual_seed(seed)
+        yield
+
+
+def loss_of_batch(
+    network: Network,
+    cohort: Cohort,
+    batch: Rows,
+    arrays: torch.Tensor,
+    settings: LocalSettings,
+    cross_site: CrossSite | None,
+    *,
+    round_number: int,
+    epoch: int,
+) -> Loss:
+    """Return the loss of a batch, of which each scan's two views are drawn here.
+
+    Args:
+        network: Network with the weights of the step.
+        cohort: Cohort that the scans belong to.
+        batch: Rows of the scans in the batch.
+        arrays: The scans' arrays on the network's device, in the order of `batch`.
+        settings: Objective, views, precision and seed of the experiment.
+        cross_site: What the batch sees of other sites; None where it holds them itself.
+        round_number: Number of the round, counted from 1.
+        epoch: Number of the pass in the round, counted from 0.
+    """
+    device = arrays.device
+    scans = cohort.table["scan"].to_numpy()
+    draws = [derive(settings.seed, "view", scans[i], round_number, epoch) for i in batch]
+    views = two_views(arrays, settings.views, seeds=draws, scale=network.feature_scale())
+    known = {
+        name: torch.as_tensor(values, device=device)
+        for name, values in cohort.known_of(batch, settings.objective.names).items()
+    }
+    with autocast(settings.compute, device):
+        return objective(
+            network, views, known, settings.objective, cross_site, round_number=round_number
+        )
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -119,7 +119,7 @@ def test_an_encoder_is_built_from_its_settings(kind):
 def test_every_rule_is_given_what_its_function_needs():
     for section in RULES.values():
         record, settings = section.record, {*section.model_fields, "rule"}
-        inputs = {"mean": 3, "each": 1, "tour": 0}[record.combines]
+        inputs = {"mean": 3, "each": 1, "tour": 0, "steps": 0}[record.combines]
         if record.combines == "each":
             assert record.function is not None
         if record.function is not None:

@@ -44,6 +44,10 @@ HEADERS = {
     "moments": ["kind", "site", "round", "participants", "seconds"],
     "private moments": ["kind", "site", "round", "participants", "seconds"],
     "gradient": ["kind", "site", "round", "step", "participants", "seconds"],
+    "step gradient": [
+        *("kind", "site", "round", "step", "participants", "part", "terms", "totals", "counts"),
+        *("skipped", "seconds"),
+    ],
     "update": [
         *("kind", "site", "round", "participants", "terms", "totals", "counts", "skipped"),
         *("steps", "seconds"),

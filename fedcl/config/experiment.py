@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fedcl.config.combinations import (
+    require_common_steps_apply,
     require_compression_applies,
     require_evaluation_keeps_promises,
     require_privacy_is_true,
@@ -21,7 +22,7 @@ from fedcl.config.data import (
     TableData,
 )
 from fedcl.config.evaluation import Evaluation
-from fedcl.config.federation import Cyclic, FedBN, Federation, Local
+from fedcl.config.federation import CommonSteps, Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import CombatSettings
 from fedcl.config.network import (
     ENCODERS,
@@ -170,6 +171,16 @@ class Config(Section):
             raise ValueError(
                 "harmonise: every participant enters what is done to everybody's scans, which no "
                 f"ledger counts; with privacy.mode: {self.privacy.mode} write harmonise: null"
+            )
+        if isinstance(self.federation.rule, CommonSteps):
+            require_common_steps_apply(
+                self.federation.rule,
+                privacy=self.privacy,
+                encoder=self.encoder,
+                objective=self.objective,
+                local=self.local,
+                federation=self.federation,
+                secure=self.secure_sum is not None,
             )
         require_privacy_is_true(
             self.privacy,

@@ -70,11 +70,13 @@ class Local(Section):
     """Passes over the site's participants in one round."""
     batch_size: Annotated[int, Field(ge=2)]
     """Scans per step, two views each; with participant privacy, participants with all of theirs,
-    and with privacy.mode participant_central those of all sites together."""
+    and with privacy.mode participant_central or the rule common_steps those of all sites
+    together."""
     optimizer: Optimizer
     decay: Decay
     keep_optimizer: bool
-    """Whether a site's optimiser state lives on from round to round (on the site's disk)."""
+    """Whether a site's optimiser state lives on from round to round (on the site's disk); that of
+    the rule common_steps is the server's and always does."""
     min_participants: Annotated[int, Field(ge=2)]
     """Sites with fewer training participants are kept for evaluation and skipped for training."""
 
@@ -86,7 +88,8 @@ class RuleRecord:
     Attributes:
         combines: mean: the weighted mean of the sites' weights, and then `function` on the server.
             each: `function` of all sites' weights, which must be in memory at once. tour: the
-            weights travel from site to site.
+            weights travel from site to site. steps: the server's optimiser steps on the mean of the
+            sites' gradients.
         function: Path of the rule's function, `module:name`; None where the mean is the result. It
             is given the rule's settings that it has parameters for, and the rule itself as `rule`.
             mean: (current weights, mean, the rule's memory) to (next weights, memory), trainable
@@ -95,7 +98,7 @@ class RuleRecord:
         norm_layers_stay: Whether the normalisation layers stay at each site.
     """
 
-    combines: Literal["mean", "each", "tour"]
+    combines: Literal["mean", "each", "tour", "steps"]
     source: tuple[str, str]
     function: str | None = None
     norm_layers_stay: bool = False
@@ -216,8 +219,30 @@ class Cyclic(RuleSettings):
     kind: Literal["cyclic"]
 
 
+class CommonSteps(RuleSettings):
+    """All sites send the gradient of their part of every step; the server steps on the mean."""
+
+    record: ClassVar = RuleRecord(
+        combines="steps",
+        source=("Chen et al., 2016", "https://arxiv.org/abs/1604.00981"),
+    )
+
+    kind: Literal["common_steps"]
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Participants of all sites together in a step, each with all their scans; null takes
+    `local.batch_size`."""
+    least: Annotated[int, Field(ge=2)] = 2
+    """Fewest participants of a site in a step; a site without so many enters one step of a pass
+    with everybody. More of them have more pairs of their own, and fewer messages travel."""
+    local_rounds: Annotated[int, Field(ge=0)] = 0
+    """First rounds in which the sites train alone, as with fedavg, which takes fewer messages."""
+    optimizer: Optimizer | None = None
+    """The server's optimiser, whose learning rate `local.decay` lowers; null takes
+    `local.optimizer`."""
+
+
 Rule = Annotated[
-    FedAvg | FedProx | FedBN | FedAvgM | FedAdam | TrimmedMean | Median | Cyclic,
+    FedAvg | FedProx | FedBN | FedAvgM | FedAdam | TrimmedMean | Median | Cyclic | CommonSteps,
     Field(discriminator="kind"),
 ]
 
@@ -248,7 +273,8 @@ class Federation(Section):
     outlier_factor: Annotated[float, Field(gt=1)] | None = None
     """An update whose change of the weights (L2 norm over the trainable tensors) is more than so
     many times the median change of the last round, or in the first round than the norm of the
-    weights themselves, is left out of the round; null: none is."""
+    weights themselves, is left out of the round; null: none is. With common_steps a site is left
+    out of a round after a mean gradient so many times longer than the median of the last ones."""
     compression: Compression | None = None
     """How the weights travel in fewer bytes; null: in float32, bit for bit."""
 

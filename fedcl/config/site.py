@@ -19,6 +19,7 @@ Releasable = Literal[
     "moments",
     "private_moments",
     "gradients",
+    "step_gradients",
     "updates",
     "evaluation",
     "secure_sums",

@@ -4,6 +4,7 @@ The limits stand in SITE.yaml, which no message can change.
 """
 
 from fedcl.config.experiment import Config
+from fedcl.config.federation import CommonSteps
 from fedcl.config.privacy import NoPrivacy, Privacy
 from fedcl.config.site import Limits, PrivacyFloor, Releasable
 from fedcl.errors import LimitError
@@ -31,6 +32,13 @@ def require_within(config: Config, limits: Limits) -> None:
         raise LimitError(
             f"limits.releases: this site lets out {', '.join(limits.releases) or 'nothing'}, the "
             f"experiment asks for {', '.join(forbidden)}"
+        )
+    rule = config.federation.rule
+    if isinstance(rule, CommonSteps) and rule.least < limits.min_participants:
+        raise LimitError(
+            f"limits.min_participants: this site says nothing of fewer than "
+            f"{limits.min_participants} participants, the experiment asks for gradients of "
+            f"{rule.least} (federation.rule.least)"
         )
     if config.federation.rounds > limits.max_rounds:
         raise LimitError(

@@ -55,6 +55,8 @@ class Instruction:
             in the clear.
         probes: Probes by kind of features, for the errors of test participants; none otherwise.
         codec: How kernels and matrices travel among the weights, those held too.
+        steps: Number of steps of one pass, where all sites take every step together without
+            privacy; else 0.
     """
 
     round: int
@@ -68,6 +70,7 @@ class Instruction:
     invitation: SumInvitation | None = None
     probes: dict[str, SumProbes] = field(default_factory=dict)
     codec: Codec = "none"
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,20 @@ class _Slots:
         return tuple(get_list(header, "slots", str)) if "slots" in header else ()
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """The number of steps of a pass, where sites take them together."""
+
+    name: str
+
+    def write(self, value: int, packet: Packet) -> None:
+        if value:
+            packet.header["steps"] = value
+
+    def read(self, packet: Packet) -> int:
+        return get(packet.header, "steps", int) if "steps" in packet.header else 0
+
+
 _FIELDS = (
     ROUND,
     ConfigText("config_text"),
@@ -134,6 +151,7 @@ _FIELDS = (
     HeaderValue("held", str),
     HeaderValue("stretch", int),
     CodecName("codec", absent="none"),
+    _Steps("steps"),
     _Invitation("invitation"),
     _ProbeArrays("probes"),
     _Slots("slots"),

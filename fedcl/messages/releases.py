@@ -24,6 +24,7 @@ from fedcl.messages.training_releases import (
     GradientShare,
     MomentShare,
     PrivateMomentShare,
+    StepGradient,
     TrainingRelease,
     Update,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PrivateMomentShare",
     "Refusal",
     "Release",
+    "StepGradient",
     "SumAnswer",
     "SumOffer",
     "TermSum",

@@ -4,9 +4,18 @@ from dataclasses import dataclass
 
 from fedcl.arrays.tensors import State
 from fedcl.config.counts import Participants
-from fedcl.config.federation import Codec
+from fedcl.config.experiment import Config
+from fedcl.config.federation import Codec, CommonSteps
 from fedcl.config.privacy import CentralPrivacy
-from fedcl.messages.fields import PARTICIPANTS, ROUND, SECONDS, SITE, Arrays, CodecName, HeaderValue
+from fedcl.messages.fields import (
+    PARTICIPANTS,
+    ROUND,
+    SECONDS,
+    SITE,
+    Arrays,
+    CodecName,
+    HeaderValue,
+)
 from fedcl.messages.kinds import KIND, ReleaseKind, SiteLimit, in_the_clear
 from fedcl.messages.moment_fields import NodeSumArrays, PrivateSumArrays
 from fedcl.messages.term_sums import TermColumns, TermSum
@@ -102,7 +111,33 @@ class GradientShare:
     seconds: float
 
 
-TrainingRelease = Update | MomentShare | PrivateMomentShare | GradientShare
+@dataclass(frozen=True)
+class StepGradient:
+    """What leaves a site at a step that sites take together without privacy.
+
+    Attributes:
+        site: Label of the site.
+        round: Number of the round, from 1.
+        step: Number of the step in the round, from 1.
+        participants: Number of training participants of the site, in the step or not.
+        part: Number of the participants in the step.
+        gradients: Gradient of (mean loss times `part`): parameters one after another, in the arrays
+            that `fedcl.messages.gradient_pieces` names; float32.
+        terms: The loss and every term of the objective, over the participants in the step.
+        seconds: Wall-clock time of the step.
+    """
+
+    site: str
+    round: int
+    step: int
+    participants: Participants
+    part: Participants
+    gradients: State
+    terms: dict[str, TermSum]
+    seconds: float
+
+
+TrainingRelease = Update | MomentShare | PrivateMomentShare | GradientShare | StepGradient
 
 MOMENT_SHARE = ReleaseKind(
     name="moments",
@@ -134,6 +169,14 @@ PRIVATE_MOMENT_SHARE = ReleaseKind(
     ),
 )
 
+
+def _asks_for_updates(config: Config) -> bool:
+    rule = config.federation.rule
+    if isinstance(rule, CommonSteps):
+        return rule.local_rounds > 0
+    return not isinstance(config.privacy, CentralPrivacy)
+
+
 GRADIENT_SHARE = ReleaseKind(
     name="gradient",
     release=GradientShare,
@@ -154,6 +197,32 @@ GRADIENT_SHARE = ReleaseKind(
     limit=SiteLimit(
         "gradients",
         asked_by=in_the_clear(lambda config: isinstance(config.privacy, CentralPrivacy)),
+    ),
+)
+
+STEP_GRADIENT = ReleaseKind(
+    name="step gradient",
+    release=StepGradient,
+    fields=(
+        KIND,
+        SITE,
+        ROUND,
+        HeaderValue("step", int),
+        PARTICIPANTS,
+        HeaderValue("part", int),
+        Arrays("gradients"),
+        TermColumns("terms"),
+        SECONDS,
+    ),
+    phrase="the gradient of a step",
+    words=(
+        "In which direction a few of the site's participants would change the weights, and each "
+        "term of the objective as a sum over them; without noise. From the gradient of a few "
+        "participants more can be told about single ones than from trained weights."
+    ),
+    limit=SiteLimit(
+        "step_gradients",
+        asked_by=in_the_clear(lambda config: isinstance(config.federation.rule, CommonSteps)),
     ),
 )
 
@@ -181,9 +250,15 @@ UPDATE_KIND = ReleaseKind(
     ),
     limit=SiteLimit(
         "updates",
-        asked_by=in_the_clear(lambda config: not isinstance(config.privacy, CentralPrivacy)),
+        asked_by=in_the_clear(_asks_for_updates),
     ),
     codec_of=lambda update: None if update.change == "none" else update.change,
 )
 
-TRAINING_KINDS = (MOMENT_SHARE, PRIVATE_MOMENT_SHARE, GRADIENT_SHARE, UPDATE_KIND)
+TRAINING_KINDS = (
+    MOMENT_SHARE,
+    PRIVATE_MOMENT_SHARE,
+    GRADIENT_SHARE,
+    STEP_GRADIENT,
+    UPDATE_KIND,
+)

@@ -55,17 +55,24 @@ def usual_change(line: RoundLine | None, weights: State, trainable: Set[str]) ->
     return UsualChange(norm, "the norm of the weights themselves") if norm > 0 else None
 
 
-def outlier_problem(change: float, usual: UsualChange | None, factor: float | None) -> str | None:
+def outlier_problem(
+    change: float,
+    usual: UsualChange | None,
+    factor: float | None,
+    *,
+    what: str = "change of the weights",
+) -> str | None:
     """Return why a change of the weights is too large to be used, or None.
 
     Args:
         change: The L2 norm of the change.
         usual: The size that the change is compared with; None: it is not compared.
         factor: The largest change allowed, in multiples of the usual size; None: any size.
+        what: The name in messages of what is compared.
     """
     if usual is None or factor is None or change <= factor * usual.size:
         return None
     return (
-        f"its change of the weights is {change / usual.size:.4g} times {usual.words} "
+        f"its {what} is {change / usual.size:.4g} times {usual.words} "
         f"(federation.outlier_factor: {factor:g})"
     )

@@ -1,6 +1,7 @@
 """Checks of the replies of sites; a reply that fails one costs its site the round only."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,7 +20,9 @@ from fedcl.messages.releases import (
     MomentShare,
     Refusal,
     Release,
+    StepGradient,
     SumOffer,
+    TermSum,
     Update,
     kind_of,
     kind_of_class,
@@ -224,11 +227,8 @@ def update_problem(
         return update
     if private and update.terms:
         return "it says its losses, which are not private"
-    if not private and "loss" not in update.terms:
-        return "it does not say its loss"
-    for name, term in update.terms.items():
-        if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
-            return f"its {name} is not finite"
+    if not private and (problem := terms_problem(update.terms)) is not None:
+        return problem
     return tensors_problem(update.weights, order.weights)
 
 
@@ -262,6 +262,38 @@ def gradient_problem(
             f"them over privacy.clip_norm, and the noise make {longest:.4g} at most"
         )
     return problem
+
+
+def step_problem(
+    answer: DecodedReply, introduction: Introduction, order: Instruction, *, part: int, like: State
+) -> str | None:
+    """Return why the gradient of a site's part of a step cannot be added, or None.
+
+    Args:
+        answer: What the site answered.
+        introduction: What the site introduced itself as.
+        order: What the site was asked.
+        part: Number of the site's participants in the step.
+        like: Arrays of the names, shapes and type that the gradient must have.
+    """
+    share = checked_release(answer, StepGradient, introduction, order)
+    if isinstance(share, str):
+        return share
+    if share.step != order.stretch:
+        return f"answers step {share.step}"
+    if share.part != part:
+        return f"its gradient is that of {share.part} participants, expected {part}"
+    return terms_problem(share.terms) or tensors_problem(share.gradients, like)
+
+
+def terms_problem(terms: Mapping[str, TermSum]) -> str | None:
+    """Return why a site's terms of the objective cannot be logged, or None."""
+    if "loss" not in terms:
+        return "it does not say its loss"
+    for name, term in terms.items():
+        if not np.isfinite(term.total) or term.count < 0 or term.skipped < 0:
+            return f"its {name} is not finite"
+    return None
 
 
 def tensors_problem(arrays: State, wanted: State) -> str | None:

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from fedcl.arrays.tensors import State
 from fedcl.config.experiment import Config
-from fedcl.config.federation import Cyclic, Federation, site_weight
+from fedcl.config.federation import CommonSteps, Cyclic, Federation, site_weight
 from fedcl.config.loading import resolved_text
 from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.privacy import CentralPrivacy, Privacy
@@ -30,6 +30,7 @@ from fedcl.run_folder.folder import RunFolder
 from fedcl.seeds import numpy_generator
 from fedcl.server import rules
 from fedcl.server.central import steps_together
+from fedcl.server.common_steps import common_steps
 from fedcl.server.decoded_updates import with_weights
 from fedcl.server.evaluation import Evaluations
 from fedcl.server.moments import CollectedMoments, ask_for_moments
@@ -106,7 +107,7 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
         RoundError: too few valid updates.
     """
     config, record, trainable = round_.config, round_.record, round_.trainable
-    number, asked = record.number, record.asked
+    number, asked, rule = record.number, record.asked, config.federation.rule
     no_memory: State = {}
     moments = config.objective.moments
     entropy = pay_for_round(config, number) if config.privacy.mode == "site" else None
@@ -128,7 +129,9 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
     collected = CollectedMoments(config)
     if isinstance(config.privacy, CentralPrivacy):
         weights, server = steps_together(round_, order, checkpoint)
-    elif isinstance(config.federation.rule, Cyclic):
+    elif isinstance(rule, CommonSteps) and number > rule.local_rounds:
+        weights, server = common_steps(round_, asked, order, checkpoint)
+    elif isinstance(rule, Cyclic):
         weights, server = tour(round_, order), no_memory
     elif config.secure_sum is not None:
         mean = summed_mean(round_, asked, order, collected)

@@ -1,7 +1,7 @@
 """What happened in a round, site by site: the line of rounds.jsonl."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 
 from flwr.app import RecordDict
@@ -148,13 +148,25 @@ class RoundRecord:
         for entry in self._sites.values():
             entry.rejected = NO_ANSWER
 
-    def enter_step(self, site: str, *, participants: int, seconds: float) -> None:
-        """Note a site's valid answer to a step; seconds and steps add up over the round."""
+    def enter_step(
+        self,
+        site: str,
+        *,
+        participants: int,
+        seconds: float,
+        terms: Mapping[str, TermSum] | None = None,
+    ) -> None:
+        """Note a site's valid answer to a step; seconds, steps and terms add up over the round."""
         entry = self._sites[site]
         entry.rejected = None
         entry.participants = participants
         entry.seconds = round((entry.seconds or 0.0) + seconds, 3)
         entry.steps = (entry.steps or 0) + 1
+        before = entry.terms
+        entry.terms = {**before} | {
+            name: before[name] + term if name in before else term
+            for name, term in (terms or {}).items()
+        }
 
     def settle(self) -> None:
         """Show how the round ended for each site: those that were silent too."""
@@ -162,13 +174,21 @@ class RoundRecord:
             self._now.judge(site, entry.rejected)
         self._now.write()
 
-    def require_quorum(self, federation: Federation, *, step: int | None = None) -> None:
+    def require_quorum(
+        self, federation: Federation, *, step: int | None = None, left: Sized | None = None
+    ) -> None:
         """Stop a round, or one step of it, with too few valid answers.
+
+        Args:
+            federation: Federation section of the experiment.
+            step: Number of the step in the round; None for the round.
+            left: The sites that have not failed; None counts those that have answered validly.
 
         Raises:
             RoundError: how many there are, and why the others are not.
         """
         valid = sum(entry.rejected is None for entry in self._sites.values())
+        valid = valid if left is None else len(left)
         where = f"round {self.number}" + (f", step {step}" if step else "")
         self._require(federation, valid, where)
 

@@ -5,6 +5,7 @@ may leave is the site's alone, so every path in the server's text is replaced he
 """
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from fedcl.config.counts import Participants
@@ -20,8 +21,27 @@ from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
 from fedcl.messages.releases import Release, kind_of
 
-Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
+CountedWork = Literal["rounds", "evaluation-sums", "evaluation-errors"]
 """The kinds of work that limits.max_rounds limits, each by itself."""
+
+
+@dataclass(frozen=True)
+class CountedStep:
+    """A step that all sites take together, one of many in a round.
+
+    Attributes:
+        round: Number of the round, from 1.
+        step: Number of the step in the round, from 1.
+        steps: Number of steps of a pass.
+    """
+
+    round: int
+    step: int
+    steps: int
+
+
+Counted = CountedWork | CountedStep
+"""What a site counts before it begins it."""
 
 _SAME = ("modality", "intensity", "spacing_mm", "grid")
 """Keys that decide what a participant's array means: equal at every site."""
@@ -74,7 +94,39 @@ def with_site_settings(config: Config, home: SiteHome, name: str) -> Config:
     return config.model_copy(update=changes)
 
 
-def begin_round(config: Config, home: SiteHome, counted: Counted = "rounds") -> None:
+def begin(config: Config, home: SiteHome, counted: Counted) -> None:
+    """Count what begins: a round, or a step that may be the first of one.
+
+    Raises:
+        LimitError: the site has begun as many of this experiment as it allows.
+    """
+    if isinstance(counted, CountedStep):
+        begin_step(config, home, counted)
+    else:
+        begin_round(config, home, counted)
+
+
+def begin_step(config: Config, home: SiteHome, asked: CountedStep) -> None:
+    """Note a step on the disk; one that does not follow the last step of its round begins a round.
+
+    So a round of `limits.max_rounds` never has more steps than its passes, each answered once.
+
+    Raises:
+        LimitError: the site has begun as many rounds of this experiment as it allows.
+    """
+    file = config.output.path / "last-step.json"
+    last = CountedStep(**json.loads(file.read_text())) if file.exists() else None
+    follows = (
+        last is not None
+        and (last.round, last.steps) == (asked.round, asked.steps)
+        and last.step < asked.step
+    )
+    if not follows:
+        begin_round(config, home)
+    write_text(file, json.dumps(asdict(asked)), durable=True)
+
+
+def begin_round(config: Config, home: SiteHome, counted: CountedWork = "rounds") -> None:
     """Count a round that the site is about to train or evaluate, on the disk before it begins.
 
     Raises:

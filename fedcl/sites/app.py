@@ -12,6 +12,7 @@ from typing import TypeVar
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedcl.config.federation import CommonSteps
 from fedcl.config.loading import fingerprint
 from fedcl.errors import ConfigError, ReceiptError, refusal_of
 from fedcl.messages.orders import Instruction
@@ -23,7 +24,8 @@ from fedcl.messages.releases import (
     Release,
 )
 from fedcl.messages.sum_questions import SumQuestion
-from fedcl.sites.agreement import Counted
+from fedcl.sites.agreement import Counted, CountedStep
+from fedcl.sites.common_step import share_step
 from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
@@ -67,7 +69,7 @@ def on_moments(message: Message, context: Context) -> Message:
 @app.train(GRADIENT.split(".")[1])
 def on_gradient(message: Message, context: Context) -> Message:
     """Answer with the gradients of a step that all sites take together."""
-    return _answer(message, context, decode_instruction, in_secure_sum(share_gradient))
+    return _answer(message, context, decode_instruction, _gradient)
 
 
 @app.train(*TRAIN.split(".")[1:])
@@ -86,6 +88,12 @@ def on_evaluation_sums(message: Message, context: Context) -> Message:
 def on_evaluation_errors(message: Message, context: Context) -> Message:
     """Answer with the errors of the test participants under the fitted probes."""
     return _answer(message, context, decode_instruction, say_errors)
+
+
+def _gradient(site: Site, order: Instruction) -> Release:
+    if isinstance(site.config.federation.rule, CommonSteps):
+        return share_step(site, order)
+    return in_secure_sum(share_gradient)(site, order)
 
 
 def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
@@ -144,11 +152,12 @@ def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> 
 
 
 def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
-    """Return what begins; a round of steps that all sites take together begins with the first."""
+    """Return what begins; a round of private steps of all sites together begins with the first."""
     match message.metadata.message_type:
-        case kind if kind == GRADIENT:
-            first = isinstance(question, Instruction) and question.stretch == 1
-            return "rounds" if first else None
+        case kind if kind == GRADIENT and isinstance(question, Instruction):
+            if question.steps:
+                return CountedStep(question.round, question.stretch, question.steps)
+            return "rounds" if question.stretch == 1 else None
         case kind if kind == TRAIN:
             return "rounds"
         case kind if kind == EVALUATION_SUMS:

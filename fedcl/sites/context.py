@@ -13,7 +13,7 @@ from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Release
 from fedcl.messages.sum_questions import SumQuestion
 from fedcl.receipts.log import Receipts
-from fedcl.sites.agreement import Counted, begin_round, require_open, require_releasable
+from fedcl.sites.agreement import Counted, begin, require_open, require_releasable
 from fedcl.sites.receipts import receipt_of
 from fedcl.sites.site import Site, open_home, open_site
 
@@ -126,7 +126,7 @@ class DeployedSite:
         require_open(self.home)
         site = open_home(config_text, self.home)
         if counted is not None:
-            begin_round(site.config, self.home, counted)
+            begin(site.config, self.home, counted)
         return site
 
     def allow(self, release: Release) -> None:

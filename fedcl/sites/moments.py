@@ -1,5 +1,10 @@
 """Computes a site's own moments and prepares the other sites' moments for its batches."""
 
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
 from fedcl.compute.device import choose_device
 from fedcl.errors import RunError
 from fedcl.messages.orders import Instruction
@@ -10,12 +15,37 @@ from fedcl.moments.snapshot import Snapshot, snapshot_of
 from fedcl.moments.sums import NodeSums
 from fedcl.sites.site import Site
 
+_MOST_SNAPSHOTS = 128
+"""Number of sites' snapshots that one process of a simulation holds, the latest ones."""
+
+_snapshots: dict[tuple[Path, int, bytes], Snapshot | None] = {}
+
 
 def remembered_moments(site: Site, network: Network, round_number: int) -> NodeSums:
     """Return the site's moments under a network, and store them in the site's memory."""
     sums, embeddings = site_moments(network, site.cohort, site.rows, site.config)
     site.memory.remember_moments(round_number, sums, embeddings)
     return sums
+
+
+def snapshot_of_round(site: Site, order: Instruction) -> Snapshot | None:
+    """Return `snapshot` of a round with many steps, made once in this process.
+
+    Raises:
+        RunError: the site no longer has its own moments, or its participants have changed.
+    """
+    if order.shared is None:
+        return None
+    digest = hashlib.blake2b()
+    for part in order.shared.parts:
+        for array in part.arrays().values():
+            digest.update(np.ascontiguousarray(array))
+    key = (site.memory.folder, order.round, digest.digest())
+    if key not in _snapshots:
+        while len(_snapshots) >= _MOST_SNAPSHOTS:
+            del _snapshots[next(iter(_snapshots))]
+        _snapshots[key] = snapshot(site, order)
+    return _snapshots[key]
 
 
 def snapshot(site: Site, order: Instruction) -> Snapshot | None:

@@ -38,11 +38,13 @@ RELEASES = [
     "moments",
     "private_moments",
     "gradients",
+    "step_gradients",
     "updates",
     "evaluation",
     "secure_sums",
 ]
 FROM_SUMS = {"every_rounds": None, "min_cell": 2, "features": ["representation", "embedding"]}
+COMMON_STEPS = {"kind": "common_steps", "least": 3, "local_rounds": 1}
 SITES = sorted(SIZES)
 
 
@@ -106,6 +108,9 @@ EXPERIMENTS = {
         central_private_tree(f, test_seed=5), objective__private_moments=PRIVATE_MOMENTS
     ),
     "sums": secure_tree,
+    "common": lambda f: with_values(
+        table_tree(f), objective__moments=MOMENTS, federation__rule=COMMON_STEPS
+    ),
 }
 
 

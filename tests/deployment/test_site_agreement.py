@@ -98,12 +98,16 @@ def test_what_an_experiment_asks_for_has_the_names_of_the_limits(tmp_path):
     moments = with_values(table, objective__moments=MOMENTS)
     private = with_values(private_tree(tmp_path), objective__private_moments=PRIVATE_MOMENTS)
     central = central_private_tree(tmp_path)
+    common = with_values(table, federation__rule={"kind": "common_steps"})
+    later = {"kind": "common_steps", "local_rounds": 1}
     found = {
         "table": releases_of(config_of(table)),
         "moments": releases_of(config_of(moments)),
         "private": releases_of(config_of(private)),
         "central": releases_of(config_of(central)),
         "secure": releases_of(config_of(secure_tree(tmp_path))),
+        "common": releases_of(config_of(common)),
+        "common later": releases_of(config_of(with_values(common, federation__rule=later))),
     }
     assert found == {
         "table": ("feature_sums", "updates"),
@@ -111,6 +115,8 @@ def test_what_an_experiment_asks_for_has_the_names_of_the_limits(tmp_path):
         "private": ("private_moments", "updates"),
         "central": ("gradients",),
         "secure": ("secure_sums",),
+        "common": ("feature_sums", "step_gradients"),
+        "common later": ("feature_sums", "step_gradients", "updates"),
     }
 
 
@@ -156,6 +162,15 @@ def test_more_rounds_and_other_releases_than_the_sites_are_refused(tmp_path):
         require_within(config, limits(releases=("updates",)))
     with pytest.raises(LimitError, match="lets out nothing"):
         require_within(config, limits(releases=()))
+
+
+def test_gradients_of_fewer_participants_than_the_sites_least_are_refused(tmp_path):
+    rule = {"kind": "common_steps", "least": 2}
+    tree = with_values(table_tree(tmp_path), federation__rule=rule)
+    allowed = limits(releases=(*ALL, "step_gradients"))
+    with pytest.raises(LimitError, match=r"nothing of fewer than 3 participants, .* of 2"):
+        require_within(config_of(tree), allowed)
+    require_within(config_of(with_values(tree, federation__rule__least=3)), allowed)
 
 
 @pytest.fixture

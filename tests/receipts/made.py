@@ -16,6 +16,7 @@ from fedcl.messages.releases import (
     MomentShare,
     PrivateMomentShare,
     Refusal,
+    StepGradient,
     SumOffer,
     TermSum,
     Update,
@@ -73,6 +74,11 @@ def gradient(number=4):
     return GradientShare("zürich/3", number, 2, 13, {"w": np.full(4, 3.0, np.float32)}, 0.1)
 
 
+def step_gradient(number=4):
+    gradients, terms = {"0": np.full(4, 3.0, np.float32)}, {"loss": TermSum(2.5, 5, 0)}
+    return StepGradient("zürich/3", number, 2, 13, 5, gradients, terms, 0.1)
+
+
 def evaluation_sums(number=4):
     features, ages = np.arange(39.0).reshape(13, 3), np.linspace(18, 80, 13)
     sums = RidgeSums.of(features, ages)
@@ -101,6 +107,7 @@ RELEASES = [
     RevealedShares("12", 4, {"c": b"\0"}, {"a": b"", "b": b"2"}),
     private_moments(),
     gradient(),
+    step_gradient(),
     evaluation_sums(),
     evaluation_errors(),
 ]
