@@ -173,6 +173,17 @@ def test_workers_and_resumption_change_nothing(tree, name):
     assert losses[-1] < losses[0]
 
 
+def test_a_run_stopped_within_a_round_loses_that_round_alone(tree):
+    tree = with_values(tree, objective__moments={**MOMENTS, "momentum": 0.5})
+    whole = simulated(tree)
+    part = config_of(another_folder(tree, "-part"))
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(_grid(part, killed=(2, 4)), part, _folder(part))
+    assert RunFolder(part.output.path).load().round == 1
+    simulate_federation(part, sites=SITES, resume=True)
+    assert_identical(final_weights(whole), final_weights(part))
+
+
 def test_the_first_rounds_are_those_of_fedavg(tree):
     rule = {"kind": "common_steps", "local_rounds": 2}
     common = simulated(tree, federation__rule=rule, federation__rounds=3)
@@ -290,16 +301,18 @@ def _folder(config):
     return folder
 
 
-def _grid(config, *, silent=None, alter=None):
+def _grid(config, *, silent=None, alter=None, killed=None):
     """The sites of a federation, some of which fail from (round, step) on or alter what they say.
 
-    A site that is silent at None fails always.
+    A site that is silent at None fails always. At the step `killed` the process is stopped.
     """
     silent, alter = silent or {}, alter or {}
 
     class Altered(ClientApp):
         def __call__(self, message, context):
             order = decode_instruction(message.content)
+            if (order.round, order.stretch) == killed:
+                raise KeyboardInterrupt
             reply = site_app(message, context)
             said = decode_release(reply.content)
             if isinstance(said, StepGradient):
