@@ -29,6 +29,7 @@ from fedcl.sites.agreement import CountedStep, begin_step
 from fedcl.sites.app import app as site_app
 from fedcl.sites.common_step import share_step
 from fedcl.sites.site import open_site
+from fedcl.sites.training import train
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -253,6 +254,19 @@ def test_a_site_answers_no_step_that_it_has_no_part_in(tree):
         order = Instruction(1, resolved_text(config), weights, stretch=step, steps=PASS)
         with pytest.raises(RunError, match=f"step {step} of 10 of round 1, which has no such"):
             share_step(site, order)
+
+
+def test_a_site_trains_alone_in_the_local_rounds_only(tree):
+    rule = {"kind": "common_steps", "local_rounds": 1}
+    config = config_of(with_values(tree, federation__rule=rule))
+    site = open_site(resolved_text(config), 0)
+    network = build_network(config, site.cohort.shape, seed=config.seed)
+    weights = read_state(network, travelling(network, keep_norm=False))
+    assert train(site, Instruction(1, resolved_text(config), weights)).steps == 6
+    with pytest.raises(RunError, match="asks for trained weights in round 2"):
+        train(site, Instruction(2, resolved_text(config), weights))
+    with pytest.raises(RunError, match="step 1 of 10 of round 1, which has no such step"):
+        share_step(site, Instruction(1, resolved_text(config), weights, stretch=1, steps=PASS))
 
 
 def test_a_round_that_a_site_answers_has_no_step_twice(tree, tmp_path):
