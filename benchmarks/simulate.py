@@ -275,7 +275,9 @@ def main() -> None:
                 if moments is not None and (TASKS[task].epochs > 1 or not apart):
                     continue
                 rows = [(LOOP, "", HERE)] if workers else []
-                rows += [(variant, name, code) for name, code in codes.items()]
+                # A former version may not know common steps.
+                known = codes if apart else {"": HERE}
+                rows += [(variant, name, code) for name, code in known.items()]
                 found = in_turn(task, rows, options.rounds, Path(folder))
                 for (shown, name, _), one in list(zip(rows, found, strict=True))[bool(workers) :]:
                     print(row(shown + name, one, found[0]), flush=True)

@@ -11,7 +11,7 @@ from flwr.clientapp import ClientApp
 from fedcl.config.loading import resolved_text
 from fedcl.data.cohort import TRAIN
 from fedcl.data.open import open_experiment
-from fedcl.errors import ConfigError, PrivacyError, RoundError
+from fedcl.errors import ConfigError, PrivacyError, RoundError, RunError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import GradientShare, Refusal
@@ -30,6 +30,7 @@ from fedcl.server.round_loop import run_rounds
 from fedcl.sites.app import app as site_app
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.site import open_site
+from fedcl.sites.training import train
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import central_private_tree, config_of, with_values, write_table
@@ -168,6 +169,12 @@ def test_a_step_of_a_round_that_is_not_paid_is_refused(tree):
     site, order = open_site(resolved_text(config), 0), _first_order(config)
     with pytest.raises(PrivacyError, match="the round is not paid for"):
         share_gradient(site, _at(order, 2))
+
+
+def test_trained_weights_which_have_no_noise_never_leave(tree):
+    config = config_of(tree)
+    with pytest.raises(RunError, match="asks for trained weights in round 1"):
+        train(open_site(resolved_text(config), 0), _first_order(config))
 
 
 @pytest.mark.slow

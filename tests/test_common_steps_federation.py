@@ -29,6 +29,7 @@ from fedcl.sites.agreement import CountedStep, begin_step
 from fedcl.sites.app import app as site_app
 from fedcl.sites.common_step import share_step
 from fedcl.sites.site import open_site
+from fedcl.sites.training import train
 from fedcl.wire.orders import decode_instruction
 from fedcl.wire.releases import decode_release, encode_release
 from tests.builders import (
@@ -173,6 +174,17 @@ def test_workers_and_resumption_change_nothing(tree, name):
     assert losses[-1] < losses[0]
 
 
+def test_a_run_stopped_within_a_round_loses_that_round_alone(tree):
+    tree = with_values(tree, objective__moments={**MOMENTS, "momentum": 0.5})
+    whole = simulated(tree)
+    part = config_of(another_folder(tree, "-part"))
+    with pytest.raises(KeyboardInterrupt):
+        run_rounds(_grid(part, killed=(2, 4)), part, _folder(part))
+    assert RunFolder(part.output.path).load().round == 1
+    simulate_federation(part, sites=SITES, resume=True)
+    assert_identical(final_weights(whole), final_weights(part))
+
+
 def test_the_first_rounds_are_those_of_fedavg(tree):
     rule = {"kind": "common_steps", "local_rounds": 2}
     common = simulated(tree, federation__rule=rule, federation__rounds=3)
@@ -244,6 +256,19 @@ def test_a_site_answers_no_step_that_it_has_no_part_in(tree):
             share_step(site, order)
 
 
+def test_a_site_trains_alone_in_the_local_rounds_only(tree):
+    rule = {"kind": "common_steps", "local_rounds": 1}
+    config = config_of(with_values(tree, federation__rule=rule))
+    site = open_site(resolved_text(config), 0)
+    network = build_network(config, site.cohort.shape, seed=config.seed)
+    weights = read_state(network, travelling(network, keep_norm=False))
+    assert train(site, Instruction(1, resolved_text(config), weights)).steps == 6
+    with pytest.raises(RunError, match="asks for trained weights in round 2"):
+        train(site, Instruction(2, resolved_text(config), weights))
+    with pytest.raises(RunError, match="step 1 of 10 of round 1, which has no such step"):
+        share_step(site, Instruction(1, resolved_text(config), weights, stretch=1, steps=PASS))
+
+
 def test_a_round_that_a_site_answers_has_no_step_twice(tree, tmp_path):
     home = home_at(tmp_path, limits__max_rounds=2)
     config = config_of(with_values(tree, output__path=str(tmp_path / "own")))
@@ -290,16 +315,18 @@ def _folder(config):
     return folder
 
 
-def _grid(config, *, silent=None, alter=None):
+def _grid(config, *, silent=None, alter=None, killed=None):
     """The sites of a federation, some of which fail from (round, step) on or alter what they say.
 
-    A site that is silent at None fails always.
+    A site that is silent at None fails always. At the step `killed` the process is stopped.
     """
     silent, alter = silent or {}, alter or {}
 
     class Altered(ClientApp):
         def __call__(self, message, context):
             order = decode_instruction(message.content)
+            if (order.round, order.stretch) == killed:
+                raise KeyboardInterrupt
             reply = site_app(message, context)
             said = decode_release(reply.content)
             if isinstance(said, StepGradient):

@@ -38,6 +38,7 @@ def training_info(
         for path in sorted(folder.sites.glob("site-*")):
             log += RunFolder(path).read_log()
     seconds = sum(line.seconds for line in log)
+    messages = [line.messages for line in log if line.messages is not None]
     workers = choose_workers(config.compute) if kind != "pooled" else 1
     return TrainingInfo(
         encoder=config.encoder.kind,
@@ -51,6 +52,7 @@ def training_info(
         seconds=round(seconds, 1),
         seconds_per_round=round(seconds / max(len(log), 1), 3),
         bytes_per_round=int(np.mean([line.bytes for line in log] or [0])),
+        messages_per_round=round(sum(messages) / len(messages), 1) if messages else None,
         peak_memory_mb=round(_peak_memory_mb(workers), 0),
         spread=together[-1].spread if together else None,
         collapsed_rounds=collapsed_rounds(together),

@@ -115,6 +115,8 @@ class TrainingInfo(Section):
     seconds_per_round: float
     bytes_per_round: int
     """Received by the server, all sites."""
+    messages_per_round: float | None = None
+    """Questions to the sites, each with an answer; null without a federation."""
     peak_memory_mb: float
     """The peak of this process, plus that of the largest worker times the number of workers."""
     spread: float | None = None

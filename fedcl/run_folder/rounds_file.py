@@ -57,7 +57,9 @@ class RoundLine:
     bytes: int = 0
     """Received from all sites, as it travelled."""
     sent_bytes: IfKnown[int] = None
-    """Sent to all sites; absent, like the next two, where nothing is sent (pooled, local)."""
+    """Sent to all sites; absent, like the next three, where nothing is sent (pooled, local)."""
+    messages: IfKnown[int] = None
+    """Questions sent to sites, each with an answer: those for moments and of secure sums too."""
     moments_bytes: IfKnown[int] = None
     """The part of both directions that is moments."""
     moments_seconds: IfKnown[float] = None

@@ -71,6 +71,7 @@ class RoundRecord:
         self._started = time.perf_counter()
         self._sites = {label: _SiteEntry() for label in asked}
         self._sent_bytes = 0
+        self._messages = 0
         self._moments_bytes = 0
         self._earlier_bytes = 0
         self._moments_seconds = 0.0
@@ -140,6 +141,7 @@ class RoundRecord:
 
     def sending(self, message: RecordDict) -> None:
         """Note what the server sends to a site."""
+        self._messages += 1
         self._sent_bytes += payload_bytes(message)
         self._moments_bytes += moments_bytes(message)
 
@@ -225,6 +227,7 @@ class RoundRecord:
             loss=self._loss(),
             bytes=self._earlier_bytes + sum(entry.bytes for entry in self._sites.values()),
             sent_bytes=self._sent_bytes,
+            messages=self._messages,
             moments_bytes=self._moments_bytes,
             moments_seconds=round(self._moments_seconds, 3),
             terms=term_means(self._terms) if self._terms else None,

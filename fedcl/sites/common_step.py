@@ -94,11 +94,10 @@ def _gradients(network: Network) -> State:
     return found
 
 
-def _gradient(parameter: torch.Tensor) -> np.ndarray:
+def _gradient(parameter: torch.Tensor) -> memoryview:
     """Return the gradient of a parameter, zero where the loss does not depend on it."""
     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    array: np.ndarray = gradient.detach().float().cpu().contiguous().numpy()
-    return array
+    return gradient.detach().float().cpu().contiguous().numpy().data
 
 
 def _terms(loss: Loss) -> dict[str, TermSum]:

@@ -3,8 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from fedcl.compute.device import choose_device
 from fedcl.errors import RunError
 from fedcl.messages.orders import Instruction
@@ -39,7 +37,7 @@ def snapshot_of_round(site: Site, order: Instruction) -> Snapshot | None:
     digest = hashlib.blake2b()
     for part in order.shared.parts:
         for array in part.arrays().values():
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
     key = (site.memory.folder, order.round, digest.digest())
     if key not in _snapshots:
         while len(_snapshots) >= _MOST_SNAPSHOTS:

@@ -8,9 +8,10 @@ import torch
 
 from fedcl.arrays.tensors import State
 from fedcl.compression.state import encode_change
-from fedcl.config.federation import FedProx
+from fedcl.config.experiment import Config
+from fedcl.config.federation import CommonSteps, FedProx
 from fedcl.config.local_settings import LocalSettings
-from fedcl.config.privacy import ParticipantPrivacy
+from fedcl.config.privacy import CentralPrivacy, ParticipantPrivacy
 from fedcl.errors import RunError
 from fedcl.local_round import TrainingSums, local_round
 from fedcl.messages.orders import Instruction
@@ -72,8 +73,10 @@ def train(site: Site, order: Instruction) -> Update:
     """Run a local round, or its last stretch, and return the update.
 
     Raises:
-        FedclError: the weights do not fit the encoder, or the memory cannot be read.
+        FedclError: the experiment has no such round, the weights do not fit the encoder, or the
+            memory cannot be read.
     """
+    _require_updates(site.config, order.round)
     config, settings = site.config, site.config.objective.moments
     compression = config.federation.compression
     moments = None
@@ -97,6 +100,21 @@ def train(site: Site, order: Instruction) -> Update:
         moments=moments,
         change=None if compression is None else compression.updates,
     )
+
+
+def _require_updates(config: Config, round_number: int) -> None:
+    """Refuse to train alone where the experiment, as it was approved, has steps of all sites.
+
+    Raises:
+        RunError: sites send gradients in this round.
+    """
+    rule = config.federation.rule
+    common = isinstance(rule, CommonSteps) and round_number > rule.local_rounds
+    if common or isinstance(config.privacy, CentralPrivacy):
+        raise RunError(
+            f"the server asks for trained weights in round {round_number}, in which this "
+            "experiment's sites send gradients"
+        )
 
 
 def _weights_to_send(site: Site, order: Instruction, work: _InTraining) -> State:

@@ -85,6 +85,7 @@ def measure_run(
         training_participants=results.cohort.participants[TRAIN],
         seconds=results.training.seconds,
         bytes_per_round=results.training.bytes_per_round,
+        messages_per_round=results.training.messages_per_round,
         representation=measured[0],
         embedding=measured[1],
         attacked=_attacked(kind, entry, asked),

@@ -145,6 +145,8 @@ class MeasuredRun(Section):
     seconds: float
     """Duration of training in seconds."""
     bytes_per_round: int
+    messages_per_round: float | None = None
+    """Questions to all sites in a round; null without a federation."""
     representation: FeatureMeasures
     embedding: FeatureMeasures
     attacked: AttackResults | None

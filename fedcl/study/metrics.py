@@ -226,4 +226,11 @@ METRICS: dict[str, Metric] = {
         lambda run, _: run.bytes_per_round / 1e6,
         decimals=1,
     ),
+    "messages": Metric(
+        "messages a round",
+        "",
+        "Questions of the server in a round, all sites together; each has an answer.",
+        lambda run, _: run.messages_per_round,
+        decimals=0,
+    ),
 }

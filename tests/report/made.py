@@ -77,6 +77,7 @@ def results(kind: str = "simulate", *, name: str = "tiny", **found: bool) -> Res
             seconds=12.0,
             seconds_per_round=6.0,
             bytes_per_round=1_234_000,
+            messages_per_round=None if local else 6.0,
             peak_memory_mb=512,
         ),
         evaluation=EvaluationResults(representation=measures(**found), embedding=measures(**found)),

@@ -117,6 +117,7 @@ def measured(value: float, kind: str = "simulate", **changes) -> MeasuredRun:
         training_participants=20,
         seconds=2.5,
         bytes_per_round=4_000_000,
+        messages_per_round=6,
         representation=on_features(value, **changes),
         embedding=on_features(value + 1, **changes),
         attacked=AttackResults(

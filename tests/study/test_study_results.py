@@ -108,6 +108,7 @@ def test_every_metric_is_what_its_name_says(tmp_path):
         "certified_epsilon": None,
         "seconds": 2.5,
         "megabytes": 4.0,
+        "messages": 6.0,
     }
     nothing = one.model_copy(update={"attacked": None})
     bare = one.representation.model_copy(
@@ -115,7 +116,7 @@ def test_every_metric_is_what_its_name_says(tmp_path):
     )
     told = {name for name, metric in METRICS.items() if metric.value(nothing, bare) is not None}
     on = {"mae_internal", "mae_external", "site_accuracy", "site_accuracy_mlp", "site_variance"}
-    assert told == on | {"challenge_score", "seconds", "megabytes"}
+    assert told == on | {"challenge_score", "seconds", "megabytes", "messages"}
 
 
 def folded(tmp_path, values, **changes):
