@@ -18,12 +18,14 @@ from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Cohort, Rows
 from fedcl.data.sampling import read_ahead, shuffled_batches
 from fedcl.data.views import two_views
+from fedcl.kernels.positiveness import Known
 from fedcl.messages.releases import TermSum
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.snapshot import Snapshot
 from fedcl.objective import Loss, objective
 from fedcl.seeds import derive, numpy_generator
+from fedcl.shapes import Inputs
 
 
 @dataclass(frozen=True)
@@ -169,18 +171,37 @@ def loss_of_batch(
         round_number: Number of the round, counted from 1.
         epoch: Number of the pass in the round, counted from 0.
     """
-    device = arrays.device
+    views, known = views_of_batch(
+        network, cohort, batch, arrays, settings, round_number=round_number, epoch=epoch
+    )
+    with autocast(settings.compute, arrays.device):
+        return objective(
+            network, views, known, settings.objective, cross_site, round_number=round_number
+        )
+
+
+def views_of_batch(
+    network: Network,
+    cohort: Cohort,
+    batch: Rows,
+    arrays: torch.Tensor,
+    settings: LocalSettings,
+    *,
+    round_number: int,
+    epoch: int,
+) -> tuple[tuple[Inputs, Inputs], Known]:
+    """Return two views of each scan of a batch, and the covariates that the objective compares.
+
+    The arguments are those of `loss_of_batch`.
+    """
     scans = cohort.table["scan"].to_numpy()
     draws = [derive(settings.seed, "view", scans[i], round_number, epoch) for i in batch]
     views = two_views(arrays, settings.views, seeds=draws, scale=network.feature_scale())
     known = {
-        name: torch.as_tensor(values, device=device)
+        name: torch.as_tensor(values, device=arrays.device)
         for name, values in cohort.known_of(batch, settings.objective.names).items()
     }
-    with autocast(settings.compute, device):
-        return objective(
-            network, views, known, settings.objective, cross_site, round_number=round_number
-        )
+    return views, known
 
 
 def _squared_distance(network: nn.Module, received: Sequence[torch.Tensor]) -> torch.Tensor:

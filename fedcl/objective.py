@@ -13,7 +13,13 @@ from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.frozen import FrozenMoments
 from fedcl.shapes import Inputs, PerParticipant
-from fedcl.terms import debias_alone, debias_values, encode_views, term_values
+from fedcl.terms import (
+    EncodedViews,
+    debias_alone,
+    debias_values,
+    encode_views,
+    term_values,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,18 @@ def objective(
         round_number: Counts from 1; debiasing terms may grow with it.
     """
     encoded = encode_views(network, views)
+    return objective_of(encoded, known, task, cross_site, round_number=round_number)
+
+
+def objective_of(
+    encoded: EncodedViews,
+    known: Known,
+    task: Objective,
+    cross_site: CrossSite | None = None,
+    *,
+    round_number: int = 1,
+) -> Loss:
+    """Return the loss of a batch whose views are encoded, as `objective` does."""
     participants = len(encoded.representation)
     found: list[tuple[float, str, AnchorLoss | BatchTerm]] = []
     with torch.autocast(encoded.representation.device.type, enabled=False):

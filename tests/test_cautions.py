@@ -29,7 +29,7 @@ def test_moments_that_count_as_they_carry_age_are_not(tmp_path, participants):
 def test_pairs_without_prototypes_are_told_on_volumes_where_batches_come_from_one_site(tmp_path):
     config = config_of(volume_tree(tmp_path))
     (caution,) = cautions(config, federated=True)
-    assert caution.startswith("objective.prototypes")
+    assert caution.startswith("objective.moments: ")
     assert cautions(config, federated=False) == ()
     regression = config_of(with_values(volume_tree(tmp_path), objective__loss="l1"))
     assert cautions(regression, federated=True) == ()
@@ -37,4 +37,11 @@ def test_pairs_without_prototypes_are_told_on_volumes_where_batches_come_from_on
 
 def test_nor_are_those_of_a_table_whose_standardised_measures_carry_age(tmp_path):
     config = config_of(with_values(table_tree(tmp_path), objective__moments=MOMENTS))
+    assert cautions(config, federated=True) == ()
+
+
+def test_nor_are_steps_in_which_all_sites_meet(tmp_path):
+    moments = {**MOMENTS, "candidates": "step"}
+    changes = {"objective__moments": moments, "federation__rule": {"kind": "common_steps"}}
+    config = config_of(with_values(volume_tree(tmp_path), **changes))
     assert cautions(config, federated=True) == ()

@@ -35,14 +35,16 @@ def _of_harmonisation(settings: CombatSettings | None) -> tuple[str, ...]:
 def _of_collapse(config: Config) -> tuple[str, ...]:
     task, moments = config.objective, config.objective.moments
     contrasts = any(not term.is_regression for _, term in task.terms)
-    if config.is_table or not contrasts or config.objective.private_moments is not None:
+    if config.is_table or not contrasts or task.private_moments is not None:
+        return ()
+    if moments is not None and moments.candidates == "step":
         return ()
     warnings = []
     if task.prototypes is None:
         warnings.append(
-            "objective.prototypes: null: where a site's ages are narrow, its own pairs hardly "
-            "repel, and a volume encoder may map everybody to one point; prototypes with "
-            "own_pairs: true keep it from that."
+            "objective.moments: where a site's ages are narrow, its own pairs hardly repel, and a "
+            "volume encoder may map everybody to one point; moments with candidates: step and the "
+            "rule common_steps keep it from that."
         )
     if moments is not None and moments.participants not in (0, "auto"):
         warnings.append(

@@ -224,6 +224,11 @@ def require_common_steps_apply(
             f"objective.moments.fresh: false sends moments with the updates, which {where} has "
             "none of; use true"
         )
+    if moments is not None and moments.candidates == "step" and rule.local_rounds:
+        raise ValueError(
+            "federation.rule.local_rounds: in a round of its own a site meets nobody's step, and "
+            "objective.moments.candidates is step; use local_rounds: 0, or candidates: snapshot"
+        )
     if moments is not None and moments.refresh_epochs is not None:
         raise ValueError(
             f"objective.moments.refresh_epochs: renews moments within a site's own training, and "

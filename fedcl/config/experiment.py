@@ -151,6 +151,17 @@ class Config(Section):
                 f"objective.loss: {min(own_views_only)} has nothing to learn from views.kind: none "
                 "(two identical views); choose augmented views"
             )
+        rule, moments = self.federation.rule, self.objective.moments
+        if (
+            moments is not None
+            and moments.candidates == "step"
+            and not isinstance(rule, CommonSteps)
+        ):
+            raise ValueError(
+                f"objective.moments.candidates: step meets all sites' participants of a step, and "
+                f"with the rule {rule.kind} each site takes its own; use the rule common_steps, or "
+                "candidates: snapshot"
+            )
         if self.objective.moments is not None and isinstance(self.federation.rule, Cyclic):
             raise ValueError(
                 "objective.moments: a cyclic federation has no common encoder that all sites' "

@@ -87,6 +87,11 @@ class Moments(Section):
     fresh: bool
     """Whether moments are those of this round's encoder, requested before training; false uses
     those that came with the updates of the round before."""
+    candidates: Literal["snapshot", "step"] = "snapshot"
+    """Whom a contrast meets at the nodes. snapshot: other sites' participants at the last exchange,
+    who do not move. step: those of the same step, whose embeddings the loss moves too, as if all
+    sites' participants were one batch; with the rule common_steps alone, by two small exchanges
+    before each gradient. Debiasing terms compare the snapshot in both cases."""
     refresh_epochs: Count | None = None
     """Number of local epochs after which sites exchange the moments of their encoders within a
     round, at least 1; null exchanges them once a round."""
@@ -94,6 +99,18 @@ class Moments(Section):
     def stretches(self, epochs: int) -> int:
         """Return the number of parts into which the exchanges cut `epochs` local epochs."""
         return 1 if self.refresh_epochs is None else -(-epochs // self.refresh_epochs)
+
+    @model_validator(mode="after")
+    def _of_the_step(self) -> "Moments":
+        plain = {"components": "sum", "participants": None, "momentum": 0.0, "fresh": True}
+        for key, value in plain.items() if self.candidates == "step" else ():
+            if getattr(self, key) != value:
+                wanted = "null" if value is None else str(value).lower()
+                raise ValueError(
+                    f"{key}: {getattr(self, key)} is about participants of a snapshot, and with "
+                    f"candidates: step a contrast meets those of the step; write {wanted}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _refreshed_when_fresh(self) -> "Moments":

@@ -112,6 +112,12 @@ class Objective(Term):
         return self.prototypes is not None and not self.prototypes.own_pairs
 
     @property
+    def compares_snapshots(self) -> bool:
+        """Whether something is compared with participants of other sites at the last exchange."""
+        against_site = any(debias.against == "site" for debias in self.debias)
+        return self.moments is not None and (self.moments.candidates == "snapshot" or against_site)
+
+    @property
     def decomposes(self) -> bool:
         """Whether each participant's loss is a function of that participant alone."""
         fixed = self.against_prototypes_alone or self.private_moments is not None

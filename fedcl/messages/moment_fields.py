@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from fedcl.arrays.tensors import State
 from fedcl.errors import WireError
 from fedcl.messages.headers import get, get_list
-from fedcl.messages.packet import ARRAYS, MOMENTS_GROUP, RELEASED, Packet
+from fedcl.messages.packet import ARRAYS, MOMENTS_GROUP, RELEASED, SLOPES, Packet
 from fedcl.moments.frozen import NoisyMoments
+from fedcl.moments.live import NodeSlopes
 from fedcl.moments.private import PrivateSums
 from fedcl.moments.shared import SharedMoments
 from fedcl.moments.sums import NodeSums
@@ -17,23 +18,52 @@ _PRIVATE_SUMS = ("count", "total", "residuals", "squares")
 
 @dataclass(frozen=True)
 class NodeSumArrays:
-    """The moments of one site.
+    """The moments of one site, or of all sites in a step.
 
     Attributes:
         required: Whether a message without them is malformed.
+        group: Group of the packet in which they travel.
     """
 
     name: str
-    required: bool
+    required: bool = True
+    group: str = MOMENTS_GROUP
 
     def write(self, value: NodeSums | None, packet: Packet) -> None:
         if value is not None:
-            packet.groups[MOMENTS_GROUP] = value.arrays()
+            packet.groups[self.group] = value.arrays()
 
     def read(self, packet: Packet) -> NodeSums | None:
-        if not self.required and MOMENTS_GROUP not in packet.groups:
+        if not self.required and self.group not in packet.groups:
             return None
-        return _node_sums(packet.arrays(MOMENTS_GROUP), "")
+        return _node_sums(packet.arrays(self.group), "")
+
+
+@dataclass(frozen=True)
+class NodeSlopeArrays:
+    """The slopes of one site, or of all sites in a step.
+
+    Attributes:
+        required: Whether a message without them is malformed.
+        group: Group of the packet in which they travel.
+    """
+
+    name: str
+    required: bool = True
+    group: str = SLOPES
+
+    def write(self, value: NodeSlopes | None, packet: Packet) -> None:
+        if value is not None:
+            packet.groups[self.group] = value.arrays()
+
+    def read(self, packet: Packet) -> NodeSlopes | None:
+        if not self.required and self.group not in packet.groups:
+            return None
+        arrays = packet.arrays(self.group)
+        try:
+            return NodeSlopes(arrays["total"], arrays["squares"])
+        except KeyError as absent:
+            raise WireError(f"the slopes lack {absent}") from None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,17 @@ from fedcl.messages.fields import (
     write_fields,
 )
 from fedcl.messages.headers import get, get_list
-from fedcl.messages.moment_fields import NoisyMomentArrays, SharedMomentArrays
-from fedcl.messages.packet import ARRAYS, PROBES, Packet, float64_array
+from fedcl.messages.moment_fields import (
+    NodeSlopeArrays,
+    NodeSumArrays,
+    NoisyMomentArrays,
+    SharedMomentArrays,
+)
+from fedcl.messages.packet import ARRAYS, IN_STEP, PROBES, Packet, float64_array
 from fedcl.moments.frozen import NoisyMoments
+from fedcl.moments.live import NodeSlopes
 from fedcl.moments.shared import SharedMoments
+from fedcl.moments.sums import NodeSums
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,9 @@ class Instruction:
         codec: How kernels and matrices travel among the weights, those held too.
         steps: Number of steps of one pass, where all sites take every step together without
             privacy; else 0.
+        in_step: Moments of all sites' participants in the step, float64; None where the contrast
+            does not meet them, and before they are known.
+        slopes: Derivatives of all sites' losses by these moments; None before they are known.
     """
 
     round: int
@@ -71,6 +81,8 @@ class Instruction:
     probes: dict[str, SumProbes] = field(default_factory=dict)
     codec: Codec = "none"
     steps: int = 0
+    in_step: NodeSums | None = None
+    slopes: NodeSlopes | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,8 @@ _FIELDS = (
     _Slots("slots"),
     NoisyMomentArrays("released"),
     SharedMomentArrays("shared"),
+    NodeSumArrays("in_step", required=False, group=IN_STEP),
+    NodeSlopeArrays("slopes", required=False),
 )
 
 

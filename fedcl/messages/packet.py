@@ -17,6 +17,12 @@ MOMENTS_GROUP = "moments"
 RELEASED = "released"
 """Group of moments with noise that the server passes on."""
 
+IN_STEP = "in_step"
+"""Group of the moments of all sites in one step."""
+
+SLOPES = "slopes"
+"""Group of the derivatives by the moments of a step."""
+
 PROBES = "probes"
 """Group of the probes of an evaluation."""
 

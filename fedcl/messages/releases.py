@@ -17,6 +17,13 @@ from fedcl.messages.headers import get
 from fedcl.messages.introductions import INTRODUCTION, REFUSAL, Introduction, Refusal
 from fedcl.messages.kinds import KIND, ReleaseKind
 from fedcl.messages.packet import Packet
+from fedcl.messages.step_releases import (
+    STEP_KINDS,
+    StepGradient,
+    StepMoments,
+    StepRelease,
+    StepSlopes,
+)
 from fedcl.messages.sum_answers import SUM_KINDS, SumAnswer, SumOffer
 from fedcl.messages.term_sums import TermSum
 from fedcl.messages.training_releases import (
@@ -24,7 +31,6 @@ from fedcl.messages.training_releases import (
     GradientShare,
     MomentShare,
     PrivateMomentShare,
-    StepGradient,
     TrainingRelease,
     Update,
 )
@@ -40,6 +46,8 @@ __all__ = [
     "Refusal",
     "Release",
     "StepGradient",
+    "StepMoments",
+    "StepSlopes",
     "SumAnswer",
     "SumOffer",
     "TermSum",
@@ -51,12 +59,13 @@ __all__ = [
     "unpack_release",
 ]
 
-Release = Introduction | Refusal | TrainingRelease | EvaluationRelease | SumAnswer
+Release = Introduction | Refusal | TrainingRelease | StepRelease | EvaluationRelease | SumAnswer
 
 KINDS: tuple[ReleaseKind[Any], ...] = (
     INTRODUCTION,
     *EVALUATION_KINDS,
     *TRAINING_KINDS,
+    *STEP_KINDS,
     *SUM_KINDS,
     REFUSAL,
 )

@@ -111,33 +111,7 @@ class GradientShare:
     seconds: float
 
 
-@dataclass(frozen=True)
-class StepGradient:
-    """What leaves a site at a step that sites take together without privacy.
-
-    Attributes:
-        site: Label of the site.
-        round: Number of the round, from 1.
-        step: Number of the step in the round, from 1.
-        participants: Number of training participants of the site, in the step or not.
-        part: Number of the participants in the step.
-        gradients: Gradient of (mean loss times `part`): parameters one after another, in the arrays
-            that `fedcl.messages.gradient_pieces` names; float32.
-        terms: The loss and every term of the objective, over the participants in the step.
-        seconds: Wall-clock time of the step.
-    """
-
-    site: str
-    round: int
-    step: int
-    participants: Participants
-    part: Participants
-    gradients: State
-    terms: dict[str, TermSum]
-    seconds: float
-
-
-TrainingRelease = Update | MomentShare | PrivateMomentShare | GradientShare | StepGradient
+TrainingRelease = Update | MomentShare | PrivateMomentShare | GradientShare
 
 MOMENT_SHARE = ReleaseKind(
     name="moments",
@@ -200,32 +174,6 @@ GRADIENT_SHARE = ReleaseKind(
     ),
 )
 
-STEP_GRADIENT = ReleaseKind(
-    name="step gradient",
-    release=StepGradient,
-    fields=(
-        KIND,
-        SITE,
-        ROUND,
-        HeaderValue("step", int),
-        PARTICIPANTS,
-        HeaderValue("part", int),
-        Arrays("gradients"),
-        TermColumns("terms"),
-        SECONDS,
-    ),
-    phrase="the gradient of a step",
-    words=(
-        "In which direction a few of the site's participants would change the weights, and each "
-        "term of the objective as a sum over them; without noise. From the gradient of a few "
-        "participants more can be told about single ones than from trained weights."
-    ),
-    limit=SiteLimit(
-        "step_gradients",
-        asked_by=in_the_clear(lambda config: isinstance(config.federation.rule, CommonSteps)),
-    ),
-)
-
 UPDATE_KIND = ReleaseKind(
     name="update",
     release=Update,
@@ -259,6 +207,5 @@ TRAINING_KINDS = (
     MOMENT_SHARE,
     PRIVATE_MOMENT_SHARE,
     GRADIENT_SHARE,
-    STEP_GRADIENT,
     UPDATE_KIND,
 )

@@ -5,7 +5,7 @@ comparison of current similarities with those of the last exchange would penalis
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -105,6 +105,24 @@ def snapshot_of(
         residents = OwnParticipants(residents.embeddings.to(device), residents.shares.to(device))
     shift = _shift(at_nodes, residents)
     return Snapshot(settings, grid, at_nodes, contrasted, residents, shift)
+
+
+def with_candidates(
+    snapshot: Snapshot | None, settings: Moments, candidates: OtherParticipants
+) -> Snapshot:
+    """Return a snapshot with other candidates for contrastive losses; without one, with only these.
+
+    Args:
+        snapshot: Participants of all sites for debiasing terms, or None.
+        settings: Moments section of the objective.
+        candidates: Other sites' participants whom a contrast meets.
+    """
+    if snapshot is not None:
+        return replace(snapshot, candidates=candidates)
+    device = candidates.nodes.count.device
+    points = nodes_known(settings)
+    grid = {name: values.to(device, torch.float32) for name, values in points.items()}
+    return Snapshot(settings, grid, candidates, candidates, None, None)
 
 
 def _others(

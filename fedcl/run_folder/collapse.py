@@ -13,8 +13,8 @@ different participants of a batch. Encoders that learn stay far above it, even w
 site are narrow (docs/measurements/collapse.md)."""
 
 ADVICE = (
-    "Give candidates that carry age from the first step (objective.prototypes with own_pairs: "
-    "true), or steps that all sites take together (federation.rule: common_steps)"
+    "Let all sites take each step together and meet each other in it: federation.rule "
+    "common_steps with objective.moments.candidates: step"
 )
 
 

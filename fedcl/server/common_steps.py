@@ -20,12 +20,15 @@ from fedcl.config.experiment import Config
 from fedcl.messages.gradient_pieces import pieces_of
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import StepGradient
+from fedcl.messages.step_releases import meets_the_step
 from fedcl.messages.step_schedule import common_rule, parts_of_site, steps_of_pass
 from fedcl.optimizer import build_optimizer, optimizer_state, restore_optimizer
 from fedcl.run_folder.checkpoint import Checkpoint
+from fedcl.server.live_step import meet_in_step
 from fedcl.server.outliers import UsualChange, outlier_problem
-from fedcl.server.reply_checks import read_reply, step_problem
+from fedcl.server.reply_checks import read_reply
 from fedcl.server.round import Round
+from fedcl.server.step_checks import step_problem
 from fedcl.wire.orders import GRADIENT
 
 _OPTIMIZER, _LENGTHS = "optimizer/", "lengths"
@@ -64,8 +67,13 @@ def common_steps(
                 steps=steps,
             )
             parts = {label: size for label, size in parts.items() if label in left}
+            failed: set[str] = set()
+            if meets_the_step(config):
+                question, met = meet_in_step(round_, question, parts)
+                failed, parts = parts.keys() - met.keys(), met
             total = model.no_gradient()
-            count, failed = _add_up(round_, question, parts, usual, total, like)
+            count, unheard = _add_up(round_, question, parts, usual, total, like)
+            failed |= unheard
             if failed:
                 left = [label for label in left if label not in failed]
                 round_.record.require_quorum(config.federation, step=question.stretch, left=left)

@@ -16,6 +16,8 @@ from fedcl.wire.orders import (
     GRADIENT,
     INTRODUCE,
     MOMENTS,
+    STEP_MOMENTS,
+    STEP_SLOPES,
     SUM,
     TRAIN,
 )
@@ -31,6 +33,8 @@ _WHAT = {
     MOMENTS: "moments",
     TRAIN: "train",
     GRADIENT: "gradient",
+    STEP_MOMENTS: "moments of a step",
+    STEP_SLOPES: "slopes of a step",
     SUM: "secure sum",
     EVALUATION_SUMS: "evaluation sums",
     EVALUATION_ERRORS: "evaluation errors",

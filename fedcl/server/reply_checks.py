@@ -20,7 +20,6 @@ from fedcl.messages.releases import (
     MomentShare,
     Refusal,
     Release,
-    StepGradient,
     SumOffer,
     TermSum,
     Update,
@@ -167,13 +166,26 @@ def moments_problem(sums: NodeSums, participants: int, config: Config) -> str | 
     """Return why moments cannot be those of that many unit embeddings, or None."""
     settings = config.objective.moments
     assert settings is not None
-    dim = config.projector.dim
-    for name, shape in node_shapes(node_count(settings), dim).items():
-        array = sums.arrays()[name]
-        if array.dtype != np.float32 or array.shape != shape:
-            return f"moments {name}: {array.dtype} of shape {array.shape}, expected float32 {shape}"
+    shapes = node_shapes(node_count(settings), config.projector.dim)
+    return arrays_problem("moments", sums.arrays(), shapes, np.float32) or unit_problem(
+        sums, participants, config.projector.dim
+    )
+
+
+def arrays_problem(what: str, arrays: State, shapes: Shapes, kind: type[np.floating]) -> str | None:
+    """Return why arrays are not finite, or not of these shapes and this type; or None."""
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.dtype != kind or array.shape != shape:
+            wanted = np.dtype(kind).name
+            return f"{what} {name}: {array.dtype} of shape {array.shape}, expected {wanted} {shape}"
         if not np.isfinite(array).all():
-            return f"moments {name}: values that are not finite"
+            return f"{what} {name}: values that are not finite"
+    return None
+
+
+def unit_problem(sums: NodeSums, participants: int, dim: int) -> str | None:
+    """Return why sums cannot be those of that many unit embeddings, or None."""
     slack = _ROUNDING * (participants + 1)
     if sums.count.min() < 0 or sums.count.sum() > participants + slack:
         return f"moments count: not those of {participants} participants"
@@ -262,28 +274,6 @@ def gradient_problem(
             f"them over privacy.clip_norm, and the noise make {longest:.4g} at most"
         )
     return problem
-
-
-def step_problem(
-    answer: DecodedReply, introduction: Introduction, order: Instruction, *, part: int, like: State
-) -> str | None:
-    """Return why the gradient of a site's part of a step cannot be added, or None.
-
-    Args:
-        answer: What the site answered.
-        introduction: What the site introduced itself as.
-        order: What the site was asked.
-        part: Number of the site's participants in the step.
-        like: Arrays of the names, shapes and type that the gradient must have.
-    """
-    share = checked_release(answer, StepGradient, introduction, order)
-    if isinstance(share, str):
-        return share
-    if share.step != order.stretch:
-        return f"answers step {share.step}"
-    if share.part != part:
-        return f"its gradient is that of {share.part} participants, expected {part}"
-    return terms_problem(share.terms) or tensors_problem(share.gradients, like)
 
 
 def terms_problem(terms: Mapping[str, TermSum]) -> str | None:

@@ -121,7 +121,7 @@ def play(round_: Round, checkpoint: Checkpoint, text: str) -> Checkpoint:
         if private.released_in(number):
             released = release_moments(round_, order)
             order = replace(order, released=released)
-    if moments is not None and moments.fresh:
+    if moments is not None and moments.fresh and config.objective.compares_snapshots:
         for stretch in range(moments.stretches(config.local.epochs)):
             order = replace(order, stretch=stretch)
             asked, order = ask_for_moments(round_, asked, order)

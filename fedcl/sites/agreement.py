@@ -21,7 +21,9 @@ from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
 from fedcl.messages.releases import Release, kind_of
 
-CountedWork = Literal["rounds", "evaluation-sums", "evaluation-errors"]
+CountedWork = Literal[
+    "rounds", "step-moments", "step-slopes", "evaluation-sums", "evaluation-errors"
+]
 """The kinds of work that limits.max_rounds limits, each by itself."""
 
 
@@ -33,11 +35,13 @@ class CountedStep:
         round: Number of the round, from 1.
         step: Number of the step in the round, from 1.
         steps: Number of steps of a pass.
+        work: What the site does for the step, which is counted by itself.
     """
 
     round: int
     step: int
     steps: int
+    work: CountedWork = "rounds"
 
 
 Counted = CountedWork | CountedStep
@@ -114,7 +118,7 @@ def begin_step(config: Config, home: SiteHome, asked: CountedStep) -> None:
     Raises:
         LimitError: the site has begun as many rounds of this experiment as it allows.
     """
-    file = config.output.path / "last-step.json"
+    file = config.output.path / f"last-step-{asked.work}.json"
     last = CountedStep(**json.loads(file.read_text())) if file.exists() else None
     follows = (
         last is not None
@@ -122,7 +126,7 @@ def begin_step(config: Config, home: SiteHome, asked: CountedStep) -> None:
         and last.step < asked.step
     )
     if not follows:
-        begin_round(config, home)
+        begin_round(config, home, asked.work)
     write_text(file, json.dumps(asdict(asked)), durable=True)
 
 

@@ -24,11 +24,12 @@ from fedcl.messages.releases import (
     Release,
 )
 from fedcl.messages.sum_questions import SumQuestion
-from fedcl.sites.agreement import Counted, CountedStep
+from fedcl.sites.agreement import Counted, CountedStep, CountedWork
 from fedcl.sites.common_step import share_step
 from fedcl.sites.context import SiteContext, site_context
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
+from fedcl.sites.live_step import share_step_moments, share_step_slopes
 from fedcl.sites.private_moments import share_private_moments
 from fedcl.sites.secure_sum import answer, in_secure_sum, require_own_identity
 from fedcl.sites.site import Site, introduce
@@ -39,6 +40,8 @@ from fedcl.wire.orders import (
     GRADIENT,
     INTRODUCE,
     MOMENTS,
+    STEP_MOMENTS,
+    STEP_SLOPES,
     SUM,
     TRAIN,
     decode_instruction,
@@ -50,6 +53,9 @@ app = ClientApp()
 
 AGREED = "config-sha256"
 """Node configuration: fingerprint of the one experiment that a site takes part in; absent: any."""
+
+_BEFORE_A_STEP: dict[str, CountedWork] = {STEP_MOMENTS: "step-moments", STEP_SLOPES: "step-slopes"}
+"""How a site counts the questions before a step, by their type of message."""
 
 AnyQuestion = TypeVar("AnyQuestion", Instruction, SumQuestion)
 
@@ -64,6 +70,18 @@ def on_introduce(message: Message, context: Context) -> Message:
 def on_moments(message: Message, context: Context) -> Message:
     """Answer with the moments under the encoder of the round that begins."""
     return _answer(message, context, decode_instruction, in_secure_sum(_share))
+
+
+@app.query(STEP_MOMENTS.split(".")[1])
+def on_step_moments(message: Message, context: Context) -> Message:
+    """Answer with sums over the site's part of a step that all sites take together."""
+    return _answer(message, context, decode_instruction, share_step_moments)
+
+
+@app.query(STEP_SLOPES.split(".")[1])
+def on_step_slopes(message: Message, context: Context) -> Message:
+    """Answer with the derivatives of the part's loss by all sites' sums of the step."""
+    return _answer(message, context, decode_instruction, share_step_slopes)
 
 
 @app.train(GRADIENT.split(".")[1])
@@ -154,6 +172,9 @@ def _refusal(error: Exception, place: SiteContext | None, site: Site | None) -> 
 def _counted(message: Message, question: Instruction | SumQuestion) -> Counted | None:
     """Return what begins; a round of private steps of all sites together begins with the first."""
     match message.metadata.message_type:
+        case kind if kind in _BEFORE_A_STEP and isinstance(question, Instruction):
+            work = _BEFORE_A_STEP[kind]
+            return CountedStep(question.round, question.stretch, question.steps, work)
         case kind if kind == GRADIENT and isinstance(question, Instruction):
             if question.steps:
                 return CountedStep(question.round, question.stretch, question.steps)

@@ -6,21 +6,21 @@ import numpy as np
 import torch
 
 from fedcl.arrays.tensors import State
-from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import Rows
 from fedcl.errors import RunError
-from fedcl.local_round import loss_of_batch, seeded
 from fedcl.messages.gradient_pieces import pieces_of
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import StepGradient, TermSum
-from fedcl.messages.step_schedule import SitePart, common_rule, parts_of_site, shuffled_participants
+from fedcl.messages.step_releases import meets_the_step
 from fedcl.models.network import Network
 from fedcl.moments.cross_site import CrossSite
-from fedcl.moments.snapshot import Snapshot
+from fedcl.moments.live import pull_of_others
 from fedcl.objective import Loss
-from fedcl.seeds import derive
+from fedcl.sites.held_weights import weights_received
+from fedcl.sites.live_step import meet_others
 from fedcl.sites.moments import snapshot_of_round
 from fedcl.sites.site import Site, received_network
+from fedcl.sites.step_part import encoded_part, part_of, rows_of, seeded_step
 
 
 def share_step(site: Site, order: Instruction) -> StepGradient:
@@ -30,10 +30,11 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
         FedclError: the weights do not fit the encoder, or the site has no part in the step.
     """
     started = time.perf_counter()
-    part = _part(site, order)
-    rows = _rows(site, order, part)
-    network = received_network(site, order.weights, order.round)
-    gradients, terms = step_gradient(network, site, rows, order, snapshot_of_round(site, order))
+    part = part_of(site, order)
+    if meets_the_step(site.config) and order.slopes is None:
+        raise RunError("the server asks for a gradient before it has said all sites' slopes")
+    network = received_network(site, weights_received(site, order), order.round)
+    gradients, terms = step_gradient(network, site, rows_of(site, order, part), order)
     return StepGradient(
         site=site.label,
         round=order.round,
@@ -47,7 +48,7 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
 
 
 def step_gradient(
-    network: Network, site: Site, rows: Rows, order: Instruction, others: Snapshot | None
+    network: Network, site: Site, rows: Rows, order: Instruction
 ) -> tuple[State, dict[str, TermSum]]:
     """Return the gradient of (mean loss times participants), as it leaves, and the terms' sums.
 
@@ -55,30 +56,23 @@ def step_gradient(
         network: Network with the weights of the step, which are not changed.
         site: The site, whose draws are seeded by its label.
         rows: Rows of the scans in the step, ascending.
-        order: Instruction with the numbers of the round and of the step.
-        others: Participants of other sites as the batch is compared with them; None for none.
+        order: Instruction with the numbers of the round and of the step, and what is known of the
+            other sites.
     """
-    device = next(network.parameters()).device
-    arrays = torch.from_numpy(site.cohort.load(rows)).to(device)
-    cross_site = None
-    if others is not None:
-        positions = torch.as_tensor(np.searchsorted(site.rows, rows), device=device)
-        cross_site = CrossSite(others, positions)
-    network.train()
     network.zero_grad(set_to_none=True)
-    seed = derive(site.config.seed, "network", site.label, order.round, order.stretch)
-    with seeded(device, seed):
-        loss = loss_of_batch(
-            network,
-            site.cohort,
-            rows,
-            arrays,
-            LocalSettings.of(site.config),
-            cross_site,
-            round_number=order.round,
-            epoch=_epoch(order),
-        )
-        (loss.value * site.cohort.participants(rows)).backward()  # type: ignore[no-untyped-call]
+    device = next(network.parameters()).device
+    with seeded_step(site, order, device):
+        batch = encoded_part(network, site, rows, order)
+        if order.slopes is None:
+            others = snapshot_of_round(site, order)
+            seen = None if others is None else CrossSite(others, batch.positions)
+            loss = batch.loss(seen)
+            value = loss.value * batch.participants
+        else:
+            met = meet_others(batch, order)
+            loss = met.loss
+            value = met.value + pull_of_others(met.own, order.slopes, met.slopes)
+        value.backward()  # type: ignore[no-untyped-call]
     return _gradients(network), _terms(loss)
 
 
@@ -102,49 +96,3 @@ def _gradient(parameter: torch.Tensor) -> memoryview:
 
 def _terms(loss: Loss) -> dict[str, TermSum]:
     return {name: TermSum.of(*sums.tolist()) for name, sums in loss.terms.items()}
-
-
-def _epoch(order: Instruction) -> int:
-    return (order.stretch - 1) // order.steps
-
-
-def _part(site: Site, order: Instruction) -> SitePart:
-    """Return the site's part of the step.
-
-    Raises:
-        RunError: the site has none, or the round has no such step.
-    """
-    config = site.config
-    most = config.local.epochs * order.steps
-    if not 1 <= order.stretch <= most or order.round <= common_rule(config).local_rounds:
-        raise RunError(
-            f"the server asks for step {order.stretch} of {most} of round {order.round}, which "
-            "has no such step"
-        )
-    parts = parts_of_site(
-        config,
-        site.label,
-        site.participants,
-        round_number=order.round,
-        epoch=_epoch(order),
-        steps=order.steps,
-    )
-    here = (order.stretch - 1) % order.steps
-    for part in parts:
-        if part.step == here:
-            return part
-    raise RunError(f"the site has no participants in step {order.stretch} of the round")
-
-
-def _rows(site: Site, order: Instruction, part: SitePart) -> Rows:
-    """Return the rows of all the scans of the participants in a part, ascending."""
-    shuffled = shuffled_participants(
-        site.config,
-        site.label,
-        site.participants,
-        round_number=order.round,
-        epoch=_epoch(order),
-    )
-    chosen = shuffled[part.first : part.end]
-    rows: Rows = site.rows[np.isin(site.cohort.owners(site.rows), chosen)]
-    return rows
