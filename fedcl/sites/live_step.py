@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ from fedcl.sites.held_weights import held_weights, weights_received
 from fedcl.sites.moments import snapshot_of_round
 from fedcl.sites.site import Site, received_network
 from fedcl.sites.step_part import EncodedPart, encoded_part, part_of, rows_of, seeded_step
+
+_MOST_PARTS = 128
+"""Largest number of parts whose embeddings a process keeps between the two questions of a step."""
+
+_last_parts: dict[tuple[Path, int, int, str], EncodedPart] = {}
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,7 @@ def share_step_moments(site: Site, order: Instruction) -> StepMoments:
     if not meets_the_step(site.config):
         raise RunError("the experiment does not compare the participants of a step")
     held_weights(site.config.output).put(order.held, order.weights)
-    with torch.no_grad():
-        sums = _own_sums(_encoded(site, order))
+    sums = _own_sums(_encoded(site, order))
     return StepMoments(
         site=site.label,
         round=order.round,
@@ -77,9 +82,7 @@ def share_step_slopes(site: Site, order: Instruction) -> StepSlopes:
     """
     started = time.perf_counter()
     part = part_of(site, order)
-    with torch.no_grad():
-        batch = _encoded(site, order)
-    met = meet_others(batch, order)
+    met = meet_others(_encoded(site, order), order)
     return StepSlopes(
         site=site.label,
         round=order.round,
@@ -118,7 +121,14 @@ def _own_sums(batch: EncodedPart) -> LiveSums:
 
 
 def _encoded(site: Site, order: Instruction) -> EncodedPart:
-    network = received_network(site, weights_received(site, order), order.round)
-    rows = rows_of(site, order, part_of(site, order))
-    with seeded_step(site, order, next(network.parameters()).device):
-        return encoded_part(network, site, rows, order)
+    """Return the part without a gradient, as this process encoded it last or encoded now."""
+    key = (site.memory.folder, order.round, order.stretch, order.held)
+    if key not in _last_parts:
+        network = received_network(site, weights_received(site, order), order.round)
+        rows = rows_of(site, order, part_of(site, order))
+        with torch.no_grad(), seeded_step(site, order, next(network.parameters()).device):
+            batch = encoded_part(network, site, rows, order)
+        while len(_last_parts) >= _MOST_PARTS:
+            del _last_parts[next(iter(_last_parts))]
+        _last_parts[key] = batch
+    return _last_parts[key]
