@@ -20,7 +20,7 @@ from fedcl.moments.snapshot import Snapshot
 from fedcl.objective import Loss
 from fedcl.seeds import derive
 from fedcl.sites.moments import snapshot_of_round
-from fedcl.sites.site import Site, received_network
+from fedcl.sites.site import Site, network_to_read
 
 
 def share_step(site: Site, order: Instruction) -> StepGradient:
@@ -32,7 +32,7 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
     started = time.perf_counter()
     part = _part(site, order)
     rows = _rows(site, order, part)
-    network = received_network(site, order.weights, order.round)
+    network = network_to_read(site, order.weights, order.round)
     gradients, terms = step_gradient(network, site, rows, order, snapshot_of_round(site, order))
     return StepGradient(
         site=site.label,
