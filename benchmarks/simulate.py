@@ -153,8 +153,11 @@ def plain_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
     return seconds
 
 
-def common_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
-    """Run the common steps as a loop written by hand, and return the seconds of each round."""
+def common_loop(config: Any, rounds: int, turns: Turns) -> tuple[list[float], dict[str, Any]]:
+    """Run the common steps as a loop written by hand.
+
+    Return the seconds of each round, and how much of the processor a round took for how many parts.
+    """
     import numpy as np
     import torch
 
@@ -176,10 +179,10 @@ def common_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
         s: cohort.rows(split=TRAIN, site=s) for s in cohort.training_sites(min_participants=least)
     }
     steps = steps_of_pass(config, sum(map(len, own.values())))
-    seconds = []
+    seconds, cpu = [], []
     for number in range(1, rounds + 1):
         turns.take()
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         optimizer = build_optimizer(network, config.local, round_number=number)
         draws: dict[str, int] = {"round_number": number, "epoch": 0}
         parts = [
@@ -197,7 +200,8 @@ def common_loop(config: Any, rounds: int, turns: Turns) -> list[float]:
                 (loss.value * len(batch) / sum(map(len, batches))).backward()
             optimizer.step()
         seconds.append(time.perf_counter() - started)
-    return seconds
+        cpu.append(time.process_time() - begun)
+    return seconds, {"cpu": median(cpu), "answers": len(parts)}
 
 
 def federation(config: Any, turns: Turns) -> tuple[list[float], dict[str, Any]]:
@@ -206,20 +210,21 @@ def federation(config: Any, turns: Turns) -> tuple[list[float], dict[str, Any]]:
     from fedcl.run_folder.folder import RunFolder
     from fedcl.server import round_loop as rounds
 
-    play, seconds = rounds.play, []
+    play, seconds, cpu = rounds.play, [], []
 
     def in_turn(*args: Any) -> Any:
         turns.take()
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         after = play(*args)
         seconds.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - begun)
         return after
 
     rounds.play = in_turn
     simulate_federation(config, sites=64, resume=False)
     # As text, since a former version reads its lines otherwise.
     last = RunFolder(config.output.path).log.read_text(encoding="utf-8").splitlines()[-1]
-    return seconds, json.loads(last)
+    return seconds, json.loads(last) | {"cpu": median(cpu)}
 
 
 def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -> dict[str, Any]:
@@ -228,21 +233,26 @@ def measure(task: Task, variant: str, folder: Path, rounds: int, turns: Turns) -
 
     workers, moments = VARIANTS[variant]
     config = parse(experiment(task, folder, rounds, workers, moments), source="benchmark")
-    traffic = None
+    traffic = steps = None
     if workers:
         seconds, last = federation(config, turns)
         # The first round of stale moments has none to send.
         traffic = {key: last[key] for key in ("bytes", "sent_bytes", "moments_bytes")}
         if task.together is not None:
             sites = last["sites"].values()
-            traffic["answers"] = sum(site["steps"] for site in sites)
             everybody = sum(site["participants"] for site in sites)
-            traffic["steps"] = -(-everybody // task.together)
+            # The processes of two workers are not measured.
+            steps = {
+                "cpu": last["cpu"] if workers == 1 else None,
+                "answers": sum(site["steps"] for site in sites),
+                "number": -(-everybody // task.together),
+            }
+    elif task.together is None:
+        seconds = plain_loop(config, rounds, turns)
     else:
-        loop = plain_loop if task.together is None else common_loop
-        seconds = loop(config, rounds, turns)
+        seconds, steps = common_loop(config, rounds, turns)
     turns.leave()
-    return {"seconds": seconds, "traffic": traffic}
+    return {"seconds": seconds, "traffic": traffic, "steps": steps}
 
 
 def main() -> None:
@@ -266,7 +276,7 @@ def main() -> None:
         print(f"\n**{task}**\n")
         head = "| variant | s/round | times the loop's | peak memory, GB | GB a round, both ways |"
         if TASKS[task].together is not None:
-            head += " s a step | ms a site and step | MB a step, both ways |"
+            head += " ms a site and step | of the processor | s a step | MB a step, both ways |"
         print(head)
         print("|---" * (head.count("|") - 1) + "|", flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -327,10 +337,13 @@ def row(name: str, found: dict[str, Any], loop: dict[str, Any]) -> str:
             moved += f", of them moments {100 * traffic['moments_bytes'] / total:.2f} %"
     told = f"| {name} | {median(found['seconds']):.2f} | {ratio:.2f}x "
     told += f"| {found['peak_gb']:.2f} | {moved} |"
-    if traffic and "steps" in traffic:
-        spent, steps = median(found["seconds"]), traffic["steps"]
-        told += f" {spent / steps:.2f} | {1000 * spent / traffic['answers']:.1f} "
-        told += f"| {total / 1e6 / steps:.1f} |"
+    if (steps := found["steps"]) is not None:
+        spent, answers = median(found["seconds"]), steps["answers"]
+        told += f" {1000 * spent / answers:.1f} | "
+        told += f"{1000 * steps['cpu'] / answers:.1f}" if steps["cpu"] else "–"
+        number = steps.get("number")
+        of_steps = f"{spent / number:.2f} | {total / 1e6 / number:.1f}" if number else "– | –"
+        told += f" | {of_steps} |"
     return told
 
 

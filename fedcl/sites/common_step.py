@@ -19,7 +19,7 @@ from fedcl.objective import Loss
 from fedcl.sites.held_weights import weights_received
 from fedcl.sites.live_step import meet_others
 from fedcl.sites.moments import snapshot_of_round
-from fedcl.sites.site import Site, received_network
+from fedcl.sites.site import Site, network_to_read
 from fedcl.sites.step_part import encoded_part, part_of, rows_of, seeded_step
 
 
@@ -33,7 +33,7 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
     part = part_of(site, order)
     if meets_the_step(site.config) and order.slopes is None:
         raise RunError("the server asks for a gradient before it has said all sites' slopes")
-    network = received_network(site, weights_received(site, order), order.round)
+    network = network_to_read(site, weights_received(site, order), order.round)
     gradients, terms = step_gradient(network, site, rows_of(site, order, part), order)
     return StepGradient(
         site=site.label,

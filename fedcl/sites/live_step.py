@@ -25,7 +25,7 @@ from fedcl.moments.snapshot import with_candidates
 from fedcl.objective import Loss
 from fedcl.sites.held_weights import held_weights, weights_received
 from fedcl.sites.moments import snapshot_of_round
-from fedcl.sites.site import Site, received_network
+from fedcl.sites.site import Site, network_to_read
 from fedcl.sites.step_part import EncodedPart, encoded_part, part_of, rows_of, seeded_step
 
 _MOST_PARTS = 128
@@ -124,7 +124,7 @@ def _encoded(site: Site, order: Instruction) -> EncodedPart:
     """Return the part without a gradient, as this process encoded it last or encoded now."""
     key = (site.memory.folder, order.round, order.stretch, order.held)
     if key not in _last_parts:
-        network = received_network(site, weights_received(site, order), order.round)
+        network = network_to_read(site, weights_received(site, order), order.round)
         rows = rows_of(site, order, part_of(site, order))
         with torch.no_grad(), seeded_step(site, order, next(network.parameters()).device):
             batch = encoded_part(network, site, rows, order)

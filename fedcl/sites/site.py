@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -124,10 +125,39 @@ def received_network(site: Site, weights: State, round_number: int) -> Network:
     config = site.config
     use_threads(config.compute)
     network, first_state = network_of(config, site.cohort.shape)
+    _unchanged.pop(network, None)
     staying = site.memory.tensors.before(round_number)
     write_state(network, {**weights, **(staying or first_state)})
     to_device(network, choose_device(config.compute))
     return network
+
+
+def network_to_read(site: Site, weights: State, round_number: int) -> Network:
+    """Return `received_network` for a caller that changes no tensor.
+
+    In a simulation the sites of a step are sent the same arrays, which are written once.
+    """
+    network, _ = network_of(site.config, site.cohort.shape)
+    if not _same_memory(_unchanged.get(network), weights):
+        received_network(site, weights, round_number)
+        _unchanged[network] = weights
+    return network
+
+
+# While the arrays are held here, no others can have their place in memory.
+_unchanged: "WeakKeyDictionary[Network, State]" = WeakKeyDictionary()
+
+
+def _same_memory(some: State | None, others: State) -> bool:
+    """Return whether two states are the same bytes of one message, which nobody can change."""
+    if some is None or some.keys() != others.keys():
+        return False
+    return all(
+        array.ctypes.data == others[name].ctypes.data
+        and array.shape == others[name].shape
+        and not (array.flags.writeable or others[name].flags.writeable)
+        for name, array in some.items()
+    )
 
 
 def staying_names(network: Network, federation: Federation) -> TensorNames:
