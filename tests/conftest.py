@@ -2,6 +2,11 @@
 
 import os
 
+# One thread a process, for the tests and all that they start: their arrays are tiny, and threads of
+# two processes that share two cores spin while they wait for each other, eight times the work.
+# The processes that are started from here read it when they import numpy and torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import matplotlib as mpl
 import numpy as np
 import pytest
