@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
+from matplotlib.figure import Figure
 
 mpl.use("Agg")
 
@@ -36,6 +37,29 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+
+from fedcl.report import svg  # noqa: E402 - after the hook
+
+_render = svg._save
+
+
+def _sketch(buffer, kind, size, draw, _colours) -> None:
+    """Draw a figure, and leave out what takes the time: its layout, and every glyph in a file."""
+    draw(Figure(figsize=size, layout="constrained"))
+    buffer.write('<svg viewBox="0 0 1 1"></svg>' if kind == "svg" else b"%PDF")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Render figures for the tests that ask for it, before their first fixture is made."""
+    svg._save = _render if "rendered" in item.fixturenames else _sketch
+
+
+@pytest.fixture(scope="session")
+def rendered() -> None:
+    """Request this where figures are looked at; elsewhere they are sketched, which takes a third.
+
+    A fixture that requests it gives it to every test that uses the fixture.
+    """
 
 
 @pytest.fixture
