@@ -21,8 +21,9 @@ mpl.use("Agg")
 os.fsync = lambda _: None
 
 # No deadline: the first example pays for torch's start. Derandomised: CI repeats what you saw.
-settings.register_profile("fedcl", deadline=None, derandomize=True, max_examples=40, database=None)
-settings.register_profile("quick", settings.get_profile("fedcl"), max_examples=8)  # `make quick`
+settings.register_profile("fedcl", deadline=None, derandomize=True, max_examples=15, database=None)
+settings.register_profile("quick", settings.get_profile("fedcl"), max_examples=6)  # `make quick`
+settings.register_profile("thorough", settings.get_profile("fedcl"), max_examples=200)
 settings.load_profile("fedcl")
 
 # Shape annotations are enforced under pytest only. The hook must be in place before the import.
