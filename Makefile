@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PYTEST  = $(BIN)/python -m pytest -n 2 --dist worksteal
+# A file's tests stay together: what they share, such as a deployed federation, is made once.
+PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Nothing contacts the outside while fedcl runs.
