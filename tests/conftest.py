@@ -1,5 +1,6 @@
 """Shared by all tests: shapes are checked, and randomness comes from one fixture."""
 
+import gc
 import os
 
 # One thread a process, for the tests and all that they start: their arrays are tiny, and threads of
@@ -48,6 +49,11 @@ def _sketch(buffer, kind, size, draw, _colours) -> None:
     """Draw a figure, and leave out what takes the time: its layout, and every glyph in a file."""
     draw(Figure(figsize=size, layout="constrained"))
     buffer.write('<svg viewBox="0 0 1 1"></svg>' if kind == "svg" else b"%PDF")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave the imported modules and the tests alone: they stay."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
