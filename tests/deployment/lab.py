@@ -12,13 +12,8 @@ import pandas as pd
 import yaml
 
 from tests.builders import table_tree, with_values, write_table
-from tests.command import fedcl
 
 SITES = ("north", "south", "12")
-IN_PROCESSES = {"serve", "join", "run"}
-"""Commands that start processes or wait for them; the others run in this one, which has torch."""
-HURRY = Path(__file__).parent / "hurry"
-"""A folder for the module path of a lab's processes; see the module in it."""
 
 
 @dataclass
@@ -122,16 +117,14 @@ class Lab:
         self.fedcl("approve", str(self.settings(site)), str(self.experiment), "--yes")
 
     def start(self) -> "Lab":
-        """Start the server, then every site, side by side."""
+        """Start the server and every site."""
         self.fedcl("serve", "lab", "--background")
-        joining = [self.popen(*self.join_words(site)) for site in self.sites]
-        for site, process in zip(self.sites, joining, strict=True):
-            self._ended(process, self.join_words(site))
+        for site in self.sites:
+            self.join(site)
         return self
 
-    def join_words(self, site: str) -> tuple[str, ...]:
-        """Return the command that a site joins with."""
-        return ("join", str(self.settings(site)), "--background")
+    def join(self, site: str) -> str:
+        return self.fedcl("join", str(self.settings(site)), "--background")
 
     def run(self, *words: str, check: bool = True) -> str:
         return self.fedcl("run", str(self.experiment), "--federation", "lab", *words, check=check)
@@ -144,21 +137,16 @@ class Lab:
 
     def fedcl(self, *words: str, check: bool = True) -> str:
         """Run a command as a person types it; return what it printed."""
-        if words[0] in IN_PROCESSES:
-            return self._ended(self.popen(*words), words, check=check)
-        done = fedcl(*words, cwd=self.folder)
-        return _printed(words, done.returncode, done.stdout + done.stderr, check=check)
-
-    def _ended(
-        self, process: "subprocess.Popen[str]", words: tuple[str, ...], *, check: bool = True
-    ) -> str:
+        done = self.popen(*words)
         try:
-            said, _ = process.communicate(timeout=self.longest_s)
+            said, _ = done.communicate(timeout=self.longest_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            done.kill()
+            done.communicate()
             raise
-        return _printed(words, process.returncode, said, check=check)
+        if check and done.returncode:
+            raise AssertionError(f"fedcl {' '.join(words)}: exit {done.returncode}\n{said}")
+        return said
 
     def popen(
         self, *words: str, tree: Path | None = None, into: int | IO[str] = subprocess.PIPE
@@ -168,18 +156,16 @@ class Lab:
         return subprocess.Popen(
             [sys.executable, "-m", "fedcl", *words],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{HURRY}", "COLUMNS": "200"},
+            env={**os.environ, "PYTHONPATH": self.module_path(root), "COLUMNS": "200"},
             stdout=into,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
         )
 
-
-def _printed(words: tuple[str, ...], code: int, said: str, *, check: bool) -> str:
-    if check and code:
-        raise AssertionError(f"fedcl {' '.join(words)}: exit {code}\n{said}")
-    return said
+    def module_path(self, root: Path) -> str:
+        """Return where the processes look for modules; fedcl's source tree is `root`."""
+        return str(root)
 
 
 def own_rows(cohort: Path, folder: Path, site: str) -> None:

@@ -1,7 +1,7 @@
 """The whole deployment at once: separate processes, TLS, node keys, and a tap on every line.
 
-One run, which takes half a minute or more: Flower's node starts a process, which imports torch,
-for each of five messages at each of two sites. Everything below looks at that run.
+One run, which takes its time: Flower's node starts a process, which imports torch, for each of five
+messages at each of two sites. Everything below looks at that run.
 """
 
 import json
@@ -18,6 +18,7 @@ from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, with_values
+from tests.deployment.brisk import BriskLab
 from tests.deployment.capture import Captured
 from tests.deployment.lab import Lab, own_rows
 from tests.deployment.tapped import run_tapped
@@ -45,7 +46,7 @@ class Run:
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("federation")
     sums = {"every_rounds": None, "min_cell": 3, "features": ["representation", "embedding"]}
-    lab = Lab(folder / "machines", SITES)
+    lab = BriskLab(folder / "machines", SITES)
     lab.tree = with_values(lab.usual(), evaluation__from_sums=sums)
     lab.set_up()
     make_telling(lab)
