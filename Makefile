@@ -2,14 +2,18 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PYTEST  = $(BIN)/python -m pytest -n 2 --dist worksteal
+# A file's tests stay together: what they share, such as a deployed federation, is made once.
+PYTEST  = $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # Nothing contacts the outside while fedcl runs.
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: demo test quick format lint contracts types tests bench docs clean
+# The tests start some hundred processes, which import for seconds: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test quick thorough format lint contracts types tests bench docs clean
 
 demo: $(VENV)/installed              ## Set up, train 64 sites on the embedded cohort, print the result
 	$(BIN)/fedcl simulate configs/demo.yaml --restart
@@ -23,6 +27,9 @@ test: $(VENV)/installed-dev format lint contracts   ## Set up and pass every che
 
 quick: $(VENV)/installed-dev format lint contracts  ## All but federations and slow tests, a minute or two
 	$(PYTEST) -m 'not process and not slow' --hypothesis-profile quick
+
+thorough: $(VENV)/installed-dev      ## The properties on 200 examples each instead of 15: for a night
+	$(PYTEST) --hypothesis-profile thorough
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

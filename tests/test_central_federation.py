@@ -243,9 +243,9 @@ def test_the_result_says_whom_the_promise_holds_against(tree):
 
 @pytest.mark.slow
 def test_a_target_is_met_over_the_planned_rounds(tree):
-    config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=3))
+    config = config_of(with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=1))
     simulate_federation(config, sites=SITES, resume=False)
-    assert 2.7 <= ledger_of(config, "south").epsilon(delta=1e-5) <= 3
+    assert 0.9 <= ledger_of(config, "south").epsilon(delta=1e-5) <= 1
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import fedcl
+from fedcl import load_config
+from fedcl.data.open import open_experiment
 from fedcl.errors import FedclError
 
 pytestmark = pytest.mark.slow
@@ -40,9 +42,20 @@ EXAMPLES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """The folder `data` that configs/tiny.yaml writes when it is first used."""
+    folder = tmp_path_factory.mktemp("cohort") / "data"
+    config = load_config(ROOT / "configs" / "tiny.yaml", {"data.path": str(folder / "tiny")})
+    open_experiment(config)
+    return folder
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_gives_what_it_shows(example, tmp_path, monkeypatch):
+def test_an_example_gives_what_it_shows(example, cohort, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    if "tiny.yaml" in "".join(one.source for one in example.examples):
+        shutil.copytree(cohort, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     told: list[str] = []
     failed, tried = doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=told.append)

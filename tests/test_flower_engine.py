@@ -14,6 +14,7 @@ import yaml
 from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, table_tree, with_values, write_table
+from tests.command import fedcl
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,12 +63,8 @@ def test_flowers_engine_gives_the_same_weights_as_the_in_process_one(tmp_path, f
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
     }
-    exported = subprocess.run(
-        [sys.executable, "-m", "fedcl", "flower-config", str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    exported = fedcl("flower-config", file)
+    assert exported.returncode == 0, exported.stderr
     (tmp_path / "run.toml").write_text(exported.stdout)
     done = subprocess.run(
         [

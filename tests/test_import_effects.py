@@ -49,29 +49,32 @@ def state():
 def compare(before):
     after = state()
     print(json.dumps([name for name in before if before[name] != after[name]]))
+
+def forked(name, program):
+    # In a copy of this process, which has the libraries and nothing of fedcl.
+    sys.stdout.flush()
+    if os.fork():
+        assert os.wait()[1] == 0, name
+        return
+    try:
+        exec(program, dict(globals()))
+        sys.stdout.flush()
+        os._exit(0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+for name, program in json.load(sys.stdin).items():
+    print(json.dumps(name))
+    forked(name, program)
 """
-
-
-def changed(program: str, folder: Path, *options: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, *options, "-c", WATCH + program],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
 
 PRIVATE_EFFECTS = {
     "fedcl.sites.app_process": "is imported by a process of Flower's, and by nobody else",
     "fedcl.experiment.worker_imports": "is imported by a worker, and by nobody else",
 }
 
-
-def test_importing_every_public_name_and_every_module_changes_nothing_outside(tmp_path):
-    program = f"""
+IMPORT_ALL = f"""
 before = state()
 for package in {PUBLIC}:
     module = importlib.import_module(package)
@@ -83,35 +86,58 @@ for module in pkgutil.walk_packages(fedcl.__path__, "fedcl."):
         importlib.import_module(module.name)
 compare(before)
 """
-    assert changed(program, tmp_path) == []
 
-
-@pytest.mark.parametrize("module", PRIVATE_EFFECTS)
-def test_a_module_of_fedcls_own_processes_freezes_what_is_imported(tmp_path, module):
-    program = f"import gc, {module}; print(gc.get_freeze_count() > 0, gc.isenabled())"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
-    assert done.stdout.split() == ["True", "True"]
-
-
-def test_a_run_changes_nothing_outside_either(tmp_path):
-    """Slow (about 10 s): it trains with two workers and evaluates."""
-    program = f"""
+RUN = f"""
 import fedcl
-config = fedcl.load_config({str(ROOT / "configs" / "tiny.yaml")!r}, {{"compute.workers": 2}})
+changes = {{"compute.workers": 2, "federation.rounds": 1}}
+config = fedcl.load_config({str(ROOT / "configs" / "tiny.yaml")!r}, changes)
 import fedcl.experiment.api
 torch.set_num_threads(2)
 before = state()
 fedcl.simulate(config)
 compare(before)
 """
-    assert changed(program, tmp_path) == []
+
+FREEZE = """
+before = gc.get_freeze_count()
+import {}
+print(json.dumps([before, gc.get_freeze_count() > 0, gc.isenabled()]))
+"""
+
+PROGRAMS = {
+    "import": IMPORT_ALL,
+    "run": RUN,
+    **{module: FREEZE.format(module) for module in PRIVATE_EFFECTS},
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> dict[str, list]:
+    """Slow (about 10 s): what each program says; the libraries are imported once for all."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH],
+        input=json.dumps(PROGRAMS),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path_factory.mktemp("programs"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(lines[::2], lines[1::2], strict=True))
+
+
+def test_importing_every_public_name_and_every_module_changes_nothing_outside(told):
+    assert told["import"] == []
+
+
+def test_a_run_changes_nothing_outside_either(told):
+    assert told["run"] == []
+
+
+@pytest.mark.parametrize("module", PRIVATE_EFFECTS)
+def test_a_module_of_fedcls_own_processes_freezes_what_is_imported(told, module):
+    assert told[module] == [0, True, True]
 
 
 def test_importing_fedcl_takes_less_than_a_fifth_of_a_second(tmp_path):

@@ -119,11 +119,11 @@ def test_without_noise_the_release_is_that_of_everybody_at_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_target_covers_the_releases_too(tree):
-    tree = with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=4)
+    tree = with_values(tree, privacy__noise_multiplier=None, privacy__target_epsilon=2)
     config = config_of(_with_moments(tree, noise_multiplier=4.0))
     simulate_federation(config, sites=SITES, resume=False)
     for site in TRAINING:
-        assert 3.6 <= ledger_of(config, site).epsilon(delta=1e-5) <= 4
+        assert 1.8 <= ledger_of(config, site).epsilon(delta=1e-5) <= 2
 
 
 def test_a_share_is_never_without_noise(tree):

@@ -6,27 +6,41 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import fedcl
+from tests.builders import table_tree, with_values, write_table
 
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[1]
-TINY = ROOT / "configs" / "tiny.yaml"
 AROUND = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-UNGUARDED = f"""
+UNGUARDED = """
 with open("runs.txt", "a") as file:
     file.write("once\\n")
 
 import fedcl
 
-config = fedcl.load_config({str(TINY)!r}, {{"compute.workers": 2}})
+config = fedcl.load_config("experiment.yaml")
 run = fedcl.simulate(config)
 alone = fedcl.local_only(config)
 print(run.results.training.workers, alone.results.training.workers)
 print(__file__, __spec__)
 """
+
+
+@pytest.fixture(autouse=True)
+def experiment(tmp_path):
+    """One round with two workers: what happens to modules has happened by then."""
+    write_table(tmp_path / "data")
+    tree = with_values(
+        table_tree(tmp_path),
+        compute__workers=2,
+        federation__rounds=1,
+        evaluation={"every_rounds": None, "bootstrap": 0},
+    )
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(tree))
 
 
 def test_a_script_without_a_guard_runs_its_own_lines_once_with_two_workers(tmp_path):
@@ -83,7 +97,7 @@ def test_a_users_modules_are_never_taken_for_others(crowded, start):
         # Python imports types before fedcl's first line, and looks into this folder first.
         (crowded / "types.py").unlink()
     done = subprocess.run(
-        [*command, "simulate", str(TINY), "--set", "compute.workers=2"],
+        [*command, "simulate", "experiment.yaml"],
         capture_output=True,
         text=True,
         cwd=crowded,

@@ -40,6 +40,7 @@ def test_its_files_are_read(run, monkeypatch):
     assert RunFolder(run).load().round == 2
 
 
+@pytest.mark.usefixtures("rendered")
 def test_its_report_is_drawn_again(run):
     done = fedcl("report", "run", cwd=run.parent)
     assert done.returncode == 0, done.stderr

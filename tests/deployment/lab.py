@@ -156,12 +156,16 @@ class Lab:
         return subprocess.Popen(
             [sys.executable, "-m", "fedcl", *words],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"},
+            env={**os.environ, "PYTHONPATH": self.module_path(root), "COLUMNS": "200"},
             stdout=into,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
         )
+
+    def module_path(self, root: Path) -> str:
+        """Return where the processes look for modules; fedcl's source tree is `root`."""
+        return str(root)
 
 
 def own_rows(cohort: Path, folder: Path, site: str) -> None:

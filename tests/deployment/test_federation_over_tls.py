@@ -1,8 +1,7 @@
 """The whole deployment at once: separate processes, TLS, node keys, and a tap on every line.
 
-One run, which takes a minute or more: Flower's node asks for work every three seconds and starts a
-process, which imports torch, for each of five messages at each of two sites. Everything below
-looks at that run.
+One run, which takes its time: Flower's node starts a process, which imports torch, for each of five
+messages at each of two sites. Everything below looks at that run.
 """
 
 import json
@@ -19,6 +18,7 @@ from fedcl.experiment.simulation import simulate_federation
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from tests.builders import config_of, with_values
+from tests.deployment.brisk import BriskLab
 from tests.deployment.capture import Captured
 from tests.deployment.lab import Lab, own_rows
 from tests.deployment.tapped import run_tapped
@@ -46,7 +46,7 @@ class Run:
 def run(tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("federation")
     sums = {"every_rounds": None, "min_cell": 3, "features": ["representation", "embedding"]}
-    lab = Lab(folder / "machines", SITES)
+    lab = BriskLab(folder / "machines", SITES)
     lab.tree = with_values(lab.usual(), evaluation__from_sums=sums)
     lab.set_up()
     make_telling(lab)
@@ -79,26 +79,29 @@ def site(run, request) -> Captured:
     return run.sites[request.param]
 
 
-def test_the_encoder_is_the_simulations_bit_for_bit(run, tmp_path):
-    tree = with_values(run.lab.tree, output__path=str(tmp_path / "simulated"))
+@pytest.fixture(scope="module")
+def simulated(run) -> RunFolder:
+    """The same experiment in one process, in a folder of its own."""
+    tree = with_values(run.lab.tree, output__path=str(run.lab.folder / "simulated"))
     config = config_of(tree)
     simulate_federation(config, sites=len(SITES), resume=False)
-    simulated = RunFolder(config.output.path).load()
+    return RunFolder(config.output.path)
+
+
+def test_the_encoder_is_the_simulations_bit_for_bit(run, simulated):
+    expected = simulated.load()
     trained = RunFolder(run.lab.folder / "runs" / "tiny").load()
-    assert trained.round == simulated.round == 2
-    assert list(trained.weights) == list(simulated.weights)
+    assert trained.round == expected.round == 2
+    assert list(trained.weights) == list(expected.weights)
     for name, weights in trained.weights.items():
-        np.testing.assert_array_equal(weights, simulated.weights[name], err_msg=name)
+        np.testing.assert_array_equal(weights, expected.weights[name], err_msg=name)
     assert any(np.ptp(weights) > 0 for weights in trained.weights.values())
 
 
-def test_the_evaluation_is_the_simulations(run, tmp_path):
-    tree = with_values(run.lab.tree, output__path=str(tmp_path / "simulated"))
-    config = config_of(tree)
-    simulate_federation(config, sites=len(SITES), resume=False)
-    (simulated,) = read_evaluation(RunFolder(config.output.path).evaluation).rounds
+def test_the_evaluation_is_the_simulations(run, simulated):
+    (expected,) = read_evaluation(simulated.evaluation).rounds
     (measured,) = read_evaluation(RunFolder(run.lab.folder / "runs" / "tiny").evaluation).rounds
-    assert measured.measures == simulated.measures
+    assert measured.measures == expected.measures
     assert measured.measures["embedding"].participants["train"] == 14
 
 

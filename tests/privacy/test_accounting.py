@@ -34,12 +34,12 @@ def test_everybody_in_every_sum_is_the_gaussian_mechanism(noise, steps):
 @pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
-    noise=st.floats(0.7, 5),
+    noise=st.floats(1, 5),
     rate=st.sampled_from([0.02, 0.1, 0.3, 1.0]),
-    steps=st.integers(1, 200),
+    steps=st.integers(1, 50),
 )
 def test_the_quick_bound_is_never_below(noise, rate, steps):
-    """Slow (about 4 s): the exact accountant takes half a second each time."""
+    """Slow (about 2 s): the exact accountant takes longer the larger epsilon is."""
     spent = [NoisySums(noise, rate, steps)]
     exact = epsilon_of_sums(spent, delta=DELTA)
     assert exact <= renyi_epsilon(spent, delta=DELTA) * (1 + 1e-6) + 1e-6
@@ -66,11 +66,11 @@ def test_more_rounds_cost_more_and_nothing_costs_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [0.5, 2.0, 8.0])
 def test_calibration_meets_its_target_and_wastes_little(target):
-    noise = calibrate(target_epsilon=target, delta=DELTA, sampling_rate=0.1, steps=100)
-    found = epsilon_of_sums([NoisySums(noise, 0.1, 100)], delta=DELTA)
+    noise = calibrate(target_epsilon=target, delta=DELTA, sampling_rate=0.1, steps=25)
+    found = epsilon_of_sums([NoisySums(noise, 0.1, 25)], delta=DELTA)
     assert 0.9 * target <= found <= target
-    assert within([NoisySums(noise, 0.1, 100)], delta=DELTA, budget=target)
-    assert not within([NoisySums(noise * 0.9, 0.1, 100)], delta=DELTA, budget=target)
+    assert within([NoisySums(noise, 0.1, 25)], delta=DELTA, budget=target)
+    assert not within([NoisySums(noise * 0.9, 0.1, 25)], delta=DELTA, budget=target)
 
 
 def test_a_target_out_of_reach_says_so():

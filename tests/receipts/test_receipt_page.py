@@ -66,6 +66,7 @@ def test_the_page_of_a_damaged_record_says_so_and_tells_the_rest(receipts):
     assert "cannot be trusted" in page.shown
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_page_needs_no_other_file(receipts):
     text = write_page(receipts.read()).read_text(encoding="utf-8")
     page = Page(text)
@@ -75,6 +76,7 @@ def test_the_page_needs_no_other_file(receipts):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_names_are_escaped_on_the_page(tmp_path):
     receipts = record(tmp_path / "receipts.jsonl", rounds=1)
     receipts.keep(describe(Introduction(NASTY, 5, (3,), None), round_number=0, **NAMED))

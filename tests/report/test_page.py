@@ -72,6 +72,7 @@ def page_of(path: Path, found: Results, **options) -> Page:
 
 
 @pytest.mark.parametrize("people", [30, 1200])
+@pytest.mark.usefixtures("rendered")
 def test_the_report_needs_no_other_file(tmp_path, people):
     file = write_report(run_folder(tmp_path, results(), people=people))
     text = file.read_text(encoding="utf-8")
@@ -83,6 +84,7 @@ def test_the_report_needs_no_other_file(tmp_path, people):
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_figures_share_the_page_without_sharing_ids(tmp_path):
     text = write_report(run_folder(tmp_path, results())).read_text(encoding="utf-8")
     page = Page(text)
@@ -93,6 +95,7 @@ def test_figures_share_the_page_without_sharing_ids(tmp_path):
     assert set(pointed) <= set(page.ids)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_names_are_escaped(tmp_path):
     found = results(name=NASTY)
     probed = found.evaluation.representation
@@ -142,6 +145,7 @@ def test_without_unseen_sites_the_verdict_is_on_new_participants():
     ],
     ids=lambda found: f"{found.run.kind}-{len(found.evaluation.representation.per_site)}",
 )
+@pytest.mark.usefixtures("rendered")
 def test_what_is_undefined_is_a_dash(tmp_path, found):
     shown = page_of(tmp_path, found).shown
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|undefined", shown)
@@ -158,6 +162,7 @@ def test_a_collapsed_run_says_so_at_the_top(tmp_path):
     assert shown.index("has collapsed") < shown.index("Age error, unseen sites")
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_run_without_any_test_participant_is_still_reported(tmp_path):
     found = results()
     nothing = {name: None for name in Measures.model_fields if name not in ("dim", "per_site")}
@@ -177,6 +182,7 @@ def test_a_rejected_site_is_named_with_its_reason(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("rendered")
 def test_the_same_run_gives_the_same_page(tmp_path):
     folder = run_folder(tmp_path, results())
     first = write_report(folder).read_bytes()
@@ -211,6 +217,7 @@ def test_a_log_of_another_version_is_still_shown(tmp_path):
     assert "1 / 1" in shown
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_colours_of_the_splits_are_those_of_the_page(tmp_path):
     """A dark page makes them brighter; a colour written into a figure would not follow."""
     text = write_report(run_folder(tmp_path, results())).read_text(encoding="utf-8")

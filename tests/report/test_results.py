@@ -102,6 +102,7 @@ def test_a_challenge_keeps_its_numbers_in_the_results():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("rendered")
 def test_no_file_of_a_run_tells_a_participant_id(tmp_path):
     """Slow (about 3 s): a real run, so that nothing is overlooked."""
     write_table(tmp_path / "data", {"north": 7, "south": 8, "west": 13})

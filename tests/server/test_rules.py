@@ -175,9 +175,11 @@ def test_site_weights(weighting, expected):
 def test_torch_threads_do_not_change_the_mean(rng):
     updates = states(rng, 5)
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    one = rules.weighted_mean((state, 3.0) for state in updates)
-    torch.set_num_threads(before)
-    np.testing.assert_array_equal(
-        rules.weighted_mean((state, 3.0) for state in updates)["a.weight"], one["a.weight"]
-    )
+    try:
+        means = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            means.append(rules.weighted_mean((state, 3.0) for state in updates)["a.weight"])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*means)

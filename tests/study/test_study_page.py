@@ -114,7 +114,7 @@ def everything(study):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, rendered):
     """Slow (about 5 s): a page with every kind of figure."""
     folder = tmp_path_factory.mktemp("page")
     study = axes_of(folder)
@@ -261,6 +261,7 @@ def test_of_a_cross_validation_the_methods_say_how_sites_were_left_out(tmp_path)
     assert "trained with 1 seed (4)" in told
 
 
+@pytest.mark.usefixtures("rendered")
 def test_no_name_or_label_does_harm(tmp_path):
     """Slow (about 3 s): names of an attacker in every place of the page."""
     name = EVIL.replace("/", "")
@@ -292,11 +293,13 @@ def test_no_name_or_label_does_harm(tmp_path):
     assert (study.output / "study.json").read_text().count("onerror") > 1
 
 
+@pytest.mark.usefixtures("rendered")
 def test_what_a_figure_says_is_text_for_who_cannot_see_it():
     figure = svg("one", (1, 1), lambda figure: figure.add_subplot(), says='a "b" <c> & d')
     assert ("svg", "aria-label", 'a "b" <c> & d') in Read(figure).attributes
 
 
+@pytest.mark.usefixtures("rendered")
 def test_names_that_differ_in_signs_alone_have_a_figure_each(tmp_path):
     """An arm called `a+` and another called `a-` would give one file name."""
     axes = {"local.epochs": [1, 2], "noise": {"some": {}, "much": {}}}
@@ -311,6 +314,7 @@ def test_names_that_differ_in_signs_alone_have_a_figure_each(tmp_path):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.usefixtures("rendered")
 def test_families_with_other_levels_of_one_axis_share_a_figure(tmp_path):
     """The second family has a level that the first has not, and lacks one that it has."""
     levels = [{"low": {}, "high": {}}, {"high": {}, "highest": {}}, {"1": {}, "3": {}}]
@@ -349,6 +353,7 @@ def test_cells_of_the_internal_test_alone_draw_no_figure_of_unseen_sites(tmp_pat
     assert "far (few)" in told
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_label_with_an_underscore_first_is_in_the_legend(tmp_path):
     arms = {
         name: {"train": "simulate", "over": {"noise": {"1": {}, "2": {}}}} for name in ("_a", "b")
