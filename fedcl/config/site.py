@@ -21,6 +21,7 @@ Releasable = Literal[
     "gradients",
     "updates",
     "evaluation",
+    "erasure",
     "secure_sums",
 ]
 """Kinds of release that a site can forbid; its introduction and its refusals are always sent."""

@@ -16,6 +16,7 @@ from fedcl.config.harmonise import cautions
 from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort, training_rows
 from fedcl.errors import ConfigError, RunError
+from fedcl.experiment.erasing import erase_pooled
 from fedcl.experiment.evaluate import evaluate_run
 from fedcl.experiment.local import train_alone
 from fedcl.experiment.pooled import train_rounds
@@ -71,7 +72,7 @@ def run_experiment(
     if kind == "simulate":
         _require_federation(config, sites)
     folder.resume(config)
-    _tell_cautions(config, cohort, sites, progress)
+    _tell_cautions(kind, config, cohort, sites, progress)
     with tracking(kind, config, folder, progress) as following:
         _train(kind, config, cohort, sites, folder, progress, following.update)
         results = evaluate_run(
@@ -118,11 +119,16 @@ def _require_federation(config: Config, sites: tuple[str, ...]) -> None:
 
 
 def _tell_cautions(
-    config: Config, cohort: Cohort, sites: tuple[str, ...], progress: Progress
+    kind: RunKind, config: Config, cohort: Cohort, sites: tuple[str, ...], progress: Progress
 ) -> None:
     """Tell what the user should know before the training."""
     for caution in cautions(config.harmonise):
         progress.say(caution)
+    if kind == "local" and config.erasure is not None:
+        progress.say(
+            "erasure: left aside, since sites are compared under one encoder, and `fedcl local` "
+            "trains one at each."
+        )
     skipped = skipped_sites(cohort, config.local)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
@@ -171,6 +177,7 @@ def _train(
                 name="pooled",
                 on_round=on_round,
             )
+            erase_pooled(config, cohort, folder)
         case "local":
             train_alone(config, folder, sites, progress)
 

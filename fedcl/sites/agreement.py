@@ -20,7 +20,7 @@ from fedcl.errors import ConfigError, LimitError
 from fedcl.files.atomic import write_text
 from fedcl.messages.releases import Release, kind_of
 
-Counted = Literal["rounds", "evaluation-sums", "evaluation-errors"]
+Counted = Literal["rounds", "evaluation-sums", "evaluation-errors", "erasure-sums"]
 """The kinds of work that limits.max_rounds limits, each by itself."""
 
 _SAME = ("modality", "intensity", "spacing_mm", "grid")

@@ -25,6 +25,7 @@ from fedcl.messages.releases import (
 from fedcl.messages.sum_questions import SumQuestion
 from fedcl.sites.agreement import Counted
 from fedcl.sites.context import SiteContext, site_context
+from fedcl.sites.erasure import share_erasure_sums
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.private_moments import share_private_moments
@@ -32,6 +33,7 @@ from fedcl.sites.secure_sum import answer, in_secure_sum, require_own_identity
 from fedcl.sites.site import Site, introduce
 from fedcl.sites.training import share_moments, train
 from fedcl.wire.orders import (
+    ERASURE_SUMS,
     EVALUATION_ERRORS,
     EVALUATION_SUMS,
     GRADIENT,
@@ -86,6 +88,12 @@ def on_evaluation_sums(message: Message, context: Context) -> Message:
 def on_evaluation_errors(message: Message, context: Context) -> Message:
     """Answer with the errors of the test participants under the fitted probes."""
     return _answer(message, context, decode_instruction, say_errors)
+
+
+@app.query(ERASURE_SUMS.split(".")[1])
+def on_erasure_sums(message: Message, context: Context) -> Message:
+    """Answer with sums over the training participants, from which the site is erased."""
+    return _answer(message, context, decode_instruction, share_erasure_sums)
 
 
 def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
@@ -155,6 +163,8 @@ def _counted(message: Message, question: Instruction | SumQuestion) -> Counted |
             return "evaluation-sums"
         case kind if kind == EVALUATION_ERRORS:
             return "evaluation-errors"
+        case kind if kind == ERASURE_SUMS:
+            return "erasure-sums"
         case _:
             return None
 

@@ -16,6 +16,7 @@ GRADIENT = "train.gradient"
 SUM = "query.sum"
 EVALUATION_SUMS = "query.evaluation_sums"
 EVALUATION_ERRORS = "query.evaluation_errors"
+ERASURE_SUMS = "query.erasure_sums"
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:
