@@ -57,6 +57,7 @@ HEADERS = {
         *("kind", "site", "round", "participants", "features", "cells", "counts", "tested"),
         *("recognised", "seconds"),
     ],
+    "erasure sums": ["kind", "site", "round", "participants", "features", "seconds"],
     "refusal": ["kind", "site", "reason"],
     "sum offer": [
         *("site", "round", "kind", "participants", "names", "dims", "sizes", "mask_key"),

@@ -1,5 +1,6 @@
 """Refuses combinations of settings that would break a promise of privacy or of a secure sum."""
 
+from fedcl.config.erasure import LeaceSettings
 from fedcl.config.federation import RULES, CommonSteps, FedAvg, Federation, Local, RuleRecord
 from fedcl.config.network import EncoderSettings, MLPEncoder
 from fedcl.config.objective import Objective
@@ -284,4 +285,35 @@ def require_evaluation_keeps_promises(privacy: Privacy, *, secure: bool) -> None
         raise ValueError(
             "evaluation.from_sums: the site probe needs every site's own mean, which secure_sum "
             "hides, and sums of products outgrow its grid; set from_sums: null, or secure_sum: null"
+        )
+
+
+def require_erasure_applies(
+    erasure: LeaceSettings, privacy: Privacy, *, secure: bool, uses_embedding: bool
+) -> None:
+    """Refuse to erase the site where its sums would reveal what is kept private, or without need.
+
+    Args:
+        erasure: Erasure section of the experiment.
+        privacy: Privacy section of the experiment.
+        secure: Whether the sites' updates enter a secure sum.
+        uses_embedding: Whether the objective trains embeddings.
+
+    Raises:
+        ValueError: the erasure does not apply; the message says why and what to use instead.
+    """
+    if not isinstance(privacy, NoPrivacy):
+        raise ValueError(
+            "erasure: sites would say sums over their training participants without noise, and the "
+            f"epsilon of privacy.mode: {privacy.mode} would be a wrong number; set erasure: null"
+        )
+    if secure:
+        raise ValueError(
+            "erasure: what is erased is how each site's own mean differs, which secure_sum hides, "
+            "and sums of products outgrow its grid; set erasure: null, or secure_sum: null"
+        )
+    if "embedding" in erasure.features and not uses_embedding:
+        raise ValueError(
+            "erasure.features: names the embedding, and this objective trains none; write "
+            "[representation]"
         )

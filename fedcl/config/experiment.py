@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from fedcl.config.combinations import (
     require_common_steps_apply,
     require_compression_applies,
+    require_erasure_applies,
     require_evaluation_keeps_promises,
     require_privacy_is_true,
     require_sums_suffice,
@@ -21,6 +22,7 @@ from fedcl.config.data import (
     Sample,
     TableData,
 )
+from fedcl.config.erasure import LeaceSettings
 from fedcl.config.evaluation import Evaluation
 from fedcl.config.federation import CommonSteps, Cyclic, FedBN, Federation, Local
 from fedcl.config.harmonise import CombatSettings
@@ -121,6 +123,8 @@ class Config(Section):
     """The sites and participants to train on; null trains on all of them."""
     harmonise: CombatSettings | None = None
     """Harmonisation of the arrays before training; null uses them as they are."""
+    erasure: LeaceSettings | None = None
+    """Erasure of the site from the trained encoder's features; null leaves them as trained."""
 
     @property
     def is_table(self) -> bool:
@@ -208,6 +212,13 @@ class Config(Section):
             require_compression_applies(self.privacy, secure=self.secure_sum is not None)
         if self.evaluation.from_sums is not None:
             require_evaluation_keeps_promises(self.privacy, secure=self.secure_sum is not None)
+        if self.erasure is not None:
+            require_erasure_applies(
+                self.erasure,
+                self.privacy,
+                secure=self.secure_sum is not None,
+                uses_embedding=self.objective.uses_embedding,
+            )
         if self.secure_sum is not None:
             require_sums_suffice(
                 privacy=self.privacy,

@@ -22,6 +22,7 @@ Releasable = Literal[
     "step_gradients",
     "updates",
     "evaluation",
+    "erasure",
     "secure_sums",
 ]
 """Kinds of release that a site can forbid; its introduction and its refusals are always sent."""

@@ -26,6 +26,7 @@ from fedcl.errors import FedclError, RoundError, RunError
 from fedcl.files.atomic import write_text
 from fedcl.privacy.statement import promise
 from fedcl.run_folder.encoder_file import write_encoder
+from fedcl.run_folder.erasure_file import is_erased
 from fedcl.run_folder.evaluation_file import is_measured
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.stop_reason import read_stop
@@ -260,9 +261,11 @@ def _rounds(folder: RunFolder) -> int:
 
 
 def _is_done(folder: RunFolder, config: Config) -> bool:
-    """Whether the last round is kept, and measured where that is asked for."""
+    """Whether the last round is kept, and erased and measured where that is asked for."""
     rounds, sums = config.federation.rounds, config.evaluation.from_sums
     if _rounds(folder) < rounds:
+        return False
+    if config.erasure is not None and not is_erased(folder.erasure, config.erasure, rounds):
         return False
     return sums is None or is_measured(folder.evaluation, sums, rounds)
 

@@ -9,8 +9,10 @@ from torch import nn
 from fedcl.config.experiment import Config
 from fedcl.errors import RunError
 from fedcl.files.atomic import read_tensors
+from fedcl.models.erased import ErasedEncoder
 from fedcl.models.network import build_network
 from fedcl.models.travelling import write_state
+from fedcl.run_folder.encoder_file import ERASURE
 from fedcl.run_folder.folder import RunFolder
 
 _FEATURES = "encoder.feature_mean"
@@ -27,7 +29,8 @@ def load_encoder(path: str | Path) -> nn.Module:
         A module whose input is what the run was trained on, float32: volumes of shape
         (participant, channel, x, y, z), or tables of shape (participant, feature) in the columns'
         own units; preprocess them as `data` in the run's `config.yaml` says. Its output is one row
-        of non-negative numbers per participant, the representation, of length `encoder.width`.
+        of numbers per participant, the representation, of length `encoder.width`; without the site
+        where the run has erased it (`erasure`), and else non-negative.
 
     Raises:
         RunError: There is no run in this folder, or its encoder is missing, damaged, or not one
@@ -68,8 +71,13 @@ def _encoder(config: Config, weights: Mapping[str, np.ndarray], folder: RunFolde
             f"{folder.path}: federation.rule: fedbn leaves the normalisation layers at the sites, "
             "so that no encoder is everybody's; train with another rule to load one"
         )
-    write_state(network, weights)
-    return network.encoder.eval()
+    trained = {name: array for name, array in weights.items() if not name.startswith(ERASURE)}
+    write_state(network, trained)
+    matrix = weights.get(f"{ERASURE}representation.matrix")
+    if matrix is None:
+        return network.encoder.eval()
+    offset = weights[f"{ERASURE}representation.offset"]
+    return ErasedEncoder(network.encoder, matrix, offset).eval()
 
 
 def _shape(config: Config, weights: Mapping[str, np.ndarray], folder: RunFolder) -> tuple[int, ...]:

@@ -11,16 +11,18 @@ from fedcl.config.loading import config_digest
 from fedcl.data.cohort import Cohort
 from fedcl.experiment.curve import error_curve
 from fedcl.experiment.figures import figure_data
-from fedcl.experiment.probing import probe_encoder
+from fedcl.experiment.probing import EvaluatedFeatures, probe_encoder
 from fedcl.experiment.run_costs import cohort_info, training_info
 from fedcl.files.atomic import write_json
 from fedcl.models.network import build_network
 from fedcl.privacy.statement import statement
 from fedcl.report.page import write_report
 from fedcl.run_folder.encoder_file import write_encoder
+from fedcl.run_folder.erasure_file import read_record
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import (
     CurvePoint,
+    ErasureResults,
     EvaluationResults,
     Results,
     RunInfo,
@@ -47,7 +49,8 @@ def evaluate_run(
         cohort: Everybody, training and test participants.
         started: When the run began.
         progress: Told of the three parts of the evaluation.
-        page: Whether the figures and the report are made too.
+        page: Whether the figures and the report are made too, and where the site was erased also
+            the measures of the features as trained.
         jobs: How many threads the probes use, by default one per core; the result does not
             depend on it.
     """
@@ -55,9 +58,11 @@ def evaluate_run(
     network = build_network(config, cohort.shape, seed=config.seed)
     to_device(network, choose_device(config.compute))
     curve: tuple[CurvePoint, ...] = ()
-    found = probe_encoder(kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1)
-    if found.features is not None:
-        curve = error_curve(network, config, cohort, folder, last=found.features[0])
+    found = probe_encoder(
+        kind, network, config, cohort, folder, jobs=jobs or os.cpu_count() or 1, both_ways=page
+    )
+    if found.before is not None:
+        curve = error_curve(network, config, cohort, folder, last=found.before[0])
     progress.step("Evaluating", 1, 3)
     if page:
         write_json(folder.path / "figures.json", figure_data(found, cohort, config.seed))
@@ -81,6 +86,7 @@ def evaluate_run(
             embedding=measures(found.embedding, dim=found.dims[1]),
         ),
         curve=curve,
+        erasure=_erasure(config, folder, found),
     )
     write_results(folder.results, results)
     if kind != "local":
@@ -89,3 +95,21 @@ def evaluate_run(
         write_report(folder)
     progress.step("Evaluating", 3, 3)
     return results
+
+
+def _erasure(config: Config, folder: RunFolder, found: EvaluatedFeatures) -> ErasureResults | None:
+    """Return what results.json tells of the erasure of the site; None without one."""
+    record = read_record(folder.erasure)
+    if config.erasure is None or record is None:
+        return None
+    before = found.as_trained
+    return ErasureResults(
+        kind=config.erasure.kind,
+        features=record.features,
+        as_trained=None
+        if before is None
+        else EvaluationResults(
+            representation=measures(before[0], dim=found.dims[0]),
+            embedding=measures(before[1], dim=found.dims[1]),
+        ),
+    )

@@ -12,7 +12,7 @@ from fedcl.evaluation.own_site import SiteFeatures, own_site
 from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.experiment.local import site_folder
-from fedcl.experiment.representations import features, split_of
+from fedcl.experiment.representations import BothFeatures, erased, features, split_of
 from fedcl.models.network import Network
 from fedcl.models.travelling import write_state
 from fedcl.run_folder.folder import RunFolder
@@ -26,40 +26,63 @@ class EvaluatedFeatures:
         representation: What the probes measure on the representations.
         embedding: What the probes measure on the embeddings.
         dims: How many features each of the two has.
-        features: Everybody's features of both kinds; None where each site has an encoder of its
-            own, since they share no space.
+        features: Everybody's features of both kinds, which the probes read; None where each site
+            has an encoder of its own, since they share no space.
+        before: The same as trained, before the site was erased.
+        as_trained: What the probes measure on both kinds of features before the site was erased;
+            None where it was not, or where this was not asked for.
     """
 
     representation: Challenge
     embedding: Challenge
     dims: tuple[int, int]
-    features: tuple[np.ndarray, np.ndarray] | None
+    features: BothFeatures | None
+    before: BothFeatures | None = None
+    as_trained: tuple[Challenge, Challenge] | None = None
 
 
 def probe_encoder(
-    kind: RunKind, network: Network, config: Config, cohort: Cohort, folder: RunFolder, *, jobs: int
+    kind: RunKind,
+    network: Network,
+    config: Config,
+    cohort: Cohort,
+    folder: RunFolder,
+    *,
+    jobs: int,
+    both_ways: bool = False,
 ) -> EvaluatedFeatures:
-    """Probe the last checkpoint(s) of a run.
+    """Probe the last checkpoint(s) of a run, with the site erased where the run has erased it.
 
     Args:
         kind: Who trained together: "simulate", "pooled" or "local".
         network: The experiment's network; its weights are replaced.
         cohort: Everybody, training and test participants.
         jobs: Threads for the probes; the result does not depend on it.
+        both_ways: Whether features are also probed as trained where the site was erased.
     """
     if kind == "local":
         return _probe_each_site(network, config, cohort, folder)
-    both = features(network, config, cohort, folder, None)
-    found = [
-        challenge(
-            *(split_of(cohort, one, split, config.local) for split in SPLITS),
+
+    def probed(values: np.ndarray) -> Challenge:
+        return challenge(
+            *(split_of(cohort, values, split, config.local) for split in SPLITS),
             bootstrap=config.evaluation.bootstrap,
             seed=config.seed,
             jobs=jobs,
         )
-        for one in both
-    ]
-    return EvaluatedFeatures(found[0], found[1], (both[0].shape[1], both[1].shape[1]), both)
+
+    both = features(network, config, cohort, folder, None, as_trained=True)
+    without_site = erased(both, folder, None)
+    found = [probed(values) for values in without_site]
+    as_trained = None
+    if both_ways and any(a is not b for a, b in zip(both, without_site, strict=True)):
+        before = [
+            done if values is same else probed(values)
+            for values, same, done in zip(both, without_site, found, strict=True)
+        ]
+        as_trained = (before[0], before[1])
+    dims = (both[0].shape[1], both[1].shape[1])
+    return EvaluatedFeatures(found[0], found[1], dims, without_site, both, as_trained)
 
 
 def _probe_each_site(

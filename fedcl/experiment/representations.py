@@ -14,18 +14,32 @@ from fedcl.evaluation.per_participant import per_participant
 from fedcl.evaluation.represent import represent
 from fedcl.models.network import Network
 from fedcl.models.travelling import travelling, write_state
+from fedcl.run_folder.erasure_file import read_projections
 from fedcl.run_folder.folder import RunFolder
 from fedcl.sites.memory import SiteMemory
 
+FEATURE_KINDS = ("representation", "embedding")
+"""Kinds of features in the order in which the network returns them."""
+
+BothFeatures = tuple[np.ndarray, np.ndarray]
+"""Representations and embeddings, one row per scan of the cohort."""
+
 
 def features(
-    network: Network, config: Config, cohort: Cohort, folder: RunFolder, number: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+    network: Network,
+    config: Config,
+    cohort: Cohort,
+    folder: RunFolder,
+    number: int | None,
+    *,
+    as_trained: bool = False,
+) -> BothFeatures:
     """Return everybody's (representations, embeddings), one row per scan of the cohort.
 
     Args:
         network: The experiment's network; its weights are replaced.
         number: The round whose checkpoint is meant; None: the last.
+        as_trained: Whether the site stays in the features where the run has erased it.
 
     Raises:
         RunError: there is no checkpoint.
@@ -36,7 +50,23 @@ def features(
     ]
     order = np.argsort(np.concatenate([part for part, _ in parts]))
     both = [np.concatenate([found[kind] for _, found in parts])[order] for kind in (0, 1)]
-    return both[0], both[1]
+    return (both[0], both[1]) if as_trained else erased((both[0], both[1]), folder, number)
+
+
+def erased(both: BothFeatures, folder: RunFolder, number: int | None) -> BothFeatures:
+    """Return features without the site, as the run has erased it after that round.
+
+    Args:
+        both: Features of both kinds as trained.
+        number: The round whose checkpoint gives the features; None: the last.
+    """
+    last = max(folder.checkpoints(), default=0)
+    projections = read_projections(folder.erasure, last if number is None else number)
+    found = [
+        projections[kind](values) if kind in projections else values
+        for kind, values in zip(FEATURE_KINDS, both, strict=True)
+    ]
+    return found[0], found[1]
 
 
 def encoded_alike(

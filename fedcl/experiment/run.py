@@ -17,6 +17,7 @@ from fedcl.config.objective import require_comparable
 from fedcl.data.cohort import Cohort, training_rows
 from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.collapse_watch import CollapseWatch
+from fedcl.experiment.erasing import erase_pooled
 from fedcl.experiment.evaluate import evaluate_run
 from fedcl.experiment.local import train_alone
 from fedcl.experiment.pooled import train_rounds
@@ -131,6 +132,11 @@ def _tell_cautions(
     """Tell what the user should know before the training."""
     for caution in cautions(config, federated=kind == "simulate"):
         progress.say(caution)
+    if kind == "local" and config.erasure is not None:
+        progress.say(
+            "erasure: left aside, since sites are compared under one encoder, and `fedcl local` "
+            "trains one at each."
+        )
     skipped = skipped_sites(cohort, config.local)
     if skipped:
         names = ", ".join(f"{s.site} ({s.participants})" for s in skipped)
@@ -179,6 +185,7 @@ def _train(
                 name="pooled",
                 on_round=on_round,
             )
+            erase_pooled(config, cohort, folder)
         case "local":
             train_alone(config, folder, sites, progress)
 

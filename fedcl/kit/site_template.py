@@ -28,7 +28,8 @@ limits:
   min_participants: 10            # nothing computed from fewer leaves the site
   # What may leave it; each experiment says which of these it asks for. To be added by hand:
   # step_gradients, gradients of a few participants without noise, which tell most about them.
-  releases: [feature_sums, moments, private_moments, gradients, updates, evaluation, secure_sums]
+  releases: [feature_sums, moments, private_moments, gradients, updates, evaluation, erasure,
+    secure_sums]
   max_rounds: 200                 # of one experiment
   stop_file: STOP                 # while it lies in this folder, nothing is computed or released
 """

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fedcl.arrays.tensors import State
 from fedcl.config.federation import Codec
+from fedcl.erasure.projection import Projection
 from fedcl.errors import WireError
 from fedcl.evaluation.summed_probes import SumProbes
 from fedcl.messages.fields import (
@@ -22,7 +23,7 @@ from fedcl.messages.moment_fields import (
     NoisyMomentArrays,
     SharedMomentArrays,
 )
-from fedcl.messages.packet import ARRAYS, IN_STEP, PROBES, Packet, float64_array
+from fedcl.messages.packet import ARRAYS, ERASURE, IN_STEP, PROBES, Packet, float64_array
 from fedcl.moments.frozen import NoisyMoments
 from fedcl.moments.live import NodeSlopes
 from fedcl.moments.shared import SharedMoments
@@ -61,6 +62,8 @@ class Instruction:
         invitation: Invitation to the secure sum that the answer enters; None where the site answers
             in the clear.
         probes: Probes by kind of features, for the errors of test participants; none otherwise.
+        erasure: Projections by kind of features, which are applied before an evaluation; none where
+            features are evaluated as trained.
         codec: How kernels and matrices travel among the weights, those held too.
         steps: Number of steps of one pass, where all sites take every step together without
             privacy; else 0.
@@ -79,6 +82,7 @@ class Instruction:
     released: NoisyMoments | None = None
     invitation: SumInvitation | None = None
     probes: dict[str, SumProbes] = field(default_factory=dict)
+    erasure: dict[str, Projection] = field(default_factory=dict)
     codec: Codec = "none"
     steps: int = 0
     in_step: NodeSums | None = None
@@ -128,6 +132,28 @@ class _ProbeArrays:
 
 
 @dataclass(frozen=True)
+class _ProjectionArrays:
+    """The projections of an erasure, where there are some: arrays by kind of features."""
+
+    name: str
+
+    def write(self, value: dict[str, Projection], packet: Packet) -> None:
+        if value:
+            packet.groups[ERASURE] = {
+                f"{feature}/{name}": array
+                for feature, projection in value.items()
+                for name, array in projection.arrays().items()
+            }
+
+    def read(self, packet: Packet) -> dict[str, Projection]:
+        if ERASURE not in packet.groups:
+            return {}
+        arrays = packet.arrays(ERASURE)
+        features = sorted({name.partition("/")[0] for name in arrays})
+        return {feature: _projection(arrays, feature) for feature in features}
+
+
+@dataclass(frozen=True)
 class _Slots:
     """The sites with a slot, where there are some."""
 
@@ -166,6 +192,7 @@ _FIELDS = (
     _Steps("steps"),
     _Invitation("invitation"),
     _ProbeArrays("probes"),
+    _ProjectionArrays("erasure"),
     _Slots("slots"),
     NoisyMomentArrays("released"),
     SharedMomentArrays("shared"),
@@ -196,3 +223,11 @@ def _probes(arrays: State, feature: str, sites: tuple[str, ...]) -> SumProbes:
     if len(age) < 3 or site.shape != (len(sites), len(age) - 1):
         raise WireError(f"{feature}: shapes {age.shape}, {site.shape} are not those of probes")
     return SumProbes.from_arrays(sites, age, site)
+
+
+def _projection(arrays: State, feature: str) -> Projection:
+    matrix = float64_array(arrays, f"{feature}/matrix", 2)
+    offset = float64_array(arrays, f"{feature}/offset", 1)
+    if matrix.shape != (len(offset), len(offset)):
+        raise WireError(f"{feature}: shapes {matrix.shape}, {offset.shape} are not a projection's")
+    return Projection(matrix, offset)

@@ -27,6 +27,10 @@ PROBES = "probes"
 """Group of the probes of an evaluation."""
 
 
+ERASURE = "erasure"
+"""Group of the projections that erase the site from features."""
+
+
 @dataclass(frozen=True)
 class Packet:
     """A header and named arrays in named groups.

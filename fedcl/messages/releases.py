@@ -7,6 +7,7 @@ holds a participant's id, a path, or a value of one participant.
 from typing import Any
 
 from fedcl.errors import WireError
+from fedcl.messages.erasure_releases import ERASURE_KIND, ErasureShare
 from fedcl.messages.evaluation_releases import (
     EVALUATION_KINDS,
     EvaluationErrors,
@@ -37,6 +38,7 @@ from fedcl.messages.training_releases import (
 
 __all__ = [
     "KINDS",
+    "ErasureShare",
     "EvaluationErrors",
     "EvaluationSums",
     "GradientShare",
@@ -59,11 +61,20 @@ __all__ = [
     "unpack_release",
 ]
 
-Release = Introduction | Refusal | TrainingRelease | StepRelease | EvaluationRelease | SumAnswer
+Release = (
+    Introduction
+    | Refusal
+    | TrainingRelease
+    | StepRelease
+    | EvaluationRelease
+    | ErasureShare
+    | SumAnswer
+)
 
 KINDS: tuple[ReleaseKind[Any], ...] = (
     INTRODUCTION,
     *EVALUATION_KINDS,
+    ERASURE_KIND,
     *TRAINING_KINDS,
     *STEP_KINDS,
     *SUM_KINDS,

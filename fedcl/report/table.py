@@ -6,7 +6,13 @@ from rich.table import Table
 
 from fedcl.run_folder.collapse import collapse_note
 from fedcl.run_folder.evaluation_file import RoundEvaluation
-from fedcl.run_folder.results_file import MeasuredValue, Measures, Results
+from fedcl.run_folder.results_file import (
+    ErasureResults,
+    EvaluationResults,
+    MeasuredValue,
+    Measures,
+    Results,
+)
 
 _KINDS = ("representation", "embedding")
 
@@ -31,8 +37,13 @@ def result_table(results: Results) -> Table:
         ("challenge score", "challenge_score", "{:.2f}", evaluation.representation.guessed_score),
     ]
     for label, name, form, guess in rows:
-        measured = [_interval(getattr(getattr(evaluation, kind), name), form) for kind in _KINDS]
-        table.add_row(label, *measured, _number(guess, form))
+        table.add_row(label, *_both(evaluation, name, form), _number(guess, form))
+    before = None if results.erasure is None else results.erasure.as_trained
+    if before is not None:
+        table.add_section()
+        table.add_row("before the erasure")
+        for label, name, form, _ in rows:
+            table.add_row(label, *_both(before, name, form), "")
     caption = (
         "Lower is better. Brackets: 95 % interval over test participants. Guessing: the median "
         "age, a random site"
@@ -40,9 +51,25 @@ def result_table(results: Results) -> Table:
     if evaluation.representation.site_from_age is not None:
         caption += f" (known age alone: {evaluation.representation.site_from_age:.1%})"
     note = collapse_note(results.training.collapsed_rounds, results.training.spread)
-    table.caption = caption + "." + (f"\n{note}" if note else "")
+    table.caption = caption + "." + erasure_words(results.erasure) + (f"\n{note}" if note else "")
     table.caption_justify = "left"
     return table
+
+
+def erasure_words(erasure: ErasureResults | None) -> str:
+    """Return what was erased, as a sentence that begins with a blank; empty without an erasure."""
+    if erasure is None:
+        return ""
+    told = "; ".join(
+        f"of the {kind} {one.rank} of {one.dim} directions, the {one.kept} leading ones of the age "
+        "curve kept"
+        for kind, one in erasure.features.items()
+    )
+    return f" The site was erased ({erasure.kind}): {told}."
+
+
+def _both(evaluation: EvaluationResults, name: str, form: str) -> list[str]:
+    return [_interval(getattr(getattr(evaluation, kind), name), form) for kind in _KINDS]
 
 
 def comparison_table(runs: Sequence[Results]) -> Table:

@@ -8,6 +8,7 @@ now.json         which sites the server waits for, while it runs
 stopped.json     why the server stopped before the last round
 submitted.json   which run of the federation's server this is
 evaluation.json  what the sites' sums say of the encoder, where they are asked for them
+erasure/         the projections that erase the site, where that is asked for
 results.json, report.html
 tensorboard/     event files, drawn from rounds.jsonl and results.json
 mlflow.json      which run of which MLflow store this is, where one is asked for
@@ -53,6 +54,7 @@ class RunFolder:
         self.stopped = path / "stopped.json"
         self.submitted = path / "submitted.json"
         self.evaluation = path / "evaluation.json"
+        self.erasure = path / "erasure"
         # The last round of the log, once this object has made it whole; then it is added to.
         self._logged: int | None = None
 

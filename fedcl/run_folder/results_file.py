@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
+from fedcl.config.evaluation import Features
 from fedcl.config.section import Section
 from fedcl.errors import RunError
 from fedcl.evaluation.challenge_rules import score
 from fedcl.evaluation.intervals import Interval
 from fedcl.files.atomic import write_text
+from fedcl.run_folder.erasure_file import ErasedFeatures
 
 if TYPE_CHECKING:  # it needs scikit-learn, a page of what was found does not
     from fedcl.evaluation.openbhb_challenge import Challenge
@@ -143,6 +145,16 @@ class CurvePoint(Section):
     mae_external: float | None
 
 
+class ErasureResults(Section):
+    """How the site was erased from the features, and what was measured before."""
+
+    kind: Literal["leace"]
+    features: dict[Features, ErasedFeatures]
+    """Each erased kind of features: the settings that were chosen, and from what."""
+    as_trained: EvaluationResults | None
+    """The measures on the features before the erasure; null in a study, where an arm has them."""
+
+
 class Results(Section):
     """All of results.json."""
 
@@ -152,6 +164,8 @@ class Results(Section):
     training: TrainingInfo
     evaluation: EvaluationResults
     curve: tuple[CurvePoint, ...]
+    erasure: ErasureResults | None = None
+    """How the site was erased from the features that were evaluated; null: it was not."""
 
 
 def measures(found: "Challenge", *, dim: int) -> Measures:

@@ -19,6 +19,7 @@ from fedcl.evaluation.summed_probes import SiteErrors, SumProbes, fit_probes, su
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
 from fedcl.run_folder.checkpoint import Checkpoint
+from fedcl.run_folder.erasure_file import read_projections
 from fedcl.run_folder.evaluation_file import (
     RoundEvaluation,
     SiteReply,
@@ -83,7 +84,13 @@ class Evaluations:
             self.grid, self.roster, self.config, record, frozenset(), usual=None, now=self.now
         )
         asking = _Asking(round_, settings, dict.fromkeys(record.asked, NO_ANSWER))
-        order = Instruction(checkpoint.round, self.text, checkpoint.weights, held=uuid4().hex)
+        order = Instruction(
+            checkpoint.round,
+            self.text,
+            checkpoint.weights,
+            held=uuid4().hex,
+            erasure=read_projections(self.folder.erasure, checkpoint.round),
+        )
         asking.ask_sums(training, order, self.dims)
         try:
             probes = {str(kind): asking.probes(kind) for kind in settings.features}
@@ -121,7 +128,9 @@ class _Asking:
 
     def ask_sums(self, sites: tuple[str, ...], order: Instruction, dims: dict[str, int]) -> None:
         """Ask sites for sums over their training participants and collect the valid ones."""
-        unit_embeddings = self.round_.config.objective.uses_embedding
+        # The erasure of the site moves embeddings off the unit sphere.
+        trained = self.round_.config.objective.uses_embedding
+        unit_embeddings = trained and "embedding" not in order.erasure
         for label, reply in self.round_.ask(sites, order, message_type=EVALUATION_SUMS):
             answer, introduction = read_reply(reply), self.round_.introduction(label)
             problem = sums_problem(

@@ -59,11 +59,9 @@ def sums_problem(
     for kind, sums in share.sums.items():
         if len(sums.xy) != dims[kind]:
             return f"sums of the {kind}: {len(sums.xy)} dimensions, expected {dims[kind]}"
-        problem = _products_problem(sums)
+        problem = products_problem(sums)
         if problem is None and kind == "embedding" and unit_embeddings:
-            squares = np.trace(sums.xx) + sums.count * (sums.mean_x @ sums.mean_x)
-            if squares > sums.count * _LONGEST**2:
-                problem = "not those of unit embeddings"
+            problem = lengths_problem(sums)
         if problem is not None:
             return f"sums of the {kind}: {problem}"
     return None
@@ -90,7 +88,7 @@ def errors_problem(
     return None
 
 
-def _products_problem(sums: RidgeSums) -> str | None:
+def products_problem(sums: RidgeSums) -> str | None:
     """Return why sums of products cannot be those of participants, or None.
 
     Products about a mean are those of a covariance: symmetric, since one half travels, and of no
@@ -111,6 +109,12 @@ def _products_problem(sums: RidgeSums) -> str | None:
     if np.linalg.eigvalsh(scaled).min() < -_ROUNDING * len(scaled):
         return "products that no participants have"
     return None
+
+
+def lengths_problem(sums: RidgeSums) -> str | None:
+    """Return why sums cannot be those of embeddings of length one, or None."""
+    squares = np.trace(sums.xx) + sums.count * (sums.mean_x @ sums.mean_x)
+    return "not those of unit embeddings" if squares > sums.count * _LONGEST**2 else None
 
 
 def _cells_problem(errors: SiteErrors, min_cell: int) -> str | None:

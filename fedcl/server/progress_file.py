@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fedcl.run_folder.run_progress import RunProgress, SiteProgress, write_progress
 from fedcl.wire.orders import (
+    ERASURE_SUMS,
     EVALUATION_ERRORS,
     EVALUATION_SUMS,
     GRADIENT,
@@ -38,6 +39,7 @@ _WHAT = {
     SUM: "secure sum",
     EVALUATION_SUMS: "evaluation sums",
     EVALUATION_ERRORS: "evaluation errors",
+    ERASURE_SUMS: "erasure sums",
 }
 
 

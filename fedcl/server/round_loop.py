@@ -32,6 +32,7 @@ from fedcl.server import rules
 from fedcl.server.central import steps_together
 from fedcl.server.common_steps import common_steps
 from fedcl.server.decoded_updates import with_weights
+from fedcl.server.erasure import FederatedErasure
 from fedcl.server.evaluation import Evaluations
 from fedcl.server.moments import CollectedMoments, ask_for_moments
 from fedcl.server.outliers import change_of, outlier_problem, usual_change
@@ -64,6 +65,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
             "representation": network.encoder.width,
             "embedding": config.projector.dim if config.objective.uses_embedding else 1,
         }
+        erasure = FederatedErasure(grid, roster, config, text, dims, folder, now)
         evaluations = Evaluations(grid, roster, config, text, dims, folder, now)
 
         checkpoint = folder.load()
@@ -77,6 +79,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
         else:
             folder.write_log(checkpoint)
         del network
+        erasure.after(checkpoint)
         evaluations.after(checkpoint)
 
         for number in range(checkpoint.round + 1, config.federation.rounds + 1):
@@ -89,6 +92,7 @@ def run_rounds(grid: Grid, config: Config, folder: RunFolder) -> None:
             checkpoint = play(round_, checkpoint, text)
             checkpoint = replace(checkpoint, weights=as_sent(checkpoint.weights))
             folder.save(checkpoint, keep_every=config.evaluation.every_rounds)
+            erasure.after(checkpoint)
             evaluations.after(checkpoint)
     except FedclError:
         now.write()

@@ -22,7 +22,12 @@ from fedcl.files.atomic import write_text
 from fedcl.messages.releases import Release, kind_of
 
 CountedWork = Literal[
-    "rounds", "step-moments", "step-slopes", "evaluation-sums", "evaluation-errors"
+    "rounds",
+    "step-moments",
+    "step-slopes",
+    "evaluation-sums",
+    "evaluation-errors",
+    "erasure-sums",
 ]
 """The kinds of work that limits.max_rounds limits, each by itself."""
 

@@ -27,6 +27,7 @@ from fedcl.messages.sum_questions import SumQuestion
 from fedcl.sites.agreement import Counted, CountedStep, CountedWork
 from fedcl.sites.common_step import share_step
 from fedcl.sites.context import SiteContext, site_context
+from fedcl.sites.erasure import share_erasure_sums
 from fedcl.sites.evaluation import say_errors, say_sums
 from fedcl.sites.gradient import share_gradient
 from fedcl.sites.live_step import share_step_moments, share_step_slopes
@@ -35,6 +36,7 @@ from fedcl.sites.secure_sum import answer, in_secure_sum, require_own_identity
 from fedcl.sites.site import Site, introduce
 from fedcl.sites.training import share_moments, train
 from fedcl.wire.orders import (
+    ERASURE_SUMS,
     EVALUATION_ERRORS,
     EVALUATION_SUMS,
     GRADIENT,
@@ -114,6 +116,12 @@ def _gradient(site: Site, order: Instruction) -> Release:
     return in_secure_sum(share_gradient)(site, order)
 
 
+@app.query(ERASURE_SUMS.split(".")[1])
+def on_erasure_sums(message: Message, context: Context) -> Message:
+    """Answer with sums over the training participants, from which the site is erased."""
+    return _answer(message, context, decode_instruction, share_erasure_sums)
+
+
 def _share(site: Site, order: Instruction) -> MomentShare | PrivateMomentShare:
     private = site.config.objective.private_moments is not None
     return share_private_moments(site, order) if private else share_moments(site, order)
@@ -185,6 +193,8 @@ def _counted(message: Message, question: Instruction | SumQuestion) -> Counted |
             return "evaluation-sums"
         case kind if kind == EVALUATION_ERRORS:
             return "evaluation-errors"
+        case kind if kind == ERASURE_SUMS:
+            return "erasure-sums"
         case _:
             return None
 

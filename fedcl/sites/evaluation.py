@@ -1,8 +1,4 @@
-"""A site's part of the evaluation from sums: first sums over training, then errors on the tests.
-
-Each participant is encoded with the received weights and, if normalisation layers stay at the
-sites, with the site's own.
-"""
+"""A site's part of the evaluation from sums: first sums over training, then errors on the tests."""
 
 import time
 
@@ -10,21 +6,15 @@ import numpy as np
 
 from fedcl.config.evaluation import SumEvaluationSettings, due
 from fedcl.data.cohort import EXTERNAL_TEST, INTERNAL_TEST, Rows
-from fedcl.errors import ConfigError, RunError
+from fedcl.errors import ConfigError
 from fedcl.evaluation.error_sums import EXTERNAL, INTERNAL
-from fedcl.evaluation.per_participant import per_participant
-from fedcl.evaluation.represent import represent
 from fedcl.evaluation.ridge_sums import RidgeSums
-from fedcl.evaluation.split import Split
 from fedcl.evaluation.summed_probes import SiteTestSet, errors_of_site
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import EvaluationErrors, EvaluationSums
-from fedcl.models.network import Network
-from fedcl.sites.held_weights import held_weights, weights_received
-from fedcl.sites.site import Site, network_of, received_network, staying_names
-
-FEATURE_KINDS = ("representation", "embedding")
-"""Kinds of features in the order in which the network returns them."""
+from fedcl.sites.features import frozen_network, participant_features
+from fedcl.sites.held_weights import held_weights
+from fedcl.sites.site import Site
 
 
 def say_sums(site: Site, order: Instruction) -> EvaluationSums:
@@ -39,8 +29,9 @@ def say_sums(site: Site, order: Instruction) -> EvaluationSums:
     held_weights(site.config.output).put(order.held, order.weights)
     sums = {}
     if site.participants >= settings.min_cell:
-        network = _network(site, order)
-        for kind, split in _splits(site, network, site.rows, settings).items():
+        network = frozen_network(site, order)
+        found = participant_features(site, network, site.rows, settings.features, order)
+        for kind, split in found.items():
             sums[kind] = RidgeSums.of(split.features, split.ages)
     seconds = time.perf_counter() - started
     return EvaluationSums(site.label, order.round, site.participants, sums, seconds)
@@ -58,11 +49,12 @@ def say_errors(site: Site, order: Instruction) -> EvaluationErrors:
         for name, split in ((INTERNAL, INTERNAL_TEST), (EXTERNAL, EXTERNAL_TEST))
         if len(rows := site.cohort.rows(split=split, site=site.label))
     }
-    network = _network(site, order) if tests else None
+    network = frozen_network(site, order) if tests else None
     people: dict[str, dict[str, SiteTestSet]] = {kind: {} for kind in settings.features}
     for name, rows in tests.items():
         assert network is not None
-        for kind, split in _splits(site, network, rows, settings).items():
+        found = participant_features(site, network, rows, settings.features, order)
+        for kind, split in found.items():
             people[kind][name] = SiteTestSet(split.features, split.ages, _sexes(site, rows))
     errors = {}
     for kind, own in people.items():
@@ -83,24 +75,6 @@ def _settings(site: Site, order: Instruction) -> SumEvaluationSettings:
     if settings is None or not due(settings, order.round, rounds=config.federation.rounds):
         raise ConfigError(f"no evaluation from sums is due after round {order.round}")
     return settings
-
-
-def _network(site: Site, order: Instruction) -> Network:
-    weights = weights_received(site, order)
-    template, _ = network_of(site.config, site.cohort.shape)
-    after = order.round + 1
-    if staying_names(template, site.config.federation) and not site.memory.tensors.before(after):
-        raise RunError("the site has no normalisation layers of its own yet, which stay at sites")
-    return received_network(site, weights, after)
-
-
-def _splits(
-    site: Site, network: Network, rows: Rows, settings: SumEvaluationSettings
-) -> dict[str, Split]:
-    both = dict(
-        zip(FEATURE_KINDS, represent(network, site.cohort, rows, site.config.compute), strict=True)
-    )
-    return {k: per_participant(site.cohort, both[k], rows) for k in settings.features}
 
 
 def _sexes(site: Site, rows: Rows) -> np.ndarray:

@@ -18,6 +18,7 @@ STEP_SLOPES = "query.step_slopes"
 SUM = "query.sum"
 EVALUATION_SUMS = "query.evaluation_sums"
 EVALUATION_ERRORS = "query.evaluation_errors"
+ERASURE_SUMS = "query.erasure_sums"
 
 
 def encode_instruction(instruction: Instruction) -> RecordDict:

@@ -14,6 +14,7 @@ from fedcl.deployment.approval import Approvals
 from fedcl.errors import RoundError
 from fedcl.experiment.simulation import InProcessGrid, simulate_federation
 from fedcl.kit.folders import SiteFolder
+from fedcl.run_folder.erasure_file import read_projections
 from fedcl.run_folder.evaluation_file import read_evaluation
 from fedcl.run_folder.folder import RunFolder
 from fedcl.secure_sum.identity import key_path
@@ -41,10 +42,19 @@ RELEASES = [
     "step_gradients",
     "updates",
     "evaluation",
+    "erasure",
     "secure_sums",
 ]
 FROM_SUMS = {"every_rounds": None, "min_cell": 2, "features": ["representation", "embedding"]}
 COMMON_STEPS = {"kind": "common_steps", "least": 3, "local_rounds": 1}
+ERASURE = {
+    "kind": "leace",
+    "features": ["embedding"],
+    "ages": {"first": 15, "last": 85, "spacing": 10},
+    "keep_age": 1,
+    "rank": "auto",
+    "shrinkage": "auto",
+}
 SITES = sorted(SIZES)
 
 
@@ -162,6 +172,29 @@ def test_sites_at_home_give_the_evaluation_of_the_simulation(tmp_path):
         assert errors["header"]["cells"][0] == "internal/all"
         assert errors["header"]["counts"] == [2] * len(errors["header"]["cells"])
         assert errors["objects"]
+
+
+def test_sites_at_home_give_the_erasure_of_the_simulation(tmp_path):
+    tree = {**evaluated(tmp_path), "erasure": ERASURE}
+    config = parse(yaml.safe_dump(tree), source="test")
+    simulate_federation(config, sites=4, resume=False)
+    deployed = with_values(tree, output__path=str(tmp_path / "runs" / "deployed"))
+    text = resolved_text(parse(yaml.safe_dump(deployed), source="test"))
+    settings = hospitals(tmp_path, deployed, min_participants=2)
+    found = read_projections(federate(text, settings).erasure, 2)
+    expected = read_projections(RunFolder(config.output.path).erasure, 2)
+    assert found.keys() == expected.keys() == {"embedding"}
+    np.testing.assert_array_equal(found["embedding"].matrix, expected["embedding"].matrix)
+    np.testing.assert_array_equal(found["embedding"].offset, expected["embedding"].offset)
+    for file in settings:
+        lines = SiteFolder(file.parent).receipts.read_text().splitlines()
+        (said,) = [one for one in map(json.loads, lines) if one["kind"] == "erasure sums"]
+        assert [(one["name"], one["shape"]) for one in said["arrays"]] == [
+            ("embedding/totals", [5]),
+            ("embedding/products", [15]),
+            ("embedding/node_counts", [8]),
+            ("embedding/node_totals", [8, 4]),
+        ]
 
 
 def test_a_sites_own_least_number_counts_where_it_is_more(tmp_path):

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from fedcl.arrays.feature_sums import FeatureSums
+from fedcl.erasure.sums import AgeNodes, ErasureSums
 from fedcl.evaluation.error_sums import ErrorSums, ParticipantGroup, RecognisedCount
 from fedcl.evaluation.ridge_sums import RidgeSums
 from fedcl.evaluation.summed_probes import SiteErrors
 from fedcl.messages.releases import (
+    ErasureShare,
     EvaluationErrors,
     EvaluationSums,
     GradientShare,
@@ -91,6 +93,12 @@ def evaluation_errors(number=4):
     return EvaluationErrors("zürich/3", number, 13, errors, 0.5)
 
 
+def erasure_sums(number=4):
+    features, ages = np.arange(39.0).reshape(13, 3), np.linspace(18, 80, 13)
+    sums = ErasureSums.of(features, ages, AgeNodes(first=20.0, spacing=30.0, count=3))
+    return ErasureShare("zürich/3", number, 13, {"embedding": sums}, 0.25)
+
+
 REFUSAL = Refusal("zürich/3", "the training failed")
 
 KEYS = AdvertisedKeys("zürich/3", 4, b"m" * 32, b"k" * 8, b"c" * 32, b"s" * 64)
@@ -110,6 +118,7 @@ RELEASES = [
     step_gradient(),
     evaluation_sums(),
     evaluation_errors(),
+    erasure_sums(),
 ]
 """Releases of every kind."""
 

@@ -1,8 +1,10 @@
 """Results of runs that never were: three training sites, one unseen."""
 
+from fedcl.run_folder.erasure_file import ErasedFeatures, ErasureEstimate
 from fedcl.run_folder.results_file import (
     CohortInfo,
     CurvePoint,
+    ErasureResults,
     EvaluationResults,
     MeasuredValue,
     Measures,
@@ -88,3 +90,28 @@ def results(kind: str = "simulate", *, name: str = "tiny", **found: bool) -> Res
             CurvePoint(round=2, loss=None, mae_internal=2.94, mae_external=3.43),
         ),
     )
+
+
+def erased(kind: str = "simulate") -> Results:
+    """Results of a run whose embedding has the site taken out."""
+    found = results(kind)
+    before = measures().model_copy(update={"mae_internal": measured(2.71)})
+    estimate = ErasureEstimate(kept=1, rank=None, error=5.25, recognised=0.093, spares_age=True)
+    embedding = ErasedFeatures(
+        dim=6,
+        kept=1,
+        rank=2,
+        half_at=8.25,
+        sites=3,
+        participants=20,
+        recognised_from_age=0.08,
+        chosen=estimate,
+        as_trained=estimate.model_copy(update={"kept": 0, "rank": 0, "recognised": 0.31}),
+        compared=(estimate,),
+    )
+    told = ErasureResults(
+        kind="leace",
+        features={"embedding": embedding},
+        as_trained=EvaluationResults(representation=measures(), embedding=before),
+    )
+    return found.model_copy(update={"erasure": told})

@@ -16,7 +16,7 @@ from fedcl.run_folder.evaluation_file import RoundEvaluation, add_round
 from fedcl.run_folder.folder import RunFolder
 from fedcl.run_folder.results_file import EvaluationResults, Measures, Results, write_results
 from tests.reading import Page
-from tests.report.made import measured, results
+from tests.report.made import erased, measured, results
 
 pytestmark = pytest.mark.slow
 
@@ -280,3 +280,11 @@ def test_what_the_federation_measured_itself_stands_beside_the_pooled_probes(tmp
     folder.evaluation.write_text('{"version": 2}')
     with pytest.raises(RunError, match=r"evaluation\.json: not an evaluation of this version"):
         write_report(folder)
+
+
+def test_an_erased_run_shows_what_was_measured_before(tmp_path):
+    page = write_report(run_folder(tmp_path, erased())).read_text(encoding="utf-8")
+    assert "Site erased" in page
+    assert "embedding, as trained" in page
+    assert "2 of 6" in page
+    assert "Site erased" not in write_report(run_folder(tmp_path / "b", results())).read_text()

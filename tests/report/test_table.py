@@ -7,7 +7,7 @@ from rich.console import Console
 
 from fedcl.report.table import comparison_table, result_table
 from fedcl.run_folder.results_file import EvaluationResults
-from tests.report.made import measured, results
+from tests.report.made import erased, measured, results
 
 
 def printed(table, width=80):
@@ -23,6 +23,14 @@ def test_a_result_fits_the_terminal_with_its_intervals(kind):
     assert "7.52" in text
     assert "…" not in text
     assert "None" not in text
+
+
+def test_an_erased_run_tells_both_figures_and_what_was_erased():
+    text = " ".join(printed(result_table(erased())).split())
+    assert "before the erasure" in text
+    assert "2.71 [2.17, 2.98]" in text
+    assert "of the embedding 2 of 6 directions, the 1 leading ones of the age curve kept" in text
+    assert "erasure" not in printed(result_table(results()))
 
 
 def test_what_is_undefined_is_a_dash():

@@ -1,0 +1,126 @@
+"""The choice of what to erase: estimates from sums are those from rows, and pick what is right."""
+
+import numpy as np
+import pytest
+
+from fedcl.erasure.age_error import AgeErrors, held_out_errors
+from fedcl.erasure.choose import Settings, fit_erasure
+from fedcl.erasure.leace import SiteShifts
+from fedcl.erasure.projection import Projection
+from fedcl.erasure.recognition import expected_recognition, recognition_from_age
+from fedcl.erasure.sums import ErasureSums
+from fedcl.errors import DataError
+from fedcl.evaluation.challenge_rules import GRID
+from fedcl.evaluation.ridge_sums import RidgeSums
+from tests.erasure.scanned import NODES, scanned
+
+AUTO = Settings("auto", "auto", "auto", seed=5)
+
+
+def test_sums_of_erased_features_are_the_erased_sums(rng):
+    people = scanned(rng)
+    projection = fit_erasure(people.sums(), Settings(1, "full", "auto", 3)).projection
+    found = projection.of_sums(RidgeSums.of(people.features, people.ages))
+    expected = RidgeSums.of(projection(people.features), people.ages)
+    for name in ("total_x", "xx", "xy"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-6
+        )
+    assert (found.count, found.total_y, found.yy) == (
+        expected.count,
+        expected.total_y,
+        expected.yy,
+    )
+
+
+def test_errors_at_held_out_sites_are_those_of_their_rows(rng):
+    people = scanned(rng)
+    sums = people.sums()
+    held = ["north", "12"]
+    others = [site for site in sums if site not in held]
+    projection = fit_erasure({s: sums[s] for s in others}, Settings(1, 2, "auto", 3)).projection
+    found = held_out_errors(
+        projection, ErasureSums.add_all(sums[s] for s in others), [sums[s] for s in held]
+    )
+    rest = np.isin(people.sites, others)
+    x, y = projection(people.features[rest]), people.ages[rest]
+    for column, alpha in enumerate(GRID):
+        centred = x - x.mean(axis=0)
+        slope = np.linalg.solve(
+            centred.T @ centred + alpha * np.eye(x.shape[1]), centred.T @ (y - y.mean())
+        )
+        for row, site in enumerate(held):
+            own = people.only(site)
+            predicted = y.mean() + (projection(own.features) - x.mean(axis=0)) @ slope
+            error = np.sqrt(((predicted - own.ages) ** 2).mean())
+            assert found[row, column] == pytest.approx(error, rel=1e-7)
+
+
+def test_a_worse_error_is_told_from_chance_by_how_sites_differ():
+    sizes = np.array([10.0, 20.0, 30.0, 40.0])
+    before = AgeErrors(sizes, np.array([4.0, 5.0, 6.0, 5.0]))
+    assert AgeErrors(sizes, before.sites + np.array([0.9, 1.1, 1.0, 1.0])).worse_than(before)
+    assert not AgeErrors(sizes, before.sites + np.array([3.0, -3.0, 3.0, -2.0])).worse_than(before)
+    assert not before.worse_than(before)
+
+
+def test_recognition_is_that_of_participants_not_seen(rng):
+    """Twenty sites of known means: the estimate from few participants is that on many others."""
+    means = rng.normal(scale=1.2, size=(20, 4))
+
+    def drawn(size):
+        ages = rng.uniform(20, 80, (20, size))
+        values = rng.normal(size=(20, size, 4)) + means[:, None]
+        return {str(s): ErasureSums.of(values[s], ages[s], NODES) for s in range(20)}, values
+
+    sums, _ = drawn(30)
+    shifts = SiteShifts.of(sums)
+    found = expected_recognition(sums, shifts, Projection.identity(4), seed=1)
+    _, others = drawn(500)
+    nearest = ((others[:, :, None] - means) ** 2).sum(axis=3).argmin(axis=2)
+    true = (nearest == np.arange(20)[:, None]).mean()
+    assert found == pytest.approx(true, abs=0.05)
+    assert expected_recognition(sums, shifts, Projection.identity(4), seed=1) == found
+
+
+def test_without_differences_sites_are_recognised_by_chance(rng):
+    people = scanned(rng, sizes=dict.fromkeys("abcd", 50))
+    sums = people.sums()
+    everything = Projection(np.zeros((7, 7)), np.ones(7))
+    found = expected_recognition(sums, SiteShifts.of(sums), everything, seed=1)
+    assert found == pytest.approx(0.25, abs=0.03)
+    assert recognition_from_age(sums, seed=1) > 0.3  # the sites recruit at different ages
+
+
+def test_the_age_curve_is_kept_where_erasing_it_costs_age(rng):
+    """Sites shift features along the direction of age most, as in federated encoders."""
+    sizes = {f"site{n}": int(rng.integers(15, 60)) for n in range(24)}
+    people = scanned(rng, sizes=dict.fromkeys(sizes, 30), dim=6, shift=0.5)
+    for number, site in enumerate(np.unique(people.sites)):
+        people.features[people.sites == site, :2] += 6 * np.sin(number)
+    found = fit_erasure(people.sums(), AUTO)
+    assert found.kept > 0
+    chosen = min(c.error for c in found.candidates if c.kept == found.kept)
+    nothing_kept = [c for c in found.candidates if c.kept == 0 and c.rank is None]
+    assert chosen < nothing_kept[0].error
+
+
+def test_what_is_given_is_not_chosen(rng):
+    found = fit_erasure(scanned(rng).sums(), Settings(1, 3, 2.5, 0))
+    assert (found.kept, found.rank, found.half_at, len(found.candidates)) == (1, 3, 2.5, 1)
+    assert {c.rank for c in fit_erasure(scanned(rng).sums(), AUTO).candidates} == {None}
+
+
+def test_the_choice_depends_on_the_seed_and_the_sums_alone(rng):
+    sums = scanned(rng).sums()
+    one, two = (fit_erasure(sums, AUTO) for _ in range(2))
+    assert one.candidates == two.candidates
+    np.testing.assert_array_equal(one.projection.matrix, two.projection.matrix)
+
+
+def test_sums_that_do_not_fit_each_other_are_refused(rng):
+    sums = scanned(rng).sums() | scanned(rng, sizes={"odd": 9}, dim=5).sums()
+    with pytest.raises(DataError, match="same features and nodes"):
+        fit_erasure(sums, AUTO)
+    with pytest.raises(DataError, match="no site has any"):
+        fit_erasure({"a": ErasureSums.zeros(9, 3)}, AUTO)
