@@ -91,8 +91,8 @@ def objective_of(
     nobody = torch.zeros_like(size)
     told = {"loss": torch.stack([total.detach().double() * size, size, nobody])}
     if encoded.embedding is not None:
-        apart = spread(encoded.embedding)
-        told["spread"] = torch.stack([apart.value * size, apart.counted * size, nobody])
+        several = size * (participants > 1)
+        told["spread"] = torch.stack([spread(encoded.embedding) * several, several, nobody])
     return Loss(total, {**told, **sums})
 
 

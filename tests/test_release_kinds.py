@@ -48,6 +48,8 @@ HEADERS = {
         *("kind", "site", "round", "step", "participants", "part", "terms", "totals", "counts"),
         *("skipped", "seconds"),
     ],
+    "step moments": ["kind", "site", "round", "step", "participants", "part", "seconds"],
+    "step slopes": ["kind", "site", "round", "step", "participants", "part", "seconds"],
     "update": [
         *("kind", "site", "round", "participants", "terms", "totals", "counts", "skipped"),
         *("steps", "seconds"),

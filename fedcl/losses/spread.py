@@ -6,17 +6,14 @@ https://arxiv.org/abs/2110.09348). A contrastive loss then stands still at a val
 ordinary, so the spread is measured beside it.
 """
 
-import torch
-
-from fedcl.losses.terms import BatchTerm
-from fedcl.shapes import ViewEmbeddings
+from fedcl.shapes import Scalar, ViewEmbeddings
 
 
-def spread(embeddings: ViewEmbeddings) -> BatchTerm:
+def spread(embeddings: ViewEmbeddings) -> Scalar:
     """Return 1 minus the mean cosine over pairs of views of different participants, in [0, 2].
 
-    0 means that all embeddings are one point, and about 1 that they point everywhere. It has no
-    gradient, and a batch of one participant is not counted.
+    0 means that all embeddings are one point, or that there is one participant, and about 1 that
+    they point everywhere. It has no gradient.
 
     Args:
         embeddings: Unit vectors, one row for each view of each participant.
@@ -25,5 +22,4 @@ def spread(embeddings: ViewEmbeddings) -> BatchTerm:
     sums = embeddings.detach().double().sum(dim=1)
     pairs = max(participants * (participants - 1), 1) * views**2
     cosines = sums.sum(dim=0).square().sum() - sums.square().sum()
-    counted = torch.as_tensor(float(participants > 1), device=embeddings.device).double()
-    return BatchTerm(counted * (1 - cosines / pairs), counted)
+    return (participants > 1) * (1 - cosines / pairs)

@@ -29,7 +29,7 @@ class EncodedPart:
     """A site's part of a step, encoded under the weights of the step.
 
     Attributes:
-        site: The site.
+        site: The site that the participants belong to.
         rows: Rows of the scans in the step, ascending.
         encoded: Both views of every scan.
         known: Covariates of the scans, by name.

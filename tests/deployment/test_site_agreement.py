@@ -116,7 +116,7 @@ def test_what_an_experiment_asks_for_has_the_names_of_the_limits(tmp_path):
         "central": ("gradients",),
         "secure": ("secure_sums",),
         "common": ("feature_sums", "step_gradients"),
-        "common later": ("feature_sums", "step_gradients", "updates"),
+        "common later": ("feature_sums", "updates", "step_gradients"),
     }
 
 

@@ -19,12 +19,15 @@ from fedcl.messages.releases import (
     PrivateMomentShare,
     Refusal,
     StepGradient,
+    StepMoments,
+    StepSlopes,
     SumOffer,
     TermSum,
     Update,
 )
+from fedcl.moments.live import NodeSlopes
 from fedcl.moments.private import PrivateSums, private_shapes
-from fedcl.moments.sums import NodeSums
+from fedcl.moments.sums import NodeSums, node_shapes
 from fedcl.receipts.describe import describe
 from fedcl.receipts.line import AddedNoise, EpsilonSpent
 from fedcl.receipts.log import Receipts
@@ -81,6 +84,17 @@ def step_gradient(number=4):
     return StepGradient("zürich/3", number, 2, 13, 5, gradients, terms, 0.1)
 
 
+def step_moments(number=4):
+    sums = NodeSums(*(np.full(shape, 0.5) for shape in node_shapes(2, 3).values()))
+    return StepMoments("zürich/3", number, 2, 13, 5, sums, 0.1)
+
+
+def step_slopes(number=4):
+    shapes = node_shapes(2, 3)
+    slopes = NodeSlopes(*(np.full(shapes[name], 0.5) for name in ("total", "squares")))
+    return StepSlopes("zürich/3", number, 2, 13, 5, slopes, 0.1)
+
+
 def evaluation_sums(number=4):
     features, ages = np.arange(39.0).reshape(13, 3), np.linspace(18, 80, 13)
     sums = RidgeSums.of(features, ages)
@@ -116,6 +130,8 @@ RELEASES = [
     private_moments(),
     gradient(),
     step_gradient(),
+    step_moments(),
+    step_slopes(),
     evaluation_sums(),
     evaluation_errors(),
     erasure_sums(),
