@@ -66,11 +66,11 @@ def test_more_rounds_cost_more_and_nothing_costs_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [0.5, 2.0, 8.0])
 def test_calibration_meets_its_target_and_wastes_little(target):
-    noise = calibrate(target_epsilon=target, delta=DELTA, sampling_rate=0.1, steps=25)
-    found = epsilon_of_sums([NoisySums(noise, 0.1, 25)], delta=DELTA)
+    noise = calibrate(target_epsilon=target, delta=DELTA, sampling_rate=0.1, steps=100)
+    found = epsilon_of_sums([NoisySums(noise, 0.1, 100)], delta=DELTA)
     assert 0.9 * target <= found <= target
-    assert within([NoisySums(noise, 0.1, 25)], delta=DELTA, budget=target)
-    assert not within([NoisySums(noise * 0.9, 0.1, 25)], delta=DELTA, budget=target)
+    assert within([NoisySums(noise, 0.1, 100)], delta=DELTA, budget=target)
+    assert not within([NoisySums(noise * 0.9, 0.1, 100)], delta=DELTA, budget=target)
 
 
 def test_a_target_out_of_reach_says_so():
