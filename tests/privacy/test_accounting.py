@@ -34,12 +34,12 @@ def test_everybody_in_every_sum_is_the_gaussian_mechanism(noise, steps):
 @pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(
-    noise=st.floats(1, 5),
+    noise=st.floats(0.7, 5),
     rate=st.sampled_from([0.02, 0.1, 0.3, 1.0]),
-    steps=st.integers(1, 50),
+    steps=st.integers(1, 200),
 )
 def test_the_quick_bound_is_never_below(noise, rate, steps):
-    """Slow (about 2 s): the exact accountant takes longer the larger epsilon is."""
+    """Slow (about 4 s): the exact accountant takes half a second each time."""
     spent = [NoisySums(noise, rate, steps)]
     exact = epsilon_of_sums(spent, delta=DELTA)
     assert exact <= renyi_epsilon(spent, delta=DELTA) * (1 + 1e-6) + 1e-6
