@@ -15,8 +15,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test quick thorough format lint contracts types tests bench docs clean
 
-demo: $(VENV)/installed              ## Set up, train 64 sites on the embedded cohort, print the result
+demo: $(VENV)/installed              ## Set up, train 64 sites together, pooled and alone; print the three
 	$(BIN)/fedcl simulate configs/demo.yaml --restart
+	@echo "For comparison: everybody pooled in one place, and each site alone."
+	@$(BIN)/fedcl pooled configs/demo.yaml --restart > runs/demo/pooled.txt & pooled=$$!; \
+	$(BIN)/fedcl local configs/demo.yaml --restart > runs/demo/local.txt; alone=$$?; \
+	wait $$pooled && test $$alone -eq 0
+	$(BIN)/fedcl compare runs/demo-local runs/demo runs/demo-pooled
 
 # The types are checked while the tests run, which leave a core idle where one waits for processes;
 # their verdict is printed last, and either's failure is the command's.
