@@ -112,9 +112,9 @@ def test_it_is_the_erasure_of_rows_in_one_place(finished):
         expected = fit_erasure(sums, settings_of(config.erasure, seed=config.seed))
         # Sites encode in batches of other sizes, in float32.
         size = np.abs(expected.projection.matrix).max()
-        np.testing.assert_allclose(found.matrix, expected.projection.matrix, atol=1e-4 * size)
+        np.testing.assert_allclose(found.matrix, expected.projection.matrix, atol=1e-6 * size)
         erased = found(people.features)
-        np.testing.assert_allclose(erased, expected.projection(people.features), atol=1e-4)
+        np.testing.assert_allclose(erased, expected.projection(people.features), atol=1e-6)
         told = record.features[kind]
         assert (told.kept, told.rank) == (expected.kept, expected.rank)
         assert told.participants == len(people.ages)
@@ -131,7 +131,7 @@ def test_a_pooled_run_of_the_same_weights_erases_the_same(finished, tmp_path):
     here, there = (read_projections(one.erasure, 2) for one in (folder, pooled))
     for kind in FEATURE_KINDS:
         scale = np.abs(there[kind].matrix).max()
-        np.testing.assert_allclose(here[kind].matrix, there[kind].matrix, atol=1e-4 * scale)
+        np.testing.assert_allclose(here[kind].matrix, there[kind].matrix, atol=1e-6 * scale)
 
 
 def test_the_exported_encoder_has_the_erasure_inside(finished):

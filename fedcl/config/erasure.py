@@ -5,11 +5,32 @@ docs/explanation/erasure.md explains the method.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedcl.config.evaluation import Features
-from fedcl.config.moments import Spaced
-from fedcl.config.section import Count, NonNegative, Section
+from fedcl.config.moments import count_points
+from fedcl.config.section import Count, NonNegative, Positive, Section
+
+
+class AgeNodeSettings(Section):
+    """Equally spaced ages in years at which the features' means are taken."""
+
+    first: float
+    """The youngest age; younger participants count there."""
+    last: float
+    """The oldest age, a whole number of spacings later; older participants count there."""
+    spacing: Positive
+    """Years between neighbouring nodes, greater than 0; between them means are interpolated."""
+
+    @property
+    def count(self) -> int:
+        """Number of nodes, at least 2."""
+        return count_points(self.first, self.last, self.spacing)
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> "AgeNodeSettings":
+        count_points(self.first, self.last, self.spacing)
+        return self
 
 
 class LeaceSettings(Section):
@@ -19,9 +40,8 @@ class LeaceSettings(Section):
     """Selects this erasure by its name."""
     features: Annotated[tuple[Features, ...], Field(min_length=1)]
     """Features from which the site is erased: representation, embedding, or both."""
-    ages: Spaced
-    """Nodes of age in years at which the features' means are taken; between nodes they are
-    interpolated."""
+    ages: AgeNodeSettings
+    """Ages at which the features' means are taken."""
     keep_age: Literal["auto"] | Annotated[int, Field(ge=0)]
     """Number of leading directions of the curve of means along age that are not touched, at least
     0; auto chooses it by cross-validation over sites."""

@@ -7,6 +7,20 @@ from pydantic import Field, model_validator
 from fedcl.config.section import Count, Positive, Section
 
 
+def count_points(first: float, last: float, spacing: float) -> int:
+    """Return the number of equally spaced points from `first` to `last`, both included.
+
+    Raises:
+        ValueError: the distance is no whole number of spacings.
+    """
+    steps = (last - first) / spacing
+    if steps < 1 or abs(steps - round(steps)) > 1e-9:
+        raise ValueError(
+            f"from {first:g} to {last:g} is not a whole number of steps of {spacing:g}"
+        )
+    return round(steps) + 1
+
+
 class Spaced(Section):
     """Equally spaced points from `first` to `last`, both included."""
 
@@ -20,16 +34,11 @@ class Spaced(Section):
     @property
     def count(self) -> int:
         """Number of points, at least 2."""
-        return round((self.last - self.first) / self.spacing) + 1
+        return count_points(self.first, self.last, self.spacing)
 
     @model_validator(mode="after")
     def _whole_steps(self) -> "Spaced":
-        steps = (self.last - self.first) / self.spacing
-        if steps < 1 or abs(steps - round(steps)) > 1e-9:
-            raise ValueError(
-                f"from {self.first:g} to {self.last:g} is not a whole number of steps of "
-                f"{self.spacing:g}"
-            )
+        count_points(self.first, self.last, self.spacing)
         return self
 
 

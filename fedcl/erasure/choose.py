@@ -1,10 +1,9 @@
 """Fit the erasure of a federation, and choose its settings by cross-validation over sites.
 
-The criterion is the challenge's: error of age at held-out sites, times the accuracy with which the
-site is recognised to the power 0.3, where an accuracy below that of age alone counts as that of age
-alone. All is estimated from the same sums that the erasure is fitted on, so that nothing more
-leaves a site. A choice that makes the error of age larger by more than two standard errors is taken
-only where there is no other.
+Two things are estimated for every choice: the error of age at sites that are held out, and how well
+the site is recognised. Among the choices that leave the site no more recognisable than age makes
+it, the one with the least error of age is taken. Both are estimated from the same sums that the
+erasure is fitted on, so that nothing more leaves a site.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fedcl.erasure.age_error import AgeErrors, held_out_errors
+from fedcl.erasure.age_error import held_out_errors, mean_error
 from fedcl.erasure.leace import SiteShifts
 from fedcl.erasure.projection import Projection
-from fedcl.erasure.recognition import expected_recognition, recognition_from_age
+from fedcl.erasure.recognition import expected_recognition
 from fedcl.erasure.sums import ErasureSums
 from fedcl.errors import DataError
 from fedcl.evaluation.challenge_rules import score
@@ -26,6 +25,9 @@ MOST_KEPT = 5
 """Largest number of directions of the age curve that is tried."""
 RANKS = (5, 10, 20, 30, 40, 60, 80)
 """Numbers of erased directions that are tried, besides all of them."""
+
+TOLERANCE = 0.02
+"""Balanced accuracy above that of age alone at which the site still counts as hidden."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ class Candidate:
         error: Root mean square error of age at held-out sites in years, averaged over participants;
             None where too few sites can be held out.
         recognised: Expected balanced accuracy of the site probe, in [0, 1].
-        from_age: The same accuracy of a probe that knows the ages and nothing else, in [0, 1].
-        spares_age: Whether the error is no larger than that of the features as trained, or by no
-            more than two standard errors of the difference.
+        from_age: The same where no site differed from others at equal age, in [0, 1].
     """
 
     kept: int
@@ -77,13 +77,17 @@ class Candidate:
     error: float | None
     recognised: float
     from_age: float
-    spares_age: bool
 
     @property
-    def score(self) -> float:
-        """Return what is to be small: the challenge's score of the two estimates."""
+    def order(self) -> tuple[bool, float]:
+        """Return what is to be small: first that the site is seen, then the error of age.
+
+        Where the site is seen in any case, or no error can be estimated, the challenge's score of
+        the two estimates stands for the error.
+        """
         error = 1.0 if self.error is None else self.error
-        return score(error, max(self.recognised, self.from_age))
+        seen = self.recognised > self.from_age + TOLERANCE
+        return seen, score(error, self.recognised) if seen or self.error is None else error
 
 
 @dataclass(frozen=True)
@@ -133,22 +137,20 @@ def fit_erasure(sites: Mapping[str, ErasureSums], settings: Settings) -> Erasure
     half_at = _half_at(shifts, settings)
     choices = _choices(shifts, settings)
     errors = _errors([None, *choices], _folds(filled, settings), settings)
-    from_age = recognition_from_age(filled, seed=settings.seed)
     directions = {kept: shifts.directions(kept, half_at) for kept in {c.kept for c in choices}}
 
-    def estimate(taken: np.ndarray, choice: Choice, error: AgeErrors | None) -> Candidate:
-        recognised = expected_recognition(filled, shifts, shifts.erase(taken), seed=settings.seed)
-        spared = error is None or errors[0] is None or not error.worse_than(errors[0])
-        mean = None if error is None else error.mean
-        return Candidate(choice.kept, choice.rank, mean, recognised, from_age, spared)
+    def estimate(taken: np.ndarray, choice: Choice, error: float | None) -> Candidate:
+        recognised, from_age = expected_recognition(
+            filled, shifts, shifts.erase(taken), seed=settings.seed
+        )
+        return Candidate(choice.kept, choice.rank, error, recognised, from_age)
 
     untouched = estimate(_none(shifts), Choice(0, 0), errors[0])
     candidates = tuple(
         estimate(directions[choice.kept][:, : choice.rank], choice, error)
         for choice, error in zip(choices, errors[1:], strict=True)
     )
-    # Sorted by what erasure costs first, so that of equal scores the first is taken.
-    best = min(candidates, key=lambda candidate: (not candidate.spares_age, candidate.score))
+    best = min(candidates, key=lambda candidate: candidate.order)
     taken = directions[best.kept][:, : best.rank]
     return Erasure(
         shifts.erase(taken) if taken.size else Projection.identity(len(shifts.centre)),
@@ -207,8 +209,8 @@ def _folds(sites: Mapping[str, ErasureSums], settings: Settings) -> list[_Fold]:
 
 def _errors(
     choices: Sequence[Choice | None], folds: Sequence[_Fold], settings: Settings
-) -> list[AgeErrors | None]:
-    """Return the errors of age at held-out sites for each choice; None for features as trained."""
+) -> list[float | None]:
+    """Return the error of age at held-out sites for each choice; None for features as trained."""
     if not folds:
         return [None for _ in choices]
     errors: list[list[np.ndarray]] = [[] for _ in choices]
@@ -223,4 +225,4 @@ def _errors(
                 taken = directions[choice.kept][:, : choice.rank]
             found.append(held_out_errors(fold.shifts.erase(taken), fold.rest, fold.held_out))
     sizes = np.array([site.count for fold in folds for site in fold.held_out], dtype=np.float64)
-    return [AgeErrors.under_best_penalty(sizes, np.concatenate(found)) for found in errors]
+    return [mean_error(sizes, np.concatenate(found)) for found in errors]

@@ -32,7 +32,7 @@ class SiteShifts:
         unwhiten: Its inverse, shape (dim, dim).
         centre: Mean of the features over all participants, shape (dim,).
         participants: Number of participants of each site, shape (site,), float64.
-        shifts: Mean of each site less that of the same ages elsewhere, whitened, (site, dim).
+        shifts: Mean of each site less that of the same ages everywhere, whitened, (site, dim).
         noise: Variance of one participant's whitened feature within a site, mean over features.
         curve: Directions of the whitened curve of means along age, leading ones first, shape
             (dim, direction), with orthonormal columns.

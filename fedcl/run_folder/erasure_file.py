@@ -33,8 +33,8 @@ class ErasureEstimate(Section):
     """Root mean square error of age at held-out sites in years; null: too few sites to hold out."""
     recognised: float
     """Expected balanced accuracy of a linear probe of the site, in [0, 1]."""
-    spares_age: bool
-    """Whether the error is not larger than as trained by more than two standard errors."""
+    recognised_from_age: float
+    """The same where no site differed from others at equal age, in [0, 1]."""
 
 
 class ErasedFeatures(Section):
@@ -52,8 +52,6 @@ class ErasedFeatures(Section):
     """Number of sites whose sums it was fitted on."""
     participants: int
     """Number of participants in the sums."""
-    recognised_from_age: float
-    """Expected balanced accuracy of a probe that knows the ages and nothing else, in [0, 1]."""
     chosen: ErasureEstimate
     """Estimates for the erasure."""
     as_trained: ErasureEstimate
@@ -89,7 +87,6 @@ def erased_features(erasure: Erasure) -> ErasedFeatures:
         half_at=erasure.half_at if math.isfinite(erasure.half_at) else None,
         sites=erasure.sites,
         participants=erasure.participants,
-        recognised_from_age=erasure.untouched.from_age,
         chosen=_estimate(erasure.chosen),
         as_trained=_estimate(erasure.untouched),
         compared=tuple(_estimate(candidate) for candidate in erasure.candidates),
@@ -162,7 +159,7 @@ def _estimate(candidate: Candidate) -> ErasureEstimate:
         rank=candidate.rank,
         error=candidate.error,
         recognised=candidate.recognised,
-        spares_age=candidate.spares_age,
+        recognised_from_age=candidate.from_age,
     )
 
 

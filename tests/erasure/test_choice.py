@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fedcl.erasure.age_error import AgeErrors, held_out_errors
-from fedcl.erasure.choose import Settings, fit_erasure
+from fedcl.erasure.age_error import held_out_errors, mean_error
+from fedcl.erasure.choose import TOLERANCE, Candidate, Settings, fit_erasure
 from fedcl.erasure.leace import SiteShifts
 from fedcl.erasure.projection import Projection
-from fedcl.erasure.recognition import expected_recognition, recognition_from_age
+from fedcl.erasure.recognition import expected_recognition
 from fedcl.erasure.sums import ErasureSums
 from fedcl.errors import DataError
 from fedcl.evaluation.challenge_rules import GRID
@@ -56,12 +56,9 @@ def test_errors_at_held_out_sites_are_those_of_their_rows(rng):
             assert found[row, column] == pytest.approx(error, rel=1e-7)
 
 
-def test_a_worse_error_is_told_from_chance_by_how_sites_differ():
-    sizes = np.array([10.0, 20.0, 30.0, 40.0])
-    before = AgeErrors(sizes, np.array([4.0, 5.0, 6.0, 5.0]))
-    assert AgeErrors(sizes, before.sites + np.array([0.9, 1.1, 1.0, 1.0])).worse_than(before)
-    assert not AgeErrors(sizes, before.sites + np.array([3.0, -3.0, 3.0, -2.0])).worse_than(before)
-    assert not before.worse_than(before)
+def test_the_mean_error_is_that_of_participants_under_the_best_penalty():
+    errors = np.array([[4.0, 5.0], [9.0, 6.0]])
+    assert mean_error(np.array([10.0, 30.0]), errors) == pytest.approx((10 * 5 + 30 * 6) / 40)
 
 
 def test_recognition_is_that_of_participants_not_seen(rng):
@@ -75,21 +72,37 @@ def test_recognition_is_that_of_participants_not_seen(rng):
 
     sums, _ = drawn(30)
     shifts = SiteShifts.of(sums)
-    found = expected_recognition(sums, shifts, Projection.identity(4), seed=1)
+    found, from_age = expected_recognition(sums, shifts, Projection.identity(4), seed=1)
     _, others = drawn(500)
     nearest = ((others[:, :, None] - means) ** 2).sum(axis=3).argmin(axis=2)
     true = (nearest == np.arange(20)[:, None]).mean()
     assert found == pytest.approx(true, abs=0.05)
-    assert expected_recognition(sums, shifts, Projection.identity(4), seed=1) == found
+    # Ages do not differ between these sites, so that age tells nothing.
+    assert from_age == pytest.approx(1 / 20, abs=0.02)
+    assert expected_recognition(sums, shifts, Projection.identity(4), seed=1)[0] == found
 
 
-def test_without_differences_sites_are_recognised_by_chance(rng):
-    people = scanned(rng, sizes=dict.fromkeys("abcd", 50))
+def test_features_without_shifts_tell_of_the_site_what_age_tells(rng):
+    people = scanned(rng, sizes=dict.fromkeys("abcd", 200))
     sums = people.sums()
-    everything = Projection(np.zeros((7, 7)), np.ones(7))
-    found = expected_recognition(sums, SiteShifts.of(sums), everything, seed=1)
-    assert found == pytest.approx(0.25, abs=0.03)
-    assert recognition_from_age(sums, seed=1) > 0.3  # the sites recruit at different ages
+    shifts = SiteShifts.of(sums)
+    nothing = Projection(np.zeros((7, 7)), np.ones(7))
+    for found in expected_recognition(sums, shifts, nothing, seed=1):
+        assert found == pytest.approx(0.25, abs=0.03)
+    full = fit_erasure(sums, Settings(0, "full", 0.0, 3)).projection
+    found, from_age = expected_recognition(sums, shifts, full, seed=1)
+    assert found == pytest.approx(from_age, abs=0.02)
+    found, from_age = expected_recognition(sums, shifts, Projection.identity(7), seed=1)
+    assert 0.3 < from_age < found - 0.1  # the sites recruit at different ages
+
+
+def test_of_the_choices_that_hide_the_site_the_one_that_costs_age_least_is_taken(rng):
+    found = fit_erasure(scanned(rng, sizes=dict.fromkeys("abcdefgh", 60)).sums(), AUTO)
+    hidden = [c for c in found.candidates if c.recognised <= c.from_age + TOLERANCE]
+    assert found.chosen in hidden
+    assert found.chosen.error == min(c.error for c in hidden)
+    seen = Candidate(3, None, 2.0, 0.5, 0.1)
+    assert min([seen, *found.candidates], key=lambda c: c.order) == found.chosen
 
 
 def test_the_age_curve_is_kept_where_erasing_it_costs_age(rng):

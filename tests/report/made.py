@@ -96,7 +96,9 @@ def erased(kind: str = "simulate") -> Results:
     """Results of a run whose embedding has the site taken out."""
     found = results(kind)
     before = measures().model_copy(update={"mae_internal": measured(2.71)})
-    estimate = ErasureEstimate(kept=1, rank=None, error=5.25, recognised=0.093, spares_age=True)
+    estimate = ErasureEstimate(
+        kept=1, rank=None, error=5.25, recognised=0.093, recognised_from_age=0.08
+    )
     embedding = ErasedFeatures(
         dim=6,
         kept=1,
@@ -104,7 +106,6 @@ def erased(kind: str = "simulate") -> Results:
         half_at=8.25,
         sites=3,
         participants=20,
-        recognised_from_age=0.08,
         chosen=estimate,
         as_trained=estimate.model_copy(update={"kept": 0, "rank": 0, "recognised": 0.31}),
         compared=(estimate,),
