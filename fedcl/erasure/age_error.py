@@ -5,6 +5,7 @@ its squared errors on the held-out sites follow from their sums.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,11 +42,39 @@ def held_out_errors(
     return np.array(errors)
 
 
-def mean_error(sizes: np.ndarray, errors: np.ndarray) -> float:
-    """Return the mean error over participants in years, under the penalty with the least.
+@dataclass(frozen=True)
+class AgeErrors:
+    """Hold the errors of age at held-out sites under one erasure.
 
-    Args:
+    Attributes:
         sizes: Number of participants of each site, shape (site,).
-        errors: Root mean square errors in years, shape (site, penalty).
+        sites: Root mean square error at each site in years, shape (site,).
     """
-    return float((sizes @ errors).min() / sizes.sum())
+
+    sizes: np.ndarray
+    sites: np.ndarray
+
+    @staticmethod
+    def under_best_penalty(sizes: np.ndarray, errors: np.ndarray) -> "AgeErrors":
+        """Return the errors under the penalty with the least mean error.
+
+        Args:
+            sizes: Number of participants of each site, shape (site,).
+            errors: Root mean square errors in years, shape (site, penalty).
+        """
+        return AgeErrors(sizes, errors[:, int(np.argmin(sizes @ errors))])
+
+    @property
+    def mean(self) -> float:
+        """Return the mean error over participants in years."""
+        return float(self.sizes @ self.sites / self.sizes.sum())
+
+    def as_small_as(self, other: "AgeErrors") -> bool:
+        """Return whether the mean error is larger by no more than one standard error.
+
+        The standard error is that of the difference, over sites, which vary independently.
+        """
+        difference = self.mean - other.mean
+        spread = self.sizes * (self.sites - other.sites - difference)
+        error = np.sqrt(len(spread) / (len(spread) - 1) * (spread**2).sum()) / self.sizes.sum()
+        return bool(difference <= error)

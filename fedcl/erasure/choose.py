@@ -2,8 +2,8 @@
 
 Two things are estimated for every choice: the error of age at sites that are held out, and how well
 the site is recognised. Among the choices that leave the site no more recognisable than age makes
-it, the one with the least error of age is taken. Both are estimated from the same sums that the
-erasure is fitted on, so that nothing more leaves a site.
+it, and whose error of age cannot be told from the least, the one that erases most is taken. Both
+are estimated from the same sums that the erasure is fitted on, so that nothing more leaves a site.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fedcl.erasure.age_error import held_out_errors, mean_error
+from fedcl.erasure.age_error import AgeErrors, held_out_errors
 from fedcl.erasure.leace import SiteShifts
 from fedcl.erasure.projection import Projection
 from fedcl.erasure.recognition import expected_recognition
@@ -79,6 +79,11 @@ class Candidate:
     from_age: float
 
     @property
+    def sees_site(self) -> bool:
+        """Return whether the site is recognised better than age alone explains."""
+        return self.recognised > self.from_age + TOLERANCE
+
+    @property
     def order(self) -> tuple[bool, float]:
         """Return what is to be small: first that the site is seen, then the error of age.
 
@@ -86,8 +91,9 @@ class Candidate:
         the two estimates stands for the error.
         """
         error = 1.0 if self.error is None else self.error
-        seen = self.recognised > self.from_age + TOLERANCE
-        return seen, score(error, self.recognised) if seen or self.error is None else error
+        if self.sees_site or self.error is None:
+            return self.sees_site, score(error, self.recognised)
+        return False, error
 
 
 @dataclass(frozen=True)
@@ -139,18 +145,19 @@ def fit_erasure(sites: Mapping[str, ErasureSums], settings: Settings) -> Erasure
     errors = _errors([None, *choices], _folds(filled, settings), settings)
     directions = {kept: shifts.directions(kept, half_at) for kept in {c.kept for c in choices}}
 
-    def estimate(taken: np.ndarray, choice: Choice, error: float | None) -> Candidate:
+    def estimate(taken: np.ndarray, choice: Choice, error: AgeErrors | None) -> Candidate:
         recognised, from_age = expected_recognition(
             filled, shifts, shifts.erase(taken), seed=settings.seed
         )
-        return Candidate(choice.kept, choice.rank, error, recognised, from_age)
+        mean = None if error is None else error.mean
+        return Candidate(choice.kept, choice.rank, mean, recognised, from_age)
 
     untouched = estimate(_none(shifts), Choice(0, 0), errors[0])
     candidates = tuple(
         estimate(directions[choice.kept][:, : choice.rank], choice, error)
         for choice, error in zip(choices, errors[1:], strict=True)
     )
-    best = min(candidates, key=lambda candidate: candidate.order)
+    best = candidates[_best(candidates, errors[1:])]
     taken = directions[best.kept][:, : best.rank]
     return Erasure(
         shifts.erase(taken) if taken.size else Projection.identity(len(shifts.centre)),
@@ -163,6 +170,29 @@ def fit_erasure(sites: Mapping[str, ErasureSums], settings: Settings) -> Erasure
         untouched,
         candidates,
     )
+
+
+def _best(candidates: Sequence[Candidate], errors: Sequence[AgeErrors | None]) -> int:
+    """Return the place of the choice to take.
+
+    It erases most of those whose error of age cannot be told from the least, by one standard error
+    (Hastie, Tibshirani and Friedman, "The elements of statistical learning", 2nd edition, section
+    7.10, https://hastie.su.domains/ElemStatLearn/).
+    """
+    order = [candidate.order for candidate in candidates]
+    best = order.index(min(order))
+    least = errors[best]
+    if least is None or candidates[best].sees_site:
+        return best
+
+    def rank(place: int) -> tuple[float, float]:
+        candidate, error = candidates[place], errors[place]
+        hidden = not candidate.sees_site
+        alike = hidden and error is not None and error.as_small_as(least)
+        most = np.inf if candidate.rank is None else candidate.rank
+        return (-most if alike else 1.0, order[place][1])
+
+    return min(range(len(candidates)), key=rank)
 
 
 def _choices(shifts: SiteShifts, settings: Settings) -> list[Choice]:
@@ -209,8 +239,8 @@ def _folds(sites: Mapping[str, ErasureSums], settings: Settings) -> list[_Fold]:
 
 def _errors(
     choices: Sequence[Choice | None], folds: Sequence[_Fold], settings: Settings
-) -> list[float | None]:
-    """Return the error of age at held-out sites for each choice; None for features as trained."""
+) -> list[AgeErrors | None]:
+    """Return the errors of age at held-out sites for each choice; None for features as trained."""
     if not folds:
         return [None for _ in choices]
     errors: list[list[np.ndarray]] = [[] for _ in choices]
@@ -225,4 +255,4 @@ def _errors(
                 taken = directions[choice.kept][:, : choice.rank]
             found.append(held_out_errors(fold.shifts.erase(taken), fold.rest, fold.held_out))
     sizes = np.array([site.count for fold in folds for site in fold.held_out], dtype=np.float64)
-    return [mean_error(sizes, np.concatenate(found)) for found in errors]
+    return [AgeErrors.under_best_penalty(sizes, np.concatenate(found)) for found in errors]
