@@ -6,15 +6,13 @@ is expected to have once the noise in its measured shift is allowed for.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from fedcl.erasure.leace import SiteShifts
 from fedcl.erasure.projection import Projection
 from fedcl.erasure.sums import ErasureSums
-from fedcl.evaluation.lda_sums import class_sums, fit_lda
-from fedcl.evaluation.ridge_sums import RidgeSums
+from fedcl.evaluation.lda_sums import ClassSums, fit_lda
 from fedcl.seeds import numpy_generator
 from fedcl.site_labels import site_order
 
@@ -37,33 +35,39 @@ def expected_recognition(
         projection: Erasure whose features the probe is fitted on.
         seed: Seed of the simulated participants, who are the same for every projection.
     """
-    labels = sorted(sites, key=site_order)
-    change = projection.matrix @ shifts.unwhiten
-    measured = shifts.shifts @ change.T
+    own = [sites[label].linear for label in sorted(sites, key=site_order)]
+    counts = np.array([sums.count for sums in own])
+    erased = projection(np.stack([sums.mean_x for sums in own]))
+    measured = shifts.shifts @ shifts.unwhiten @ projection.matrix.T
     noise = (1 - shifts.shrinkage(shifts.half_at))[:, None] * measured
-    erased = {label: projection.of_sums(sites[label].linear) for label in labels}
-    alike = {
-        label: replace(sums, total_x=sums.total_x - sums.count * shift)
-        for (label, sums), shift in zip(erased.items(), measured, strict=True)
-    }
+    within = np.add.reduce([sums.xx for sums in own])
+    within = projection.matrix @ within @ projection.matrix.T
+    alike = erased - measured
     return (
-        _recognised(erased, _means(erased) - noise, seed=seed),
-        _recognised(alike, _means(alike), seed=seed),
+        _recognised(counts, erased, within, erased - noise, seed=seed),
+        _recognised(counts, alike, within, alike, seed=seed),
     )
 
 
-def _means(sites: Mapping[str, RidgeSums]) -> np.ndarray:
-    return np.stack([sums.mean_x for sums in sites.values()])
+def _recognised(
+    counts: np.ndarray, measured: np.ndarray, within: np.ndarray, means: np.ndarray, *, seed: int
+) -> float:
+    """Return the accuracy on simulated participants.
 
-
-def _recognised(sites: Mapping[str, RidgeSums], means: np.ndarray, *, seed: int) -> float:
-    """Return the accuracy on participants drawn about means, one row for each site in order."""
-    if len(sites) < 2:
+    Args:
+        counts: Number of participants of each site, shape (site,).
+        measured: Means on which the probe is fitted, shape (site, dim).
+        within: Sum of products of features about the mean of their site, shape (dim, dim).
+        means: Means about which participants are drawn, shape (site, dim).
+        seed: Seed of the draws.
+    """
+    if len(counts) < 2:
         return 1.0
-    labels, summed = list(sites), class_sums(sites)
+    labels = [f"{place:09d}" for place in range(len(counts))]  # sorted as they stand
+    totals = dict(zip(labels, measured * counts[:, None], strict=True))
+    summed = ClassSums(dict(zip(labels, counts.tolist(), strict=True)), totals, within)
     probe = fit_lda(summed)
-    place = [probe.labels.index(label) for label in labels]
-    coefficients, intercepts = probe.coefficients[place], probe.intercepts[place]
+    coefficients, intercepts = probe.coefficients, probe.intercepts
     free = max(sum(summed.counts.values()) - len(labels), 1)
     # The scores of all sites are what is drawn: fewer numbers than the features.
     values, vectors = np.linalg.eigh(coefficients @ summed.xx @ coefficients.T / free)
