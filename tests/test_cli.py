@@ -87,9 +87,9 @@ def test_a_finished_run_is_not_overwritten_but_resumed_or_restarted(experiment, 
 
 @pytest.mark.process
 def test_a_full_disk_is_one_message_and_the_run_goes_on_when_there_is_room(experiment, tmp_path):
-    """No file may be larger than 4 kB; a checkpoint is."""
+    """No file may be larger than 6 kB: a checkpoint is, the receipts of a round are not."""
     full = fedcl_process(
-        "simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (4096, 4096))
+        "simulate", experiment, before=lambda: setrlimit(RLIMIT_FSIZE, (6144, 6144))
     )
     assert full.returncode == 2
     assert "File too large; what was kept so far is whole. Go on with --resume" in full.stderr

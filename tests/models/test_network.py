@@ -17,7 +17,8 @@ VOLUME, TABLE = (1, 7, 8, 9), (11,)
 
 
 def volumes_config(*overrides: str) -> Config:
-    return load(DEMO, ["encoder.width=4", "projector={hidden: 6, dim: 5}", *overrides])
+    plain = ["federation.rule={kind: fedavg}", "objective.moments=null", "erasure=null"]
+    return load(DEMO, [*plain, "encoder.width=4", "projector={hidden: 6, dim: 5}", *overrides])
 
 
 def table_config(*overrides: str) -> Config:

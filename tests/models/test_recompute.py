@@ -123,7 +123,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     ("file", "changes", "told"),
     [
         ("freesurfer_table.yaml", [], "a table needs no memory for activations"),
-        ("demo.yaml", ["encoder.norm=batch"], "would move the running statistics"),
+        ("three_hospitals.yaml", ["encoder.norm=batch"], "would move the running statistics"),
         ("openbhb_private.yaml", [], "the gradients of each participant"),
     ],
 )
