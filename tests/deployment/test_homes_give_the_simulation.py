@@ -121,6 +121,11 @@ EXPERIMENTS = {
     "common": lambda f: with_values(
         table_tree(f), objective__moments=MOMENTS, federation__rule=COMMON_STEPS
     ),
+    "together": lambda f: with_values(
+        table_tree(f),
+        objective__moments={**MOMENTS, "candidates": "step"},
+        federation__rule={"kind": "common_steps", "least": 3},
+    ),
 }
 
 
