@@ -1,28 +1,36 @@
 """Steps in which all sites' participants meet: the gradient of one loss on everybody together."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from fedcl.config.loading import resolved_text
 from fedcl.config.local_settings import LocalSettings
 from fedcl.data.cohort import TRAIN, feature_sums, training_rows
 from fedcl.data.open import open_experiment
-from fedcl.errors import ConfigError
+from fedcl.errors import ConfigError, RunError
 from fedcl.experiment.simulation import simulate_federation
 from fedcl.local_round import views_of_batch
+from fedcl.messages.orders import Instruction
 from fedcl.messages.step_schedule import parts_of_site, shuffled_participants, steps_of_pass
 from fedcl.models.network import build_network
 from fedcl.models.travelling import read_state, travelling
 from fedcl.moments.cross_site import CrossSite
-from fedcl.moments.live import LiveSums, candidates_in_step, live_sums
+from fedcl.moments.live import LiveSums, NodeSlopes, candidates_in_step, live_sums
 from fedcl.moments.of_a_site import resident_shares
 from fedcl.moments.snapshot import with_candidates
 from fedcl.objective import objective_of
 from fedcl.optimizer import build_optimizer
 from fedcl.receipts.log import receipts_at
 from fedcl.run_folder.folder import RunFolder
+from fedcl.sites import app
+from fedcl.sites.common_step import share_step
+from fedcl.sites.live_step import share_step_moments, share_step_slopes
+from fedcl.sites.site import open_site
+from fedcl.sites.training import share_moments
 from fedcl.terms import encode_views
 from tests.builders import MOMENTS, add_scans, config_of, table_tree, with_values, write_table
 from tests.test_common_steps_federation import TRAINING, simulated
@@ -133,9 +141,96 @@ def test_each_answer_before_a_step_has_a_receipt(tree):
         assert log.problem is None
 
 
+def one_entry(array, value):
+    changed = array.copy()
+    changed[0, 1] = value  # beside the diagonal of a node's products
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("alter", "words"),
+    [
+        (lambda m: replace(m, squares=one_entry(m.squares, 1e30)), "not those of unit embeddings"),
+        (lambda m: replace(m, squares=one_entry(m.squares, np.nan)), "not finite"),
+        (lambda m: replace(m, count=9 * m.count + 9), "not those of"),
+    ],
+)
+def test_sums_of_a_step_that_cannot_be_are_left_out_by_name(tree, monkeypatch, alter, words):
+    def spoiled(site, order, honest=app.share_step_moments):
+        share = honest(site, order)
+        return replace(share, moments=alter(share.moments)) if site.label == "12" else share
+
+    monkeypatch.setattr(app, "share_step_moments", spoiled)
+    config = simulated(tree, federation__rounds=1)
+    (line,) = RunFolder(config.output.path).read_log()
+    assert words in line.sites["12"].rejected
+    assert {line.sites[site].rejected for site in ("north", "south")} == {None}
+
+
+def test_slopes_steeper_than_losses_are_left_out_by_name(tree, monkeypatch):
+    def steep(site, order, honest=app.share_step_slopes):
+        share = honest(site, order)
+        total = share.slopes.total + (1e7 if site.label == "12" else 0)
+        return replace(share, slopes=replace(share.slopes, total=total))
+
+    monkeypatch.setattr(app, "share_step_slopes", steep)
+    (line,) = RunFolder(simulated(tree, federation__rounds=1).output.path).read_log()
+    assert "longer than any loss" in line.sites["12"].rejected
+    assert {line.sites[site].rejected for site in ("north", "south")} == {None}
+
+
+def asked_of(config, **told):
+    """A site, and a question about the first step in which it has a part."""
+    site = open_site(resolved_text(config), 0)
+    network = build_network(config, site.cohort.shape, seed=config.seed)
+    weights = read_state(network, travelling(network, keep_norm=False))
+    draws = {"round_number": 1, "epoch": 0, "steps": 5}
+    first = parts_of_site(config, site.label, site.participants, **draws)[0].step + 1
+    order = Instruction(1, resolved_text(config), weights, held="abc", stretch=first, steps=5)
+    return site, replace(order, **told)
+
+
+def test_a_site_checks_what_it_is_told_of_a_step(tree):
+    config = config_of(tree)
+    site, order = asked_of(config)
+    moments = share_step_moments(site, order).moments
+    later = replace(order, weights={}, in_step=moments)
+    slopes = share_step_slopes(site, later).slopes
+    assert not np.abs(slopes.total).any()  # it is alone in the step
+    told = [
+        (replace(order, in_step=moments), "one set of weights"),
+        (replace(later, in_step=replace(moments, count=0 * moments.count)), "not among them"),
+        (
+            replace(later, in_step=replace(moments, total=np.full_like(moments.total, np.inf))),
+            "not finite",
+        ),
+        (replace(later, in_step=replace(moments, total=moments.total[:, 1:])), "of shape"),
+    ]
+    for question, words in told:
+        with pytest.raises(RunError, match=words):
+            share_step_slopes(site, question)
+    steep = replace(later, slopes=replace(slopes, total=slopes.total + 1e9))
+    with pytest.raises(RunError, match="longer than any losses"):
+        share_step(site, steep)
+    with pytest.raises(RunError, match="compares no snapshot"):
+        share_moments(site, order)
+
+
+def test_a_site_that_compares_snapshots_answers_no_question_of_a_step(tree):
+    config = config_of(with_values(tree, objective__moments=MOMENTS))
+    site, order = asked_of(config)
+    for ask in (share_step_moments, share_step_slopes):
+        with pytest.raises(RunError, match="does not compare the participants of a step"):
+            ask(site, order)
+    zeros = NodeSlopes(np.zeros((8, 4)), np.zeros((8, 10)))
+    with pytest.raises(RunError, match="does not compare the participants of a step"):
+        share_step(site, replace(order, slopes=zeros))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"objective__loss": "l1"}, "is about a contrast, and this objective has none"),
         ({"federation__rule": {"kind": "fedavg"}}, "candidates: step meets all sites"),
         ({"federation__rule__local_rounds": 1}, "in a round of its own a site meets nobody"),
         ({"objective__moments__participants": 8}, "participants: 8 is about participants of"),

@@ -82,7 +82,8 @@ class Moments(Section):
     """What the sites see: sum shows them the sum over all sites, sites shows each site's own
     moments, which is more exact and reveals more."""
     min_count: Annotated[float, Field(ge=1)]
-    """Fewest participants of other sites at a node, at least 1, for the node to be used."""
+    """Fewest participants of other sites at a node of a snapshot, at least 1, for the node to be
+    used; with candidates: step a contrast uses all nodes that are not empty."""
     participants: Annotated[int, Field(ge=0)] | Literal["auto"] | None
     """Number of participants that all nodes together represent in a batch's contrast, at least 0.
     auto takes the true number times the variance between the nodes' means, in [0, 1], so that

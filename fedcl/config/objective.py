@@ -193,6 +193,16 @@ class Objective(Term):
         return self
 
     @model_validator(mode="after")
+    def _meets_with_a_contrast(self) -> "Objective":
+        alone = self.moments is not None and self.moments.candidates == "step"
+        if alone and all(term.is_regression for _, term in self.terms):
+            raise ValueError(
+                "moments.candidates: step is about a contrast, and this objective has none; write "
+                "moments: null, or candidates: snapshot for debiasing terms"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _moments_of_what_is_compared(self) -> "Objective":
         for name, on in (("moments", self.moments), ("private_moments", self.private_moments)):
             if on is not None:

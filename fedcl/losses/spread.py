@@ -10,10 +10,10 @@ from fedcl.shapes import Scalar, ViewEmbeddings
 
 
 def spread(embeddings: ViewEmbeddings) -> Scalar:
-    """Return 1 minus the mean cosine over pairs of views of different participants, in [0, 2].
+    """Return 1 minus the mean cosine over pairs of views of different scans, in [0, 2].
 
-    0 means that all embeddings are one point, or that there is one participant, and about 1 that
-    they point everywhere. It has no gradient.
+    0 means that all embeddings are one point, or that there is one scan, and about 1 that they
+    point everywhere. It has no gradient.
 
     Args:
         embeddings: Unit vectors, one row for each view of each participant.

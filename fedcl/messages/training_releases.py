@@ -124,7 +124,7 @@ MOMENT_SHARE = ReleaseKind(
         "sums there are that participant's."
     ),
     limit=SiteLimit(
-        "moments", asked_by=in_the_clear(lambda config: config.objective.moments is not None)
+        "moments", asked_by=in_the_clear(lambda config: config.objective.compares_snapshots)
     ),
 )
 

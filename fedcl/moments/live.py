@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from fedcl.config.moments import Moments
+from fedcl.config.objective import Objective
 from fedcl.losses.nodes import Nodes
 from fedcl.moments.grid import node_count
 from fedcl.moments.snapshot import OtherParticipants
-from fedcl.moments.sums import NodeSums, node_shapes
+from fedcl.moments.sums import NodeSums, node_shapes, unit_problem
 from fedcl.shapes import NodeShares, ViewEmbeddings
 
 _LEAST = 0.25
@@ -148,6 +149,51 @@ def pull_of_others(own: LiveSums, everybody: NodeSlopes, mine: NodeSlopes) -> Te
     total = torch.from_numpy(everybody.total - mine.total).to(device)
     squares = torch.from_numpy(everybody.squares - mine.squares).to(device)
     return (total * own.total).sum() + (squares * own.squares).sum()
+
+
+def steepest(task: Objective) -> float:
+    """Return a norm of slopes per participant that no honest site exceeds.
+
+    An anchor's loss changes by at most 2 with each similarity over the temperature T, and a node
+    holds at least `_LEAST` participants, so that its derivatives by sums stay below 10 / T^2; this
+    is ten times as much, by the weights of the terms.
+    """
+    weights = sum(weight for weight, _ in task.terms)
+    coldest = min(term.temperature for _, term in task.terms)
+    return 100 * weights / min(coldest, 1.0) ** 2
+
+
+def told_problem(
+    everybody: NodeSums, own: LiveSums, slopes: NodeSlopes | None, task: Objective, dim: int
+) -> str | None:
+    """Return why what a site is told of a step cannot be true, or None.
+
+    Args:
+        everybody: Sums over all sites' participants in the step, as the server tells them.
+        own: Sums over this site's, which are part of them.
+        slopes: Derivatives of all sites' losses, as the server tells them; None before.
+        task: Objective section of the experiment.
+        dim: Length of an embedding.
+    """
+    settings = task.moments
+    assert settings is not None
+    shapes = node_shapes(node_count(settings), dim)
+    told = dict(everybody.arrays())
+    if slopes is not None:
+        shapes |= {f"slope {name}": shape for name, shape in slope_shapes(settings, dim).items()}
+        told |= {f"slope {name}": array for name, array in slopes.arrays().items()}
+    for name, shape in shapes.items():
+        array = told[name]
+        if array.dtype != np.float64 or array.shape != shape or not np.isfinite(array).all():
+            return f"{name} of the step: not finite, or not float64 of shape {shape}"
+    participants = float(everybody.count.sum())
+    if (everybody.count - own.count.cpu().numpy() < -_LEAST).any():
+        return "sums of the step: this site's participants are not among them"
+    if slopes is not None:
+        length = float(np.sqrt(sum((a**2).sum() for a in slopes.arrays().values())))
+        if length > steepest(task) * participants:
+            return "slopes of the step: longer than any losses of its participants have"
+    return unit_problem(everybody, participants)
 
 
 def slope_shapes(settings: Moments, dim: int) -> dict[str, tuple[int, ...]]:

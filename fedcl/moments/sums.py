@@ -11,6 +11,9 @@ import torch
 
 from fedcl.shapes import Embedding, NodeShares
 
+_ROUNDING = 1e-3
+"""Rounding error of sums of float32 unit vectors, as a share of the sum."""
+
 
 @dataclass(frozen=True)
 class NodeSums:
@@ -94,3 +97,21 @@ def unpacked(squares: np.ndarray, dim: int) -> torch.Tensor:
     matrices[:, first, second] = packed
     matrices[:, second, first] = packed
     return matrices
+
+
+def unit_problem(sums: NodeSums, participants: float) -> str | None:
+    """Return why finite sums cannot be those of so many unit embeddings, or None."""
+    slack = _ROUNDING * (participants + 1)
+    if sums.count.min() < 0 or sums.count.sum() > participants + slack:
+        return f"moments count: not those of {participants:g} participants"
+    dim = sums.total.shape[1]
+    diagonal = sums.squares[:, np.cumsum([0, *range(dim, 1, -1)])]
+    most = sums.count + slack
+    if (
+        (np.abs(sums.squares) > most[:, None]).any()
+        or (diagonal < -slack).any()
+        or (np.abs(diagonal.sum(axis=1)) > most).any()
+        or (np.linalg.norm(sums.total, axis=1) > most).any()
+    ):
+        return "moments: not those of unit embeddings"
+    return None

@@ -13,8 +13,8 @@ different participants of a batch. Encoders that learn stay far above it, even w
 site are narrow (docs/measurements/collapse.md)."""
 
 ADVICE = (
-    "Let all sites take each step together and meet each other in it: federation.rule "
-    "common_steps with objective.moments.candidates: step"
+    "In a federation let all sites take each step together and meet each other in it: "
+    "federation.rule common_steps with objective.moments.candidates: step"
 )
 
 

@@ -47,7 +47,9 @@ def _moments(
     round_: Round, order: Instruction, parts: dict[str, int]
 ) -> Iterator[tuple[str, NodeSums]]:
     """Yield each site's valid sums over its part of the step."""
+    silent = set(parts)
     for label, reply in round_.ask(tuple(parts), order, message_type=STEP_MOMENTS):
+        silent.remove(label)
         answer = read_reply(reply)
         introduction = round_.introduction(label)
         problem = step_moments_problem(
@@ -60,13 +62,17 @@ def _moments(
             yield label, share.moments
         elif problem is not None:
             round_.record.leave_out(label, problem)
+    for label in silent:
+        round_.record.leave_out(label)
 
 
 def _slopes(
     round_: Round, order: Instruction, parts: dict[str, int]
 ) -> Iterator[tuple[str, NodeSlopes]]:
     """Yield the valid derivatives of each site's loss by the sums of the step."""
+    silent = set(parts)
     for label, reply in round_.ask(tuple(parts), order, message_type=STEP_SLOPES):
+        silent.remove(label)
         answer = read_reply(reply)
         introduction = round_.introduction(label)
         problem = step_slopes_problem(
@@ -80,3 +86,5 @@ def _slopes(
             yield label, share.slopes
         elif problem is not None:
             round_.record.leave_out(label, problem)
+    for label in silent:
+        round_.record.leave_out(label)

@@ -8,19 +8,15 @@ from fedcl.config.experiment import Config
 from fedcl.messages.orders import Instruction
 from fedcl.messages.releases import Introduction, StepGradient, StepMoments, StepSlopes
 from fedcl.moments.grid import node_count
-from fedcl.moments.live import slope_shapes
-from fedcl.moments.sums import node_shapes
+from fedcl.moments.live import slope_shapes, steepest
+from fedcl.moments.sums import node_shapes, unit_problem
 from fedcl.server.reply_checks import (
     DecodedReply,
     arrays_problem,
     checked_release,
     tensors_problem,
     terms_problem,
-    unit_problem,
 )
-
-_STEEPEST = 1e6
-"""Norm per participant that no honest site's slopes reach at temperatures above 0.001."""
 
 
 def step_moments_problem(
@@ -49,7 +45,7 @@ def step_moments_problem(
     return (
         _other_step(share, order, part)
         or arrays_problem("moments", share.moments.arrays(), shapes, np.float64)
-        or unit_problem(share.moments, part, config.projector.dim)
+        or unit_problem(share.moments, part)
     )
 
 
@@ -74,7 +70,10 @@ def step_slopes_problem(
     problem = _other_step(share, order, part) or arrays_problem(
         "slopes", share.slopes.arrays(), shapes, np.float64
     )
-    if problem is None and norm_of(share.slopes.arrays().values()) > _STEEPEST * part:
+    if (
+        problem is None
+        and norm_of(share.slopes.arrays().values()) > steepest(config.objective) * part
+    ):
         problem = f"slopes: longer than any loss of {part} participants has"
     return problem
 
@@ -107,6 +106,8 @@ def _other_step(
     """Return why a release is not about a site's part of the step, or None."""
     if share.step != order.stretch:
         return f"answers step {share.step}"
+    if not (np.isfinite(share.seconds) and share.seconds >= 0):
+        return "its seconds are not a time"
     if share.part != part:
         return f"it is about {share.part} participants of the step, expected {part}"
     return None

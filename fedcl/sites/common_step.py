@@ -17,7 +17,7 @@ from fedcl.moments.cross_site import CrossSite
 from fedcl.moments.live import pull_of_others
 from fedcl.objective import Loss
 from fedcl.sites.held_weights import weights_received
-from fedcl.sites.live_step import meet_others
+from fedcl.sites.live_step import meet_others, require_held
 from fedcl.sites.moments import snapshot_of_round
 from fedcl.sites.site import Site, network_to_read
 from fedcl.sites.step_part import encoded_part, part_of, rows_of, seeded_step
@@ -31,8 +31,12 @@ def share_step(site: Site, order: Instruction) -> StepGradient:
     """
     started = time.perf_counter()
     part = part_of(site, order)
-    if meets_the_step(site.config) and order.slopes is None:
-        raise RunError("the server asks for a gradient before it has said all sites' slopes")
+    if meets_the_step(site.config):
+        require_held(order)
+        if order.slopes is None:
+            raise RunError("the server asks for a gradient before it has said all sites' slopes")
+    elif order.slopes is not None or order.in_step is not None:
+        raise RunError("the experiment does not compare the participants of a step")
     network = network_to_read(site, weights_received(site, order), order.round)
     gradients, terms = step_gradient(network, site, rows_of(site, order, part), order)
     return StepGradient(

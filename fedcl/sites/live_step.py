@@ -19,6 +19,7 @@ from fedcl.moments.live import (
     live_sums,
     others_in_step,
     slopes_by,
+    told_problem,
 )
 from fedcl.moments.of_a_site import resident_shares
 from fedcl.moments.snapshot import with_candidates
@@ -59,8 +60,7 @@ def share_step_moments(site: Site, order: Instruction) -> StepMoments:
     """
     started = time.perf_counter()
     part = part_of(site, order)
-    if not meets_the_step(site.config):
-        raise RunError("the experiment does not compare the participants of a step")
+    _require_asked(site)
     held_weights(site.config.output).put(order.held, order.weights)
     sums = _own_sums(_encoded(site, order))
     return StepMoments(
@@ -82,6 +82,8 @@ def share_step_slopes(site: Site, order: Instruction) -> StepSlopes:
     """
     started = time.perf_counter()
     part = part_of(site, order)
+    _require_asked(site)
+    require_held(order)
     met = meet_others(_encoded(site, order), order)
     return StepSlopes(
         site=site.label,
@@ -94,6 +96,21 @@ def share_step_slopes(site: Site, order: Instruction) -> StepSlopes:
     )
 
 
+def require_held(order: Instruction) -> None:
+    """Refuse other weights than those under which the site said its sums of the step.
+
+    Raises:
+        RunError: the question carries weights, or names none that are held.
+    """
+    if order.weights or not order.held:
+        raise RunError("a step whose sites meet has one set of weights, which the sites hold")
+
+
+def _require_asked(site: Site) -> None:
+    if not meets_the_step(site.config):
+        raise RunError("the experiment does not compare the participants of a step")
+
+
 def meet_others(batch: EncodedPart, order: Instruction) -> MetOthers:
     """Return a part's loss beside other sites' participants in the step, and its derivatives.
 
@@ -102,9 +119,14 @@ def meet_others(batch: EncodedPart, order: Instruction) -> MetOthers:
     """
     if order.in_step is None:
         raise RunError("the server asks for slopes before it has said all sites' sums of the step")
-    settings = batch.site.config.objective.moments
+    task = batch.site.config.objective
+    settings = task.moments
     assert settings is not None
     own = _own_sums(batch)
+    dim = own.total.shape[1]
+    problem = told_problem(order.in_step, own, order.slopes, task, dim)
+    if problem is not None:
+        raise RunError(f"what the server says of the step cannot be: {problem}")
     others = others_in_step(order.in_step, own)
     candidates = candidates_in_step(others)
     snapshot = with_candidates(snapshot_of_round(batch.site, order), settings, candidates)

@@ -57,6 +57,8 @@ def share_moments(site: Site, order: Instruction) -> MomentShare:
         FedclError: the weights do not fit the encoder, or the memory cannot be read.
     """
     started = time.perf_counter()
+    if not site.config.objective.compares_snapshots:
+        raise RunError("the experiment compares no snapshot of moments")
     if order.stretch == 0:
         held_weights(site.config.output).put(order.held, order.weights)
         network = received_network(site, weights_received(site, order), order.round)
