@@ -179,6 +179,26 @@ def test_slopes_steeper_than_losses_are_left_out_by_name(tree, monkeypatch):
     assert {line.sites[site].rejected for site in ("north", "south")} == {None}
 
 
+@pytest.mark.parametrize("question", ["share_step_moments", "share_step_slopes"])
+def test_a_site_that_fails_before_the_gradient_is_left_out_until_the_next_round(
+    tree, monkeypatch, question
+):
+    honest = getattr(app, question)
+
+    def failing(site, order):
+        if site.label == "12" and (order.round, order.stretch) == (1, 3):
+            raise ValueError("no room")
+        return honest(site, order)
+
+    monkeypatch.setattr(app, question, failing)
+    first, second = RunFolder(simulated(tree).output.path).read_log()
+    assert first.sites["12"].rejected == "the training failed"
+    assert first.sites["12"].steps == 2
+    assert first.sites["south"].steps == 2 * 3
+    assert second.sites["12"].rejected is None
+    assert second.sites["12"].steps == 2 * 5
+
+
 def asked_of(config, **told):
     """A site, and a question about the first step in which it has a part."""
     site = open_site(resolved_text(config), 0)
