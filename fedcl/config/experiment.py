@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fedcl.config.combinations import (
-    require_common_steps_apply,
     require_compression_applies,
     require_erasure_applies,
     require_evaluation_keeps_promises,
     require_privacy_is_true,
     require_sums_suffice,
 )
+from fedcl.config.common_steps import require_common_steps_apply
 from fedcl.config.data import (
     ROI_MODALITIES,
     Data,
